@@ -1,0 +1,1 @@
+"""jade-env: retrieval-augmented question answering as a multi-agent game."""

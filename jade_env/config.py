@@ -1,0 +1,209 @@
+"""YAML that users write: found by name or path, overridden by dotted keys, validated; every refusal names file and key.
+
+Knows pydantic models only through their fields; the models themselves live in agent.py, scenario.py and recipe.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import typing
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from jade_env.errors import ConfigError, JadeError
+
+Kind = Literal["agents", "policies", "scenarios"]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """Base of everything a user may write: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML in which a key given twice is an error instead of the last one winning."""
+
+
+def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        name = str(key.value)
+        if name in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key {name!r} is given twice", key.start_mark)
+        seen.add(name)
+    return loader.construct_mapping(node, deep=True)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
+
+
+def names(kind: Kind) -> list[str]:
+    """The names of all shipped files of one kind, sorted."""
+    folder = resources.files(importlib.import_module(f"jade_env.{kind}"))
+    return sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """A hint `; did you mean 'x'?`, or nothing where no allowed word is near."""
+    match = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def load_tree(kind: Kind, name_or_path: str | Path) -> tuple[dict[str, Any], str]:
+    """Read one YAML file by shipped name or by path.
+
+    Returns:
+        The parsed mapping and the label that errors about it should begin with.
+
+    Raises:
+        ConfigError: there is no such name or file, it is not readable, or it is not a YAML mapping.
+    """
+    text, label = _read_text(kind, name_or_path)
+    try:
+        tree = yaml.load(text, Loader=_StrictLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{label}:{mark.line + 1}" if mark else label
+        problem = getattr(error, "problem", None) or str(error)
+        raise ConfigError(f"{place}: not valid YAML: {problem}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{label}: expected keys and values, found {_found(tree)}")
+    return tree, label
+
+
+def _read_text(kind: Kind, name_or_path: str | Path) -> tuple[str, str]:
+    given = str(name_or_path)
+    if "/" in given or given.endswith((".yaml", ".yml")):
+        path = Path(given)
+        try:
+            return path.read_text(encoding="utf-8"), given
+        except FileNotFoundError:
+            raise ConfigError(f"{given}: no such file") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{given}: cannot be read: {error}") from None
+    known = names(kind)
+    if given not in known:
+        singular = {"agents": "agent", "policies": "policy", "scenarios": "scenario"}[kind]
+        hint = nearest(given, known)
+        raise ConfigError(
+            f"there is no {singular} {given!r}{hint} shipped: {', '.join(known)}; a file of your own is given by path"
+        )
+    file = resources.files(importlib.import_module(f"jade_env.{kind}")) / f"{given}.yaml"
+    return file.read_text(encoding="utf-8"), f"{kind}/{given}.yaml"
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """Turn `["reward.round_cost=0.1", ...]` into `{"reward.round_cost": 0.1, ...}`; values are YAML."""
+    result: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"override {pair!r}: expected KEY=VALUE, such as reward.round_cost=0.1")
+        try:
+            result[key.strip()] = yaml.load(value, Loader=_StrictLoader)
+        except yaml.YAMLError:
+            raise ConfigError(f"override {pair!r}: the value is not valid YAML") from None
+    return result
+
+
+def apply_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any] | None, label: str) -> dict[str, Any]:
+    """Return a copy of `tree` with the dotted keys of `overrides` set; a mapping value replaces the whole key."""
+    result = _copy(tree)
+    for dotted, value in (overrides or {}).items():
+        *parents, last = str(dotted).split(".")
+        place = result
+        for depth, key in enumerate(parents):
+            child = place.setdefault(key, {})
+            if child is None:
+                child = place[key] = {}
+            if not isinstance(child, dict):
+                raise ConfigError(f"{label}: override {dotted!r}: {'.'.join(parents[: depth + 1])} holds no keys")
+            place = child
+        place[last] = _copy(value)
+    return result
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def validate(model: type[Model], tree: Mapping[str, Any], label: str) -> Model:
+    """Make the typed form of a mapping.
+
+    Raises:
+        ConfigError: one line for each wrong key: file, key path, what was found and what is allowed.
+    """
+    try:
+        return model.model_validate(dict(tree))
+    except ValidationError as error:
+        lines = [f"{label}: {_explain(model, problem)}" for problem in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _explain(model: type[BaseModel], problem: Any) -> str:
+    location = [part for part in problem["loc"] if not (isinstance(part, str) and _is_variant_tag(part))]
+    path = ".".join(str(part) for part in location) or "the file"
+    kind, found = problem["type"], problem["input"]
+    if kind == "extra_forbidden":
+        allowed = _fields_at(model, location[:-1])
+        return f"{path}: unknown key{nearest(str(location[-1]), allowed)} allowed: {', '.join(allowed)}"
+    if kind == "missing":
+        return f"{path}: missing, and it has no default"
+    if kind == "literal_error":
+        allowed = [word.strip().strip("'") for word in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        return f"{path}: {found!r} is not one of {', '.join(allowed)}{nearest(str(found), allowed)}"
+    if kind == "value_error":
+        return f"{path}: {problem['ctx']['error']}"
+    return f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}, found {_found(found)}"
+
+
+def _is_variant_tag(part: str) -> bool:
+    """Pydantic adds the tried member of a union to an error's place; a user never wrote it."""
+    return part.endswith("]") or part in {"str", "int", "float", "bool", "constrained-str"} or part[:1].isupper()
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
+    """The keys allowed at a place inside a model, found by walking its field types."""
+    current: Any = model
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = current.model_fields.get(part) if _is_model(current) else None
+        current = next((t for t in _types_in(field.annotation) if _is_model(t)), None) if field else None
+    return list(current.model_fields) if _is_model(current) else []
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _types_in(annotation: Any) -> list[Any]:
+    inner = typing.get_args(annotation)
+    return [annotation] if not inner else [t for part in inner for t in _types_in(part)]
+
+
+def _found(value: Any) -> str:
+    if isinstance(value, dict):
+        return "keys and values"
+    if isinstance(value, list):
+        return "a list"
+    return "nothing" if value is None else f"{value!r}"
+
+
+def first_line(kind: Kind, name: str) -> str:
+    """The `summary` of one shipped file, for listings; a file that cannot be read says so instead of raising."""
+    try:
+        tree, _ = load_tree(kind, name)
+    except JadeError as error:
+        return str(error)
+    return str(tree.get("summary", ""))

@@ -1,0 +1,321 @@
+"""The rule book: one question played by one team, as a deterministic state machine (the JADE paper's MSMDP, algorithm 1).
+
+    episode = Episode(question, Rules.of(scenario))
+    while not episode.finished:
+        for request in episode.pending_queries:            # retrieval is asked for by data ...
+            episode.supply(request, documents)             # ... and answered by whoever plays the game
+        turn = episode.turns[0]
+        episode.act(turn, parse(turn.kind, text, **turn.context))
+
+Knows questions, documents and outputs. Knows no retriever, no prompt, no policy, no environment, and no other episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jade_env.agent import AgentCard
+from jade_env.errors import JadeError
+from jade_env.game.outputs import KINDS, Output
+from jade_env.game.rewards import Ledger, Result, score
+from jade_env.game.trace import Node, Path, Played, Trace
+from jade_env.game.view import View, Workflow
+from jade_env.game.workflow import RETRIEVE, decomposes
+from jade_env.questions import Question
+from jade_env.retrieval.types import Document
+from jade_env.scenario import Limits, Reward, Scenario
+
+ROOT_FALLBACK: Workflow = ("QDS",)
+LEAF_FALLBACK: Workflow = ("R", "AG")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What of a scenario the game needs to know."""
+
+    workflows: tuple[Workflow, ...]
+    leaf_workflows: tuple[Workflow, ...]
+    limits: Limits
+    reward: Reward
+    top_k: int
+    planner: AgentCard | None
+    rewriter: AgentCard | None
+    summarizer: AgentCard | None
+    by_code: Mapping[str, AgentCard]
+    agents: tuple[str, ...]
+
+    @staticmethod
+    def of(scenario: Scenario) -> Rules:
+        """The rules of a scenario; `agents` are the members of the team that can ever have a turn, in team order."""
+        cards = list(scenario.cards.values())
+        leaf = tuple(w for w in scenario.workflows if not decomposes(w))
+        used = {code for workflow in scenario.workflows for code in workflow}
+        splits = len(leaf) < len(scenario.workflows) and scenario.limits.max_depth > 0
+        planner = next((c for c in cards if c.writes == "workflow"), None) if len(scenario.workflows) > 1 else None
+        rewriter = next((c for c in cards if c.writes == "query"), None)
+        summarizer = next((c for c in cards if not c.code and c.writes == "answer"), None) if splits else None
+        by_code = {c.code: c for c in cards if c.code and c.code in used}
+        playing = {c.name for c in (planner, summarizer, *by_code.values()) if c}
+        if rewriter and "QDS" in used and splits:
+            playing.add(rewriter.name)
+        return Rules(
+            workflows=scenario.workflows if splits else leaf,
+            leaf_workflows=leaf,
+            limits=scenario.limits,
+            reward=scenario.reward,
+            top_k=scenario.retriever.top_k,
+            planner=planner,
+            rewriter=rewriter if splits else None,
+            summarizer=summarizer,
+            by_code=by_code,
+            agents=tuple(c.name for c in cards if c.name in playing),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """A turn that is open: `agent` may write one output for `node`. `step` numbers the turns of a node from 0."""
+
+    card: AgentCard
+    node: Node
+    step: int
+    episode: Episode
+    _view: View | None = None
+
+    @property
+    def agent(self) -> str:
+        """Whose turn it is."""
+        return self.card.name
+
+    @property
+    def kind(self) -> str:
+        """The kind of output it expects."""
+        return self.card.writes
+
+    @property
+    def view(self) -> View:
+        """What the agent may read."""
+        if self._view is None:
+            self._view = self.episode.view(self)
+        return self._view
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """What the validity of an output depends on, as `outputs.parse` takes it."""
+        node = self.node
+        if self.card.writes == "workflow":
+            return {"workflows": self.episode.legal_workflows(node)}
+        if self.card.writes == "document_ids":
+            return {"documents": len(node.documents)}
+        return {"question": node.query}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Retrieval:
+    """A query that waits for its documents."""
+
+    node: Node
+    query: str
+    top_k: int
+
+
+@dataclass(eq=False)
+class Episode:
+    """One question in play. `turns` are open, first-opened first; `pending_queries` wait for `supply`."""
+
+    question: Question
+    rules: Rules
+    index: int = 0
+    turns: list[Turn] = field(default_factory=list)
+    pending_queries: list[Retrieval] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
+    finished: bool = False
+    truncated: str = ""
+    result: Result | None = None
+
+    def __post_init__(self) -> None:
+        root = Node(path=(), question=self.question.text, query=self.question.text)
+        self.trace = Trace(root, [root])
+        self._turns_opened = 0
+        self._plan(root)
+
+    # ---- what a player may do -------------------------------------------------------------------------------------
+
+    def act(self, turn: Turn, output: Output) -> float:
+        """Play an open turn and return the format penalty it cost (0 or negative).
+
+        Raises:
+            JadeError: the turn is not open, or the output is of another kind than the turn expects.
+        """
+        if turn not in self.turns:
+            raise JadeError(f"{turn.agent} has no such turn open in this episode")
+        if output.kind != turn.kind:
+            raise JadeError(f"{turn.agent} writes {turn.kind}, not {output.kind}")
+        self.turns.remove(turn)
+        node, penalty = turn.node, 0.0 if output.valid else self.rules.reward.format_penalty
+        node.clock += 1
+        self.ledger.turns += 1
+        self.ledger.tokens += output.tokens
+        self.ledger.malformed += not output.valid
+        self.trace.played.append(Played(turn.agent, node.path, turn.step, output, penalty, node.clock))
+        KINDS[output.kind].apply(self, node, output)
+        if not self.finished and node.answer is None and node.serial is None:
+            self._go_on(node)
+        if not self.finished and self.ledger.turns >= self.rules.limits.max_turns:
+            self._give_up()
+        return penalty
+
+    def supply(self, request: Retrieval, documents: Sequence[Document]) -> None:
+        """Answer a pending query with its documents, best first."""
+        self.pending_queries.remove(request)
+        node = request.node
+        node.retrieved = node.documents = tuple(documents[: request.top_k])
+        node.clock += 1
+        self.ledger.retrievals += 1
+        self._go_on(node)
+
+    def truncate(self, reason: str) -> None:
+        """End the episode for a cause outside the game: it gets no R_global and no answer."""
+        self.finished, self.truncated = True, reason
+        self.turns.clear()
+        self.pending_queries.clear()
+
+    # ---- the course of a round ------------------------------------------------------------------------------------
+
+    def _plan(self, node: Node) -> None:
+        """A node opens: the planner writes its workflow, or the only legal one is played without asking."""
+        legal = self.legal_workflows(node)
+        if self.rules.planner and len(legal) > 1:
+            self._open(self.rules.planner, node)
+        else:
+            self.start_round(node, legal[0])
+            self._go_on(node)
+
+    def start_round(self, node: Node, workflow: Workflow) -> None:
+        """The workflow of a node is settled: its members will play one after another."""
+        node.workflow = node.todo = workflow
+        self.ledger.rounds += 1
+        first_of_siblings = node.parent is None or node.parent.serial or node is node.parent.children[0]
+        self.ledger.rounds_together += bool(first_of_siblings)
+
+    def _go_on(self, node: Node) -> None:
+        """Run the next member of the node's workflow; before there is one, a rewritten sub-question is planned."""
+        if node.workflow is None:
+            return self._plan(node)
+        code, node.todo = node.todo[0], node.todo[1:]
+        if code == RETRIEVE:
+            self.pending_queries.append(Retrieval(node, node.query, self.rules.top_k))
+            return None
+        card = self.rules.by_code[code]
+        if card.writes == "document_ids" and not node.documents:
+            return self._go_on(node)
+        return self._open(card, node)
+
+    def decompose(self, node: Node, questions: Sequence[str], serial: bool) -> None:
+        """Open sub-questions: all at once, or for a serial decomposition one after another."""
+        limits = self.rules.limits
+        room = min(limits.max_subquestions, limits.max_rounds - len(self.trace.nodes))
+        if room < 1:  # other branches used up the rounds since this was planned: answer without decomposing
+            node.workflow = node.todo = self.fallback_workflow(node)
+            return
+        node.serial = serial
+        for i, question in enumerate(questions[:room], 1):
+            child = Node((*node.path, i), question, question, node, clock=node.clock)
+            node.children.append(child)
+        self.trace.nodes.extend(node.children)
+        for child in node.children[:1] if serial else node.children:
+            self._plan(child)
+
+    def solve(self, node: Node, answer: str) -> None:
+        """A node has its answer: the episode ends, the next sub-question opens, or the parent is summarized."""
+        node.answer = answer
+        parent = node.parent
+        if parent is None:
+            return self._finish()
+        if all(child.answer is not None for child in parent.children):
+            parent.clock = max(child.clock for child in parent.children)
+            assert self.rules.summarizer is not None
+            return self._open(self.rules.summarizer, parent)
+        if parent.serial:
+            self._open_next(parent, node)
+        return None
+
+    def _open_next(self, parent: Node, solved: Node) -> None:
+        """The next sub-question of a serial decomposition is rewritten with the answers so far, then planned."""
+        child = parent.children[solved.path[-1]]
+        child.clock = solved.clock
+        if self.rules.rewriter:
+            return self._open(self.rules.rewriter, child)
+        for i in range(len(parent.children), 0, -1):
+            child.query = child.query.replace(f"#{i}", parent.children[i - 1].answer or "")
+        return self._plan(child)
+
+    def _finish(self) -> None:
+        self.finished = True
+        self.turns.clear()
+        self.pending_queries.clear()
+        self.ledger.latency = self.trace.root.clock
+        self.result = score(self.question, self.answer, self.ledger, self.rules.reward)
+
+    def _give_up(self) -> None:
+        """The limit of turns is reached: every open node is answered with the empty string."""
+        self.trace.root.clock = max(node.clock for node in self.trace.nodes)
+        for node in self.trace.nodes:
+            node.answer = node.answer or ""
+        self._finish()
+
+    # ---- what follows from the state ------------------------------------------------------------------------------
+
+    @property
+    def answer(self) -> str:
+        """The answer of the original question; empty while there is none."""
+        return self.trace.root.answer or ""
+
+    def legal_workflows(self, node: Node) -> tuple[Workflow, ...]:
+        """The scenario's workflows, without decompositions for a node at a limit of depth or rounds."""
+        limits = self.rules.limits
+        if node.depth >= limits.max_depth or len(self.trace.nodes) >= limits.max_rounds:
+            return self.rules.leaf_workflows
+        return self.rules.workflows
+
+    def fallback_workflow(self, node: Node) -> Workflow:
+        """What a malformed plan becomes: QDS for the original question, R,AG below it, the first legal one if illegal."""
+        legal = self.legal_workflows(node)
+        for wanted in (ROOT_FALLBACK, LEAF_FALLBACK) if node.parent is None else (LEAF_FALLBACK,):
+            if wanted in legal:
+                return wanted
+        return next(w for w in legal if not decomposes(w))
+
+    def view(self, turn: Turn) -> View:
+        """What the agent of a turn may read; independent of the order in which other nodes are played."""
+        node, card = turn.node, turn.card
+        if card is self.rules.summarizer:
+            answers = tuple((child.query, child.answer or "") for child in node.children)
+        elif node.parent is not None and node.parent.serial:
+            earlier = node.parent.children[: node.path[-1] - 1]
+            answers = tuple((child.query, child.answer or "") for child in earlier)
+        else:
+            answers = ()
+        return View(
+            question=self.question.text,
+            query=node.query,
+            answers=answers,
+            documents=node.documents,
+            workflows=self.legal_workflows(node) if card.writes == "workflow" else (),
+            depth=node.depth,
+            retrieved=node.retrieved is not None,
+        )
+
+    def _open(self, card: AgentCard, node: Node) -> None:
+        turn = Turn(card, node, node.steps, self)
+        node.steps += 1
+        self.turns.append(turn)
+
+    def support_ids(self) -> set[str]:
+        """Ids of all documents retrieved so far."""
+        return {document.id for node in self.trace.nodes for document in node.retrieved or ()}
+
+
+__all__ = ["Episode", "Path", "Retrieval", "Rules", "Turn"]

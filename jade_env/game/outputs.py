@@ -1,0 +1,241 @@
+"""What agents write. One class a kind: its grammar (parse, format), validity rule, fallback, and effect on the episode.
+
+Parsing is total: any string gives an Output. The rules are those of the paper's released code (see `docs/game.md`); an
+output that breaks them is `valid=False`, costs its author the format penalty, and takes effect through its fallback value.
+Nothing here knows prompts, policies, environments or rewards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from jade_env.errors import ConfigError
+from jade_env.game.view import Workflow
+from jade_env.game.workflow import PAPER_WORKFLOWS, codes
+
+if TYPE_CHECKING:
+    from jade_env.game.episode import Episode
+    from jade_env.game.trace import Node
+
+MAX_QUERY_WORDS = 100
+MAX_ANSWER_WORDS = 40
+MAX_SUBQUESTIONS = 7
+
+Value = str | tuple[str, ...] | tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output of one agent.
+
+    Attributes:
+        kind: the output kind, a key of `KINDS`.
+        valid: whether it follows the kind's grammar and limits.
+        value: what it says (a workflow's codes, sub-questions, a query, document indices, an answer); for an invalid one
+            the fallback, except that a workflow's is chosen by the episode.
+        written: the text as the agent wrote it; empty where the agent chose a candidate by number.
+        tokens: how many tokens the agent spent on it (0 where no text was generated).
+    """
+
+    kind: str
+    valid: bool
+    value: Value
+    written: str = ""
+    tokens: int = 0
+
+    @property
+    def text(self) -> str:
+        """The text written, or the canonical text of the value."""
+        return self.written or KINDS[self.kind].format(self.value)
+
+
+class Kind(Protocol):
+    """Grammar, validity rule, fallback and effect of one kind of output."""
+
+    def parse(self, text: str, **context: Any) -> tuple[bool, Any]:
+        """Read any text; return whether it is valid, and its value or fallback."""
+        ...
+
+    def format(self, value: Any) -> str:
+        """The canonical text of a value; `parse(format(value))` gives it back."""
+        ...
+
+    def apply(self, episode: Episode, node: Node, output: Output) -> None:
+        """Let the output take effect on its node."""
+        ...
+
+
+def _between(tag: str, text: str) -> str | None:
+    """The inside of a text that is wholly `<tag>...</tag>`, else None; tags in any case, as the released code reads them."""
+    opening, closing = f"<{tag}>", f"</{tag}>"
+    if len(text) < len(opening) + len(closing):
+        return None
+    if text[: len(opening)].lower() != opening or text[-len(closing) :].lower() != closing:
+        return None
+    return text[len(opening) : -len(closing)]
+
+
+class WorkflowKind:
+    """`<workflow>R,DS,AG</workflow>`: valid if it is among the legal ones."""
+
+    def parse(self, text: str, *, workflows: Sequence[Workflow] = PAPER_WORKFLOWS, **_: Any) -> tuple[bool, Workflow]:
+        inner = _between("workflow", text.strip())
+        if inner is None:
+            return False, ()
+        workflow = codes(inner)
+        return workflow in workflows, workflow
+
+    def format(self, value: Workflow) -> str:
+        return f"<workflow>{','.join(value)}</workflow>"
+
+    def apply(self, episode: Episode, node: Node, output: Output) -> None:
+        workflow = output.value if output.valid else episode.fallback_workflow(node)
+        episode.start_round(node, tuple(str(code) for code in workflow))
+
+
+class SubquestionsKind:
+    """`<q1>..</q1><q2>..</q2>`: numbered from 1; invalid if one repeats, equals the question, or there are over seven."""
+
+    _WHOLE = re.compile(r"<q\d+>.*</q\d+>", re.S | re.I)
+    _TAG = re.compile(r"<(/?)q(\d+)>", re.I)
+
+    def __init__(self, serial: bool) -> None:
+        self.serial = serial
+
+    def parse(
+        self, text: str, *, question: str = "", limit: int = MAX_SUBQUESTIONS, **_: Any
+    ) -> tuple[bool, tuple[str, ...]]:
+        text = text.strip()
+        numbered = self._pairs(text) if self._WHOLE.fullmatch(text) else []
+        if not numbered or [number for number, _ in numbered] != [str(i + 1) for i in range(len(numbered))]:
+            return False, (question,)
+        found = tuple(inside.strip() for _, inside in numbered)
+        return len(set(found)) == len(found) and question not in found and len(found) <= limit, found
+
+    def _pairs(self, text: str) -> list[tuple[str, str]]:
+        """Each `<qN>` with the text up to the next `</qN>`, left to right, in time linear in the text."""
+        tags = list(self._TAG.finditer(text))
+        closings: dict[str, list[re.Match[str]]] = {}
+        for tag in reversed(tags):
+            if tag[1]:
+                closings.setdefault(tag[2], []).append(tag)
+        pairs: list[tuple[str, str]] = []
+        end = 0
+        for tag in tags:
+            if tag[1] or tag.start() < end:
+                continue
+            waiting = closings.get(tag[2], [])
+            while waiting and waiting[-1].start() < tag.end():
+                waiting.pop()
+            if waiting:
+                pairs.append((tag[2], text[tag.end() : waiting[-1].start()]))
+                end = waiting[-1].end()
+        return pairs
+
+    def format(self, value: tuple[str, ...]) -> str:
+        return "".join(f"<q{i}>{question}</q{i}>" for i, question in enumerate(value, 1))
+
+    def apply(self, episode: Episode, node: Node, output: Output) -> None:
+        questions = [str(q) for q in output.value if str(q).strip()]
+        episode.decompose(node, questions or [node.query], serial=self.serial)
+
+
+class QueryKind:
+    """`<query>..</query>`: at most 100 words and not the query it replaces; the raw text if malformed."""
+
+    def parse(self, text: str, *, question: str = "", **_: Any) -> tuple[bool, str]:
+        text = text.strip()
+        inner = _between("query", text)
+        if inner is None:
+            return False, text
+        inner = inner.strip()
+        return inner != question and len(inner.split()) <= MAX_QUERY_WORDS, inner
+
+    def format(self, value: str) -> str:
+        return f"<query>{value}</query>"
+
+    def apply(self, episode: Episode, node: Node, output: Output) -> None:
+        node.query = str(output.value)
+
+
+class DocumentIdsKind:
+    """`<id>Document0,Document2</id>`: a subset of the documents, empty allowed; all of them if unreadable.
+
+    The value is sorted. Ids out of range or repeated make the output invalid, and the valid ones among them are kept.
+    """
+
+    _IDS = re.compile(r"Document\d{1,9}(?:,Document\d{1,9})*")
+
+    def parse(self, text: str, *, documents: int = 0, **_: Any) -> tuple[bool, tuple[int, ...]]:
+        inner = _between("id", text.strip())
+        if inner is not None and not inner.strip():
+            return True, ()
+        if inner is None or not self._IDS.fullmatch(inner := inner.strip()):
+            return False, tuple(range(documents))
+        ids = [int(part[len("Document") :]) for part in inner.split(",")]
+        kept = sorted(i for i in ids if i < documents)
+        if len(kept) < len(ids):
+            return False, tuple(kept)
+        unique = tuple(dict.fromkeys(kept))
+        return len(unique) == len(ids), unique
+
+    def format(self, value: tuple[int, ...]) -> str:
+        return f"<id>{','.join(f'Document{i}' for i in value)}</id>"
+
+    def apply(self, episode: Episode, node: Node, output: Output) -> None:
+        node.documents = tuple(node.documents[int(i)] for i in dict.fromkeys(output.value))
+
+
+class AnswerKind:
+    """`<answer>..</answer>`: at most 40 words; the raw text if malformed."""
+
+    _WORD = re.compile(r"\b\w+\b")
+
+    def parse(self, text: str, **_: Any) -> tuple[bool, str]:
+        inner = _between("answer", stripped := text.strip())
+        if inner is None or len(self._WORD.findall(inner)) > MAX_ANSWER_WORDS:
+            return False, stripped or text
+        return True, inner.strip()
+
+    def format(self, value: str) -> str:
+        return f"<answer>{value}</answer>"
+
+    def apply(self, episode: Episode, node: Node, output: Output) -> None:
+        episode.solve(node, str(output.value))
+
+
+KINDS: Mapping[str, Kind] = {
+    "workflow": WorkflowKind(),
+    "subquestions_serial": SubquestionsKind(serial=True),
+    "subquestions_parallel": SubquestionsKind(serial=False),
+    "query": QueryKind(),
+    "document_ids": DocumentIdsKind(),
+    "answer": AnswerKind(),
+}
+
+
+def parse(kind: str, text: str, tokens: int | None = None, **context: Any) -> Output:
+    """Read what an agent wrote; total, so any string gives an Output.
+
+    Args:
+        kind: a key of `KINDS`.
+        text: what was written.
+        tokens: how many tokens it took; the number of whitespace-separated words where not given.
+        **context: what validity depends on: `workflows` (legal ones) for a workflow, `question` for sub-questions and
+            queries, `documents` (their number) for document ids.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"there is no output kind {kind!r}: {', '.join(KINDS)}")
+    valid, value = KINDS[kind].parse(text, **context)
+    return Output(kind, valid, value, text, len(text.split()) if tokens is None else tokens)
+
+
+def choose(kind: str, value: Value) -> Output:
+    """The output of an agent that chose a candidate by number: valid by construction, no text, no tokens."""
+    return Output(kind, True, value)

@@ -1,0 +1,58 @@
+"""Prompts: a card's template filled with what the role may read. Document text is hostile: it is fenced, and tags in it defused."""
+
+from __future__ import annotations
+
+import re
+
+from jade_env.agent import PLACE, AgentCard, PromptStyle
+from jade_env.game.view import View
+from jade_env.retrieval.types import Document
+
+_TAGS = re.compile(r"<(?=\s*/?\s*(?:workflow|q\d+|query|id|answer|documents?|search|verdict)\b)", re.I)
+Message = dict[str, str]
+
+
+def messages(card: AgentCard, view: View, style: PromptStyle) -> list[Message]:
+    """The chat messages of one turn: a constant system message (the role) and a user message (the view)."""
+    prompt = card.prompts[style]
+    return [{"role": "system", "content": prompt.system}, {"role": "user", "content": fill(prompt.user, view)}]
+
+
+def text(card: AgentCard, view: View, style: PromptStyle) -> str:
+    """The same as one string, for models without a chat format."""
+    prompt = card.prompts[style]
+    return f"{prompt.system}\n{fill(prompt.user, view)}"
+
+
+def fill(template: str, view: View) -> str:
+    """Replace each `{place}` of a template by what the view holds, in one pass, so that braces in the values stay as they are."""
+    return PLACE.sub(lambda place: _READ[place[1]](view), template)
+
+
+def defuse(text: str) -> str:
+    """Make tags of our grammar inside foreign text harmless: their `<` becomes `‹`."""
+    return _TAGS.sub("‹", text) if "<" in text else text
+
+
+def _documents(view: View) -> str:
+    if not view.documents:
+        return "<documents></documents>"
+    lines = [_document(i, document) for i, document in enumerate(view.documents)]
+    return "<documents>\n" + "\n".join(lines) + "\n</documents>"
+
+
+def _document(i: int, document: Document) -> str:
+    return f"Document{i} ({defuse(document.title)}): {defuse(document.text)}"
+
+
+def _answers(view: View) -> str:
+    return "; ".join(f"#{i} {question} = {answer}" for i, (question, answer) in enumerate(view.answers, 1)) or "none"
+
+
+_READ = {
+    "question": lambda view: view.question,
+    "query": lambda view: view.query,
+    "answers": _answers,
+    "documents": _documents,
+    "workflows": lambda view: " | ".join(",".join(workflow) for workflow in view.workflows),
+}

@@ -1,0 +1,82 @@
+"""The trace: the tree of questions of one episode and every output played in it. Holds facts only; the rules are in episode.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from jade_env.game.outputs import Output
+from jade_env.game.view import Workflow
+from jade_env.retrieval.types import Document
+
+Path = tuple[int, ...]
+"""A node's place in the tree: () the original question, (2,) its second sub-question, (2, 1) the first of that one."""
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One question of the tree: the paper's <q_m, a_m>, with what its round has produced so far.
+
+    Attributes:
+        path: where it stands in the tree.
+        question: as it was asked when the node opened.
+        query: the target query, as last rewritten.
+        workflow: the round's workflow; None until it is chosen.
+        retrieved: the documents found, in rank order; None before a retrieval.
+        documents: the documents in play: the retrieved ones, then the selected ones.
+        answer: None until solved.
+        serial: whether its children depend on each other; None without children.
+        clock: the longest chain of turns and retrievals that its present state depends on.
+        steps: how many turns have been opened in it.
+    """
+
+    path: Path
+    question: str
+    query: str
+    parent: Node | None = None
+    workflow: Workflow | None = None
+    todo: Workflow = ()
+    retrieved: tuple[Document, ...] | None = None
+    documents: tuple[Document, ...] = ()
+    answer: str | None = None
+    serial: bool | None = None
+    children: list[Node] = field(default_factory=list)
+    clock: int = 0
+    steps: int = 0
+
+    @property
+    def depth(self) -> int:
+        """0 for the original question."""
+        return len(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One turn as it was played: who, where, what, and the format penalty it cost (0 or negative)."""
+
+    agent: str
+    path: Path
+    step: int
+    output: Output
+    penalty: float
+    clock: int
+
+
+@dataclass(slots=True)
+class Trace:
+    """All nodes, root first, in the order they opened, and all turns, in the order they were played."""
+
+    root: Node
+    nodes: list[Node]
+    played: list[Played] = field(default_factory=list)
+
+    def walk(self, node: Node | None = None) -> Iterator[Node]:
+        """Nodes depth first, in reading order."""
+        node = node or self.root
+        yield node
+        for child in node.children:
+            yield from self.walk(child)
+
+    def by_place(self) -> list[Played]:
+        """The turns in an order that does not depend on who was asked first: by node path, then step."""
+        return sorted(self.played, key=lambda turn: (turn.path, turn.step))

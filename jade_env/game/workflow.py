@@ -1,0 +1,65 @@
+"""Workflows: chains of codes that a round may run. Knows which chains are well formed, not what their members do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jade_env.errors import ConfigError
+from jade_env.game.view import Workflow
+
+RETRIEVE = "R"
+"""The one code that is a tool and not an agent."""
+
+CHAIN = ("QR", RETRIEVE, "DS", "AG")
+"""The order in which the members of a chain stand."""
+
+DECOMPOSERS = ("QDS", "QDP")
+"""Codes that stand alone."""
+
+PAPER_WORKFLOWS: tuple[Workflow, ...] = (
+    ("AG",),
+    ("QR", "AG"),
+    ("R", "AG"),
+    ("QR", "R", "AG"),
+    ("R", "DS", "AG"),
+    ("QR", "R", "DS", "AG"),
+    ("QDS",),
+    ("QDP",),
+)
+"""The eight legal workflows of the JADE paper (arXiv 2601.21916, section on the action space)."""
+
+
+def codes(text: str) -> Workflow:
+    """Split a workflow as a model writes it, `"QR, R,,AG"` -> `("QR", "R", "AG")`; empty codes are dropped."""
+    return tuple(code for part in text.split(",") if (code := part.strip()))
+
+
+def decomposes(workflow: Workflow) -> bool:
+    """Whether the workflow opens sub-questions instead of answering."""
+    return workflow[0] in DECOMPOSERS
+
+
+def check(workflow: Sequence[str]) -> Workflow:
+    """Return the workflow as a tuple if it follows the grammar.
+
+    Raises:
+        ConfigError: it does not; the sentence says which rule is broken.
+    """
+    chain = tuple(workflow)
+    shown = ",".join(chain) or "(empty)"
+    known = (*CHAIN, *DECOMPOSERS)
+    for code in chain:
+        if code not in known:
+            raise ConfigError(f"workflow {shown}: {code!r} is not one of {', '.join(known)}")
+    if len(chain) == 1 and chain[0] in DECOMPOSERS:
+        return chain
+    if any(code in DECOMPOSERS for code in chain):
+        raise ConfigError(f"workflow {shown}: QDS and QDP stand alone")
+    if not chain or chain[-1] != "AG":
+        raise ConfigError(f"workflow {shown}: a chain ends in AG")
+    places = [CHAIN.index(code) for code in chain]
+    if places != sorted(set(places)):
+        raise ConfigError(f"workflow {shown}: members stand once each, in the order QR, R, DS, AG")
+    if "DS" in chain and RETRIEVE not in chain:
+        raise ConfigError(f"workflow {shown}: DS needs documents, so R must stand before it")
+    return chain

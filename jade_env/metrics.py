@@ -1,0 +1,236 @@
+"""Scores of answers: answer strings and gold strings in, numbers out. Knows no question, no episode and no reward.
+
+Two rules. `standard` is the definition of SQuAD and HotpotQA: lower case, ASCII punctuation deleted, articles and extra
+spaces removed, then exact match and token F1; an answer or gold that is just yes, no or noanswer scores 0 unless both are
+the same (HotpotQA). `jade_code` is what the code released with the paper computes: look-alike dashes, quotes, slashes and
+tildes are unified first, punctuation becomes a space instead of vanishing, and yes/no has no rule of its own in F1.
+
+| | standard | jade_code |
+|---|---|---|
+| several golds | F1 of the best gold, precision and recall of that same gold | the best gold for each metric apart |
+| yes/no on one side only | F1 0 | plain token F1 |
+| yes/no on both sides | all metrics are EM | all metrics are EM |
+| cover-EM | a gold stands in the prediction as whole words | as a substring ("lead" is in "leading") |
+| both sides empty once normalised | all metrics 1 | EM and cover-EM 1, the others 0 |
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from jade_env.errors import ConfigError, DataError
+
+Rule = Literal["standard", "jade_code"]
+ListRule = Literal["f1", "squared", "all"]
+
+_CLOSED_ANSWERS = frozenset({"yes", "no", "noanswer"})
+_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
+_LIST_SEPARATOR = re.compile(r",|\band\b", re.IGNORECASE)
+
+_DELETE_PUNCTUATION: Mapping[int, None] = dict.fromkeys(map(ord, string.punctuation))
+
+# What the released code turns into ASCII punctuation, which it then turns into a space: hyphens and minuses, single and
+# double quotes, accents used as quotes, primes, the ellipsis, slashes, tildes. Other symbols (°, ×, ʻ, «) it keeps.
+_LOOKALIKES = "‐‑⁃‒–—―−－⁻" "’՚Ꞌꞌ＇‘‚‛“”„‟´" "′″‴‵‶‷⁗" "…" "⁄∕" "˜⁓∼∽∿〜～"
+_INVISIBLE = "".join(map(chr, (*range(0x01, 0x09), 0x0E, 0x0F, *range(0x11, 0x1C), 0xAD)))
+_SPACE_PUNCTUATION: Mapping[int, str | None] = {
+    **dict.fromkeys(map(ord, string.punctuation + _LOOKALIKES), " "),
+    **dict.fromkeys(map(ord, _INVISIBLE)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What one prediction is worth against its golds; each metric is in [0, 1].
+
+    Attributes:
+        em: 1.0 where the normalised prediction equals a gold.
+        f1: token F1.
+        precision: share of the prediction's tokens that are in the gold.
+        recall: share of the gold's tokens that are in the prediction.
+        cover_em: 1.0 where the normalised prediction contains a gold.
+    """
+
+    em: float
+    f1: float
+    precision: float
+    recall: float
+    cover_em: float
+
+
+class _Answer(NamedTuple):
+    """An answer made ready for comparison."""
+
+    text: str
+    tokens: list[str]
+
+
+class _Gold(NamedTuple):
+    """A gold answer made ready for comparison, with its tokens counted."""
+
+    text: str
+    counts: Mapping[str, int]
+    length: int
+
+
+def normalize(text: str, rule: Rule = "standard") -> str:
+    """Return `text` as the rule compares it: lower case, without punctuation, articles and extra spaces."""
+    if rule == "standard":
+        table: Mapping[int, str | None] = _DELETE_PUNCTUATION
+    elif rule == "jade_code":
+        table = _SPACE_PUNCTUATION
+    else:
+        raise ConfigError(f"metrics: rule {rule!r} is not one of standard, jade_code")
+    return " ".join(_ARTICLE.sub(" ", text.lower().translate(table)).split())
+
+
+def is_yes_no(text: str) -> bool:
+    """Whether `text` is yes or no, whatever its capitals and punctuation."""
+    return normalize(text) in ("yes", "no")
+
+
+def score(prediction: str, golds: Sequence[str], rule: Rule = "standard") -> Scores:
+    """Score a prediction against its accepted answers by the table at the top of this file.
+
+    Args:
+        prediction: the answer given; any string.
+        golds: the accepted answers, at least one.
+        rule: `standard` or `jade_code`.
+
+    Raises:
+        DataError: there is no gold answer.
+        ConfigError: `golds` is one bare string, or the rule is unknown.
+    """
+    if isinstance(golds, str):
+        raise ConfigError(f"metrics: golds is the string {golds[:40]!r}; give a list of accepted answers")
+    if not golds:
+        raise DataError(f"metrics: {prediction[:40]!r} cannot be scored without a gold answer; give at least one")
+    text = normalize(prediction, rule)
+    answer = _Answer(text, text.split())
+    return _SCORERS[rule](answer, [_prepare_gold(gold, rule) for gold in golds])
+
+
+@lru_cache(maxsize=1 << 16)
+def _prepare_gold(gold: str, rule: Rule) -> _Gold:
+    """Golds come back every epoch, so they are normalised and counted once."""
+    text = normalize(gold, rule)
+    tokens = text.split()
+    return _Gold(text, Counter(tokens), len(tokens))
+
+
+def _token_scores(answer: _Answer, gold: _Gold) -> tuple[float, float, float]:
+    """F1, precision and recall over the bag of tokens."""
+    left = dict(gold.counts)
+    shared = 0
+    for token in answer.tokens:
+        remaining = left.get(token, 0)
+        if remaining:
+            left[token] = remaining - 1
+            shared += 1
+    if not shared:
+        return 0.0, 0.0, 0.0
+    precision, recall = shared / len(answer.tokens), shared / gold.length
+    return 2 * precision * recall / (precision + recall), precision, recall
+
+
+def _score_standard(answer: _Answer, golds: Sequence[_Gold]) -> Scores:
+    """The left column of the table."""
+    best = (0.0, 0.0, 0.0)
+    covered = False
+    padded = f" {answer.text} "
+    for gold in golds:
+        if answer.text == gold.text:
+            return Scores(1.0, 1.0, 1.0, 1.0, 1.0)
+        covered = covered or (gold.length > 0 and f" {gold.text} " in padded)
+        if answer.text not in _CLOSED_ANSWERS and gold.text not in _CLOSED_ANSWERS:
+            best = max(best, _token_scores(answer, gold))
+    return Scores(0.0, *best, 1.0 if covered else 0.0)
+
+
+def _score_jade_code(answer: _Answer, golds: Sequence[_Gold]) -> Scores:
+    """The right column of the table."""
+    exact = 1.0 if any(answer.text == gold.text for gold in golds) else 0.0
+    if answer.text in _CLOSED_ANSWERS and all(gold.text in _CLOSED_ANSWERS for gold in golds):
+        return Scores(exact, exact, exact, exact, exact)
+    covered = 1.0 if any(gold.text in answer.text for gold in golds) else 0.0
+    f1s, precisions, recalls = zip(*(_token_scores(answer, gold) for gold in golds), strict=True)
+    return Scores(exact, max(f1s), max(precisions), max(recalls), covered)
+
+
+_SCORERS: Mapping[str, Callable[[_Answer, Sequence[_Gold]], Scores]] = {
+    "standard": _score_standard,
+    "jade_code": _score_jade_code,
+}
+
+
+def support_recall(retrieved_ids: Iterable[str], supporting_ids: Iterable[str]) -> float:
+    """Return the share of the supporting passages that were retrieved.
+
+    A question without supporting passages has no such share: the value is nan, to be left out of a mean.
+    """
+    wanted = set(supporting_ids)
+    return len(wanted.intersection(retrieved_ids)) / len(wanted) if wanted else math.nan
+
+
+def list_score(prediction: str, items: Sequence[str], rule: ListRule = "squared") -> float:
+    """Score an answer that is a list, such as "Oslo, Bergen and Hamar"; order does not matter.
+
+    The prediction is split at commas and at the word "and"; a gold item that holds one of these itself ("Trinidad and
+    Tobago") counts as one. Items are compared normalised (`standard`), and each gold item is matched at most once.
+
+    Args:
+        prediction: the answer given; any string.
+        items: the gold items, at least one; an item that stands twice must be named twice.
+        rule: `f1`, the F1 of the items, where half a list without a mistake is worth 2/3; `squared`,
+            (matched / max(gold items, predicted items)) ** 2, where it is worth 1/4; `all`, 1.0 for exactly the gold
+            items and 0.0 for anything else.
+
+    Raises:
+        DataError: there is no gold item, or one that is empty once normalised.
+        ConfigError: `items` is one bare string, or the rule is unknown.
+    """
+    if isinstance(items, str):
+        raise ConfigError(f"metrics: items is the string {items[:40]!r}; give a list of gold items")
+    if not items:
+        raise DataError(f"metrics: {prediction[:40]!r} cannot be scored as a list without gold items; give at least one")
+    matched, predicted = _match_items(prediction, items)
+    if rule == "f1":
+        return 2 * matched / (predicted + len(items))
+    if rule == "squared":
+        return (matched / max(predicted, len(items))) ** 2
+    if rule == "all":
+        return float(matched == predicted == len(items))
+    raise ConfigError(f"metrics: list rule {rule!r} is not one of f1, squared, all")
+
+
+def _split_items(text: str) -> list[str]:
+    return [piece for part in _LIST_SEPARATOR.split(text) if (piece := normalize(part))]
+
+
+@lru_cache(maxsize=1 << 16)
+def _gold_pieces(item: str) -> tuple[str, ...]:
+    pieces = tuple(_split_items(item))
+    if not pieces:
+        raise DataError(f"metrics: the gold list item {item!r} is empty once normalised; give it a word")
+    return pieces
+
+
+def _match_items(prediction: str, items: Sequence[str]) -> tuple[int, int]:
+    """Return how many gold items the prediction names, and how many items it has."""
+    predicted: list[str] = _split_items(prediction)
+    matched = 0
+    for pieces in sorted(map(_gold_pieces, items), key=len, reverse=True):
+        width = len(pieces)
+        for start in range(len(predicted) - width + 1):
+            if predicted[start] == pieces[0] and tuple(predicted[start : start + width]) == pieces:
+                predicted[start : start + width] = [""]  # one item, and never matched again
+                matched += 1
+                break
+    return matched, len(predicted)

@@ -1,0 +1,202 @@
+"""The typed form of `scenarios/*.yaml`: the game's questions, corpus, retriever, team, workflows, limits and rewards.
+
+Knows what may be written; opening the data is `envs/source.py`, playing is `game/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from jade_env.agent import AgentCard, PromptStyle, load_agent
+from jade_env.config import Settings, apply_overrides, load_tree, validate
+from jade_env.errors import ConfigError
+from jade_env.game.workflow import RETRIEVE, check, codes, decomposes
+
+Mode = Literal["text", "discrete"]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0)]
+
+REWARD_PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"rule": "standard", "yes_no": "as_others", "format_penalty": -1.0, "free_rounds": 0, "parallel_rounds": "each"},
+    "code": {"rule": "jade_code", "yes_no": "em", "format_penalty": -2.0, "free_rounds": 1, "parallel_rounds": "together"},
+}
+
+
+class Reward(Settings):
+    """What a team earns. `preset` fills what the file does not say: `paper` (eq. 6-8) or `code` (the released code)."""
+
+    preset: Literal["paper", "code"] = "paper"
+    outcome: Literal["f1", "em", "cover_em", "precision", "recall"] = "f1"
+    """The metric of the final answer against the gold answers."""
+    rule: Literal["standard", "jade_code"] = "standard"
+    """How answers are normalised: as SQuAD and HotpotQA do, or as the released code does."""
+    yes_no: Literal["as_others", "em"] = "as_others"
+    """`em` scores questions whose gold answer is yes or no by exact match."""
+    lists: Literal["as_others", "f1", "squared", "all"] = "as_others"
+    """List questions: item F1, the squared share of right items (half a list is worth .25), or all or nothing."""
+    format_penalty: float = Field(le=0, default=-1.0)
+    """Given to the acting agent, at once, for an output that breaks its format."""
+    round_cost: Share = 0.0
+    """alpha: what `cap` or more rounds cost."""
+    retrieval_cost: Share = 0.0
+    """beta: what `cap` or more retrievals cost."""
+    cap: Positive = 3
+    """N(n) = min(n, cap) / cap."""
+    free_rounds: Count = 0
+    """Rounds that cost nothing (the released code does not charge the first)."""
+    parallel_rounds: Literal["each", "together"] = "each"
+    """Whether the children of a parallel decomposition count as a round each or as one together."""
+    sharing: Literal["team"] = "team"
+    """R_global goes to every member of the team."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("preset", "paper") in REWARD_PRESETS:
+            return {**REWARD_PRESETS[given.get("preset", "paper")], **given}
+        return given
+
+
+class Limits(Settings):
+    """Limits are rules of the game: reaching one ends or shortens an episode, which is scored as it stands."""
+
+    max_depth: Annotated[int, Field(ge=0, le=8)] = 1
+    """Decomposing is illegal for a node at this depth (the original question is at 0)."""
+    max_subquestions: Annotated[int, Field(ge=1, le=7)] = 7
+    """Sub-questions opened by one decomposition; further ones are dropped."""
+    max_rounds: Positive = 8
+    """Nodes opened in an episode; decomposing is illegal once there are so many."""
+    max_turns: Positive = 64
+    """After so many turns every open node is answered with the empty string."""
+
+
+class WorldData(Settings):
+    """Questions from the embedded world: every split is a world of its own with redrawn facts."""
+
+    source: Literal["world"] = "world"
+    passages: Annotated[int, Field(ge=100, le=1_000_000)] = 2000
+    """Passages in each split's corpus."""
+    train: Positive = 4000
+    """Questions in the train split."""
+    dev: Positive = 500
+    """Questions in the dev split."""
+    test: Positive = 500
+    """Questions in the test split (and in any split of another name)."""
+    seed: Count = 0
+    """Seed of the worlds."""
+    mixture: dict[str, Share] | None = None
+    """Shares of the question kinds; the world's default where not given."""
+
+
+class FileData(Settings):
+    """Questions and corpus in FlashRAG/Search-R1 JSONL: `corpus.jsonl` and `SPLIT.jsonl` in one folder."""
+
+    source: Literal["files"] = "files"
+    folder: str = Field(min_length=1)
+    """The folder, or its name inside the data location (`--data DIR` or `JADE_DATA`)."""
+
+
+class Bm25(Settings):
+    """BM25 with the parameters that `docs/benchmarks.md` measures."""
+
+    kind: Literal["bm25"] = "bm25"
+    top_k: Positive = 5
+    """Documents a retrieval returns."""
+    stem: bool = True
+    """Snowball English stemming."""
+    stopwords: bool = True
+    """Drop English stopwords."""
+    k1: Share = 1.5
+    b: Annotated[float, Field(ge=0, le=1)] = 0.75
+    cache: Count = 200_000
+    """Queries whose results are kept in memory; 0 keeps none."""
+
+
+class Scenario(Settings):
+    """One game."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    summary: str = Field(min_length=1, max_length=200)
+    """One line for listings."""
+    data: Annotated[WorldData | FileData, Field(discriminator="source")]
+    retriever: Bm25 = Bm25()
+    team: tuple[str, ...] = Field(min_length=1)
+    """Agent cards, by name or path."""
+    workflows: tuple[tuple[str, ...], ...] = Field(min_length=1)
+    """The planner's action set; a list of one is a static pipeline without a planner."""
+    limits: Limits = Limits()
+    reward: Reward = Reward()
+    mode: Mode | dict[str, Mode] = "discrete"
+    """`text` or `discrete`, for all agents or by agent with a `default`."""
+    prompt: PromptStyle = "full"
+    """Which of a card's two prompts text mode shows."""
+    _cards: dict[str, AgentCard] = PrivateAttr(default_factory=dict)
+
+    @field_validator("workflows", mode="before")
+    @classmethod
+    def _split_chains(cls, given: Any) -> Any:
+        if not isinstance(given, list | tuple):
+            raise ValueError("expected a list of workflows such as [QR,R,AG]")
+        return [codes(item) if isinstance(item, str) else item for item in given]
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Scenario:
+        try:
+            chains = [check(workflow) for workflow in self.workflows]
+            cards = [load_agent(name) for name in self.team]
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        if len(set(chains)) < len(chains):
+            raise ValueError("workflows: one stands twice")
+        if all(decomposes(chain) for chain in chains):
+            raise ValueError("workflows: at least one must end in AG, for sub-questions and as a fallback")
+        names = [card.name for card in cards]
+        if len(set(names)) < len(names):
+            raise ValueError("team: an agent stands twice")
+        members = {card.code for card in cards if card.code}
+        for chain in chains:
+            for code in chain:
+                if code != RETRIEVE and code not in members:
+                    raise ValueError(f"workflows: {','.join(chain)} needs an agent with the code {code}, which the team lacks")
+        if len(chains) > 1 and not any(card.writes == "workflow" for card in cards):
+            raise ValueError("team: several workflows need an agent that writes a workflow (planner)")
+        if any(decomposes(chain) for chain in chains) and not any(_is_summarizer(card) for card in cards):
+            raise ValueError("team: decomposing needs an agent that summarizes (answer_summarizer)")
+        for agent in self.mode if isinstance(self.mode, dict) else ():
+            if agent not in (*names, "default"):
+                raise ValueError(f"mode: {agent!r} is not in the team")
+        self._cards = {card.name: card for card in cards}
+        return self
+
+    @property
+    def cards(self) -> Mapping[str, AgentCard]:
+        """The team's cards by agent name, in team order."""
+        return self._cards
+
+    def mode_of(self, agent: str) -> Mode:
+        """The mode of one agent."""
+        if isinstance(self.mode, dict):
+            return self.mode.get(agent, self.mode.get("default", "discrete"))
+        return self.mode
+
+
+def _is_summarizer(card: AgentCard) -> bool:
+    return not card.code and card.writes == "answer"
+
+
+def load_scenario(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
+    """Load a scenario by shipped name or by path, with dotted overrides such as `{"reward.round_cost": 0.1}`.
+
+    Raises:
+        ConfigError: the scenario does not exist or is not valid; one line for each mistake.
+    """
+    tree, label = load_tree("scenarios", name_or_path)
+    if overrides:
+        tree = apply_overrides(tree, overrides, label)
+        label = f"{label} (with {', '.join(f'{key}={value}' for key, value in overrides.items())})"
+    return validate(Scenario, tree, label)
