@@ -116,7 +116,7 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any] | None, label: str) -> dict[str, Any]:
     """Return a copy of `tree` with the dotted keys of `overrides` set; a mapping value replaces the whole key."""
-    result = _copy(tree)
+    result: dict[str, Any] = _copy(tree)
     for dotted, value in (overrides or {}).items():
         *parents, last = str(dotted).split(".")
         place = result

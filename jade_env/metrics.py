@@ -1,9 +1,9 @@
 """Scores of answers: answer strings and gold strings in, numbers out. Knows no question, no episode and no reward.
 
 Two rules. `standard` is the definition of SQuAD and HotpotQA: lower case, ASCII punctuation deleted, articles and extra
-spaces removed, then exact match and token F1; an answer or gold that is just yes, no or noanswer scores 0 unless both are
-the same (HotpotQA). `jade_code` is what the code released with the paper computes: look-alike dashes, quotes, slashes and
-tildes are unified first, punctuation becomes a space instead of vanishing, and yes/no has no rule of its own in F1.
+spaces removed, then exact match and token F1; an answer or gold that is just yes, no or noanswer scores 0 unless both
+are the same (HotpotQA). `jade_code` is what the code released with the paper computes: dashes, quotes and their
+look-alikes are unified first, and punctuation becomes a space instead of vanishing.
 
 | | standard | jade_code |
 |---|---|---|
@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,14 +37,15 @@ _LIST_SEPARATOR = re.compile(r",|\band\b", re.IGNORECASE)
 
 _DELETE_PUNCTUATION: Mapping[int, None] = dict.fromkeys(map(ord, string.punctuation))
 
-# What the released code turns into ASCII punctuation, which it then turns into a space: hyphens and minuses, single and
-# double quotes, accents used as quotes, primes, the ellipsis, slashes, tildes. Other symbols (°, ×, ʻ, «) it keeps.
-_LOOKALIKES = "‐‑⁃‒–—―−－⁻" "’՚Ꞌꞌ＇‘‚‛“”„‟´" "′″‴‵‶‷⁗" "…" "⁄∕" "˜⁓∼∽∿〜～"
-_INVISIBLE = "".join(map(chr, (*range(0x01, 0x09), 0x0E, 0x0F, *range(0x11, 0x1C), 0xAD)))
-_SPACE_PUNCTUATION: Mapping[int, str | None] = {
-    **dict.fromkeys(map(ord, string.punctuation + _LOOKALIKES), " "),
-    **dict.fromkeys(map(ord, _INVISIBLE)),
-}
+
+def _dashes_and_quotes() -> str:
+    """Dashes and quotation marks beyond ASCII, by Unicode category; they count as the ASCII signs they resemble."""
+    kinds = {"Pd", "Pi", "Pf"}  # dashes, opening and closing quotes
+    others = "\u201a\u201e\u2032\u2033\u2212\u00b4\u2026"  # low quotes, primes, minus, acute accent, ellipsis
+    return others + "".join(c for c in map(chr, range(0x80, 0x3100)) if unicodedata.category(c) in kinds)
+
+
+_SPACE_PUNCTUATION: Mapping[int, str] = dict.fromkeys(map(ord, string.punctuation + _dashes_and_quotes()), " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def _token_scores(answer: _Answer, gold: _Gold) -> tuple[float, float, float]:
 
 
 def _score_standard(answer: _Answer, golds: Sequence[_Gold]) -> Scores:
-    """The left column of the table."""
+    """Apply the left column of the table."""
     best = (0.0, 0.0, 0.0)
     covered = False
     padded = f" {answer.text} "
@@ -155,7 +157,7 @@ def _score_standard(answer: _Answer, golds: Sequence[_Gold]) -> Scores:
 
 
 def _score_jade_code(answer: _Answer, golds: Sequence[_Gold]) -> Scores:
-    """The right column of the table."""
+    """Apply the right column of the table."""
     exact = 1.0 if any(answer.text == gold.text for gold in golds) else 0.0
     if answer.text in _CLOSED_ANSWERS and all(gold.text in _CLOSED_ANSWERS for gold in golds):
         return Scores(exact, exact, exact, exact, exact)
@@ -199,7 +201,7 @@ def list_score(prediction: str, items: Sequence[str], rule: ListRule = "squared"
     if isinstance(items, str):
         raise ConfigError(f"metrics: items is the string {items[:40]!r}; give a list of gold items")
     if not items:
-        raise DataError(f"metrics: {prediction[:40]!r} cannot be scored as a list without gold items; give at least one")
+        raise DataError(f"metrics: {prediction[:40]!r} cannot be scored without gold items; give at least one")
     matched, predicted = _match_items(prediction, items)
     if rule == "f1":
         return 2 * matched / (predicted + len(items))

@@ -22,8 +22,20 @@ Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0)]
 
 REWARD_PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"rule": "standard", "yes_no": "as_others", "format_penalty": -1.0, "free_rounds": 0, "parallel_rounds": "each"},
-    "code": {"rule": "jade_code", "yes_no": "em", "format_penalty": -2.0, "free_rounds": 1, "parallel_rounds": "together"},
+    "paper": {
+        "rule": "standard",
+        "yes_no": "as_others",
+        "format_penalty": -1.0,
+        "free_rounds": 0,
+        "parallel_rounds": "each",
+    },
+    "code": {
+        "rule": "jade_code",
+        "yes_no": "em",
+        "format_penalty": -2.0,
+        "free_rounds": 1,
+        "parallel_rounds": "together",
+    },
 }
 
 
@@ -162,7 +174,9 @@ class Scenario(Settings):
         for chain in chains:
             for code in chain:
                 if code != RETRIEVE and code not in members:
-                    raise ValueError(f"workflows: {','.join(chain)} needs an agent with the code {code}, which the team lacks")
+                    raise ValueError(
+                        f"workflows: {','.join(chain)} needs an agent with the code {code}, which the team lacks"
+                    )
         if len(chains) > 1 and not any(card.writes == "workflow" for card in cards):
             raise ValueError("team: several workflows need an agent that writes a workflow (planner)")
         if any(decomposes(chain) for chain in chains) and not any(_is_summarizer(card) for card in cards):

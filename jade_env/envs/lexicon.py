@@ -47,7 +47,8 @@ FUNCTION = (
         "being did does doing done get got now today later still yet even ever never well often"
     )
 )
-MONTHS = words("January February March April May June July August September October November December")
+MONTH_ORDER = "January February March April May June July August September October November December".split()
+MONTHS = frozenset(MONTH_ORDER)
 SCALES = words("hundred thousand million billion trillion percent dozen hundreds thousands millions billions %")
 NUMBER_WORDS = {
     word: float(value)
@@ -197,11 +198,13 @@ def kind(token: str) -> str:
 
     U capitalised, T capitalised function word, D capitalised article, l lowercase, f function word, d article, v copula, i preposition, o "of",
     p name particle, & "and"/"or", A ampersand, Y year, N number, W number word, O scale, M month, s possessive, # marker,
-    and punctuation: . sentence end, comma, ; colon, brackets, quote, - dash, x anything else (never part of a span).
+    and punctuation: . sentence end, comma, ; colon, brackets, quote, - dash between words, x anything else (never part of a span).
     """
     word = token.strip()
     sign = _SIGNS.get(word)
     if sign is not None:
+        if sign == "-" and word != token:
+            return ";"
         return sign
     first = word[0]
     if first.isdigit():

@@ -75,7 +75,7 @@ def read(text: str) -> Reading:
     relation -= entity
     relation.discard("")
     items = _items(lows, kinds) if "&" in kinds or "A" in kinds else ()
-    wanted, head = _wanted(lows, kinds, bool(items) and "or" in lows)
+    wanted, head = _wanted(lows, kinds, bool(items) and ("or" in lows or "between" in lows))
     return Reading(
         text, tokens, lows, kinds, stems, wanted, head, frozenset(entity), frozenset(relation), names, items, _polarity(lows)
     )
@@ -126,7 +126,7 @@ def _question_word(lows: list[str]) -> int:
     first = last = -1
     for position, low in enumerate(lows):
         if low in lexicon.QUESTION_WORDS:
-            if position < 3:
+            if position == 0 or (position == 1 and lows[0] in lexicon.PREPOSITIONS) or lows[position - 1] in (",", "."):
                 return position
             if first < 0:
                 first = position

@@ -186,7 +186,7 @@ class DocumentIdsKind:
         return f"<id>{','.join(f'Document{i}' for i in value)}</id>"
 
     def apply(self, episode: Episode, node: Node, output: Output) -> None:
-        node.documents = tuple(node.documents[int(i)] for i in dict.fromkeys(output.value))
+        node.documents = tuple(node.documents[i] for i in dict.fromkeys(output.value) if isinstance(i, int))
 
 
 class AnswerKind:

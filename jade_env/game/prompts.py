@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from jade_env.agent import PLACE, AgentCard, PromptStyle
 from jade_env.game.view import View
@@ -49,7 +50,7 @@ def _answers(view: View) -> str:
     return "; ".join(f"#{i} {question} = {answer}" for i, (question, answer) in enumerate(view.answers, 1)) or "none"
 
 
-_READ = {
+_READ: dict[str, Callable[[View], str]] = {
     "question": lambda view: view.question,
     "query": lambda view: view.query,
     "answers": _answers,

@@ -1,0 +1,113 @@
+"""Play a user's own scenario and say what is wrong with it, in sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jade_env import streams
+from jade_env.envs.pool import Pool, as_scenario
+from jade_env.errors import JadeError
+from jade_env.game.episode import Episode
+from jade_env.scenario import Scenario
+
+EPISODES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a check found: `problems` must be mended, `hints` are worth a look, `facts` is what was played."""
+
+    scenario: str
+    problems: tuple[str, ...]
+    hints: tuple[str, ...]
+    facts: Mapping[str, float]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no problem."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        lines = [f"{self.scenario}: {'ok' if self.ok else 'not ok'}"]
+        lines += [f"  problem: {line}" for line in self.problems] + [f"  hint: {line}" for line in self.hints]
+        lines += [f"  {name}: {value:g}" for name, value in self.facts.items()]
+        return "\n".join(lines)
+
+
+def check_scenario(
+    scenario: str | Path | Scenario,
+    *,
+    data: str | Path | None = None,
+    split: str = "train",
+    overrides: Mapping[str, Any] | None = None,
+) -> Report:
+    """Load a scenario, open its data, play random legal episodes in both modes, and explain what is wrong.
+
+    Never raises for a mistake in the scenario or its data: the report names it.
+    """
+    try:
+        loaded = as_scenario(scenario, None, overrides)
+        pool = Pool(loaded, min(EPISODES, 16), split=split, data=data)
+        facts, acted = _play(pool)
+    except JadeError as error:
+        return Report(str(scenario), (str(error),), (), {})
+    return Report(loaded.name, tuple(_problems(facts)), tuple(_hints(pool, facts, acted)), facts)
+
+
+def _play(pool: Pool) -> tuple[dict[str, float], Counter[str]]:
+    """Random legal play, in turn by candidate number and by the text that says the same."""
+    done: list[Episode] = []
+    acted = Counter[str]()
+    while len(done) < EPISODES:
+        actions: dict[Any, str | int] = {}
+        for turn in pool.turns():
+            acted[turn.agent] += 1
+            number = 1 + streams.bits("check", turn.id) % len(turn.candidates)
+            as_text = turn.episode % 2 == 1
+            actions[turn.id] = turn.format(turn.candidates[number - 1]) if as_text else number
+        done += pool.step(actions)
+    scored = [episode for episode in done if episode.result]
+    gold = [set(e.question.supporting_ids) for e in scored]
+    found = [len(g & e.support_ids()) / len(g) for g, e in zip(gold, scored, strict=True) if g and e.ledger.retrievals]
+    facts = {
+        "questions": float(len(pool.questions)),
+        "episodes played": float(len(done)),
+        "episodes without a score": float(len(done) - len(scored)),
+        "turns an episode": sum(e.ledger.turns for e in done) / len(done),
+        "retrievals an episode": sum(e.ledger.retrievals for e in done) / len(done),
+        "malformed outputs": float(sum(e.ledger.malformed for e in done)),
+        "f1 of random play": sum(e.result.scores.f1 for e in scored if e.result) / max(1, len(scored)),
+    }
+    if found:
+        facts["support recall of random play"] = sum(found) / len(found)
+    return facts, acted
+
+
+def _problems(facts: Mapping[str, float]) -> list[str]:
+    problems = []
+    if facts["episodes without a score"]:
+        problems.append("the retriever failed in some episodes; they have no score")
+    if facts["malformed outputs"]:
+        problems.append("candidates offered by the environment were malformed; report this with your scenario")
+    return problems
+
+
+def _hints(pool: Pool, facts: Mapping[str, float], acted: Counter[str]) -> list[str]:
+    hints = []
+    idle = [name for name in pool.scenario.cards if name not in pool.rules.agents]
+    if idle:
+        hints.append(f"team: {', '.join(idle)} can never have a turn with these workflows")
+    silent = [name for name in pool.rules.agents if not acted[name]]
+    if silent:
+        hints.append(f"{', '.join(silent)} had no turn in {EPISODES} episodes of random play")
+    if facts["retrievals an episode"] == 0:
+        hints.append("no workflow retrieves: answers come from the question alone")
+    if facts.get("support recall of random play", 1.0) == 0.0:
+        hints.append("no retrieval found a supporting document: do supporting_ids match the corpus ids?")
+    if not any(question.supporting_ids for question in pool.questions):
+        hints.append("questions have no supporting_ids, so support recall cannot be reported")
+    return hints

@@ -1,0 +1,95 @@
+"""Discrete mode as arrays: how a turn becomes one flat float32 vector and an int8 mask, the same shape for every agent.
+
+Vector = K rows of F candidate features (row-major; row 0 belongs to the no-op and is zero), then T features of the turn,
+then the role one-hot. All values lie in [-1, 1]. Knows candidates and their features; knows no environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from jade_env.envs.features import CANDIDATE_FEATURES, LIMITS, TURN_FEATURES, candidate_features, turn_features
+from jade_env.envs.turn import Turn
+from jade_env.game.episode import Episode, Rules
+from jade_env.game.rewards import share
+from jade_env.scenario import Scenario
+
+Array = np.ndarray
+LEDGER_FEATURES = 6
+
+
+class Encoder:
+    """Shapes and encodings of one scenario.
+
+    Attributes:
+        agents: roles that can have a turn, in the order of the one-hot.
+        actions: K = 1 + the largest number of candidates of a role.
+        width: F, features of one candidate row.
+        size: length of the observation vector, K x F + T + number of roles.
+        state_size: length of the central state vector.
+    """
+
+    def __init__(self, scenario: Scenario, rules: Rules) -> None:
+        self.agents = rules.agents
+        limits = [_limit(scenario.cards[agent].candidates, rules) for agent in rules.agents]
+        self.actions = 1 + max(limits)
+        self.width, self.turn_width = len(CANDIDATE_FEATURES), len(TURN_FEATURES)
+        self.size = self.actions * self.width + self.turn_width + len(self.agents)
+        self.state_size = LEDGER_FEATURES + len(self.agents) * (1 + self.turn_width)
+        self._place = {agent: i for i, agent in enumerate(self.agents)}
+        self._limits = rules.limits
+        self._rows = slice(self.width, self.actions * self.width)
+        self._turn = slice(self.actions * self.width, self.actions * self.width + self.turn_width)
+        self._role = self.actions * self.width + self.turn_width
+
+    def write(self, turn: Turn, vector: Array, mask: Array) -> None:
+        """Write a turn into given arrays: float32 of shape (size,) and int8 of shape (actions,)."""
+        source, view, values = turn.card.candidates, turn.view, turn.candidates
+        count = len(values)
+        vector[:] = 0.0
+        vector[self.width : (1 + count) * self.width] = candidate_features(source, view, values).reshape(-1)
+        vector[self._turn] = turn_features(source, view)
+        vector[self._role + self._place[turn.agent]] = 1.0
+        mask[0] = 0
+        mask[1 : 1 + count] = 1
+        mask[1 + count :] = 0
+
+    def encode(self, turn: Turn) -> tuple[Array, Array]:
+        """The observation vector and action mask of an agent on its turn."""
+        vector, mask = np.empty(self.size, np.float32), np.empty(self.actions, np.int8)
+        self.write(turn, vector, mask)
+        return vector, mask
+
+    def idle(self, agent: str) -> tuple[Array, Array]:
+        """The observation vector and mask of an agent without a turn: only the no-op is legal."""
+        vector, mask = np.zeros(self.size, np.float32), np.zeros(self.actions, np.int8)
+        vector[self._role + self._place[agent]] = 1.0
+        mask[0] = 1
+        return vector, mask
+
+    def state(self, episode: Episode, turns: Iterable[Turn]) -> Array:
+        """The central state: the ledger, then for every role whether it has a turn and the features of its oldest one."""
+        vector = np.zeros(self.state_size, np.float32)
+        ledger, limits, nodes = episode.ledger, self._limits, episode.trace.nodes
+        vector[:LEDGER_FEATURES] = (
+            share(ledger.rounds, limits.max_rounds),
+            share(ledger.retrievals, limits.max_rounds),
+            share(ledger.turns, limits.max_turns),
+            share(len(nodes), limits.max_rounds),
+            sum(node.answer is not None for node in nodes) / len(nodes),
+            float(episode.finished),
+        )
+        seen: set[str] = set()
+        for turn in turns:
+            if turn.agent not in seen:
+                seen.add(turn.agent)
+                start = LEDGER_FEATURES + self._place[turn.agent] * (1 + self.turn_width)
+                vector[start] = 1.0
+                vector[start + 1 : start + 1 + self.turn_width] = turn_features(turn.card.candidates, turn.view)
+        return vector
+
+
+def _limit(source: str, rules: Rules) -> int:
+    return len(rules.workflows) if source == "workflow" else LIMITS[source]

@@ -1,0 +1,132 @@
+"""The game as a PettingZoo parallel environment: one tick plays the oldest open turn of every role that has one.
+
+See `jade_env.envs` for the manual page: agents, spaces, rewards, rules, arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pettingzoo import ParallelEnv as PettingZooParallelEnv
+
+from jade_env.envs.aec import METADATA, _rebuild
+from jade_env.envs.match import Match
+from jade_env.envs.pool import as_scenario
+from jade_env.envs.turn import Turn
+from jade_env.errors import JadeError
+from jade_env.scenario import Mode, Scenario
+
+
+class ParallelEnv(PettingZooParallelEnv[str, Any, Any]):  # type: ignore[misc]
+    """The parallel environment. Made by `jade_env.parallel_env`."""
+
+    metadata: ClassVar[dict[str, Any]] = {**METADATA, "is_parallelizable": True}
+
+    def __init__(
+        self,
+        scenario: str | Path | Scenario = "cooperative",
+        mode: Mode | None = None,
+        render_mode: str | None = None,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        split: str = "train",
+        seed: int = 0,
+        data: str | Path | None = None,
+    ) -> None:
+        loaded = as_scenario(scenario, mode, overrides)
+        self._made_of = (loaded, render_mode, split, seed, data)
+        self._match = Match(loaded, split, seed, data, render_mode)
+        self.render_mode = render_mode
+        self.scenario = loaded
+        self.possible_agents = list(self._match.agents)
+        self.agents: list[str] = []
+        self.observation_spaces = self._match.observation_spaces
+        self.action_spaces = self._match.action_spaces
+        self.state_space = self._match.state_space
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the description, not the corpus: the copy starts before its first reset."""
+        scenario, render_mode, split, seed, data = self._made_of
+        return _rebuild, (type(self), scenario, render_mode, split, seed, data)
+
+    def observation_space(self, agent: str) -> Any:
+        """The same space object at every call."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> Any:
+        """The same space object at every call."""
+        return self.action_spaces[agent]
+
+    def turns(self) -> dict[str, Turn]:
+        """The turn that each agent would play in the next tick; agents without one are absent."""
+        due: dict[str, Turn] = {}
+        for turn in self._match.turns():
+            due.setdefault(turn.agent, turn)
+        return due
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """Open the next episode; `seed` restarts the order, `options` may hold `question_id` and `split`."""
+        self._match.reset(seed, options)
+        self.agents = [] if self._match.finished else list(self.possible_agents)
+        return self._observations(), self._match.infos()
+
+    def step(
+        self, actions: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], Any]:
+        """Play one tick. What an agent without a turn submits is ignored; a missing action counts as the no-op.
+
+        Raises:
+            JadeError: before the first reset, or after the episode has ended.
+        """
+        if not self.agents:
+            raise JadeError("no episode is in play: call reset()")
+        match = self._match
+        rewards = dict.fromkeys(self.agents, 0.0)
+        for agent, turn in self.turns().items():
+            if not match.finished:  # a limit may end the episode on an earlier turn of this tick
+                rewards[agent] += match.play(turn, actions.get(agent, 0))
+        match.settle()
+        earned = match.team_reward
+        if earned:
+            for agent in rewards:
+                rewards[agent] += earned
+        terminations = dict.fromkeys(self.agents, match.terminated)
+        truncations = dict.fromkeys(self.agents, match.finished and not match.terminated)
+        observations, infos = self._observations(), match.infos()
+        if match.finished:
+            self.agents = []
+        return observations, rewards, terminations, truncations, infos
+
+    def _observations(self) -> dict[str, Any]:
+        due = self.turns()
+        return {agent: self._match.observe(agent, due.get(agent)) for agent in self.possible_agents}
+
+    def state(self) -> np.ndarray:
+        """The central state: float32 of shape `state_space.shape`, in [-1, 1]."""
+        return self._match.state()
+
+    def render(self) -> Any:
+        """The trace as text (`ansi`), printed (`human`) or drawn (`rgb_array`: uint8, height x width x 3)."""
+        return self._match.render()
+
+    def close(self) -> None:
+        """Nothing to release: data is shared by the process."""
+
+
+def parallel_env(
+    scenario: str | Path | Scenario = "cooperative",
+    mode: Mode | None = None,
+    render_mode: str | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    split: str = "train",
+    seed: int = 0,
+    data: str | Path | None = None,
+) -> ParallelEnv:
+    """Make the parallel environment; arguments as for `jade_env.env`."""
+    return ParallelEnv(scenario, mode, render_mode, overrides=overrides, split=split, seed=seed, data=data)

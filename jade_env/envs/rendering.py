@@ -1,0 +1,243 @@
+"""An episode to look at: as plain text, as a tree for rich, or as a picture; in play or finished.
+
+Pure functions of an `Episode`. Whatever documents and agents wrote is shown as text and never obeyed: control
+characters are stripped, and neither rich's markup nor matplotlib's mathematics is read in it. Knows no environment.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jade_env.game.episode import Episode
+from jade_env.game.trace import Node, Played
+
+if TYPE_CHECKING:
+    from rich.text import Text
+    from rich.tree import Tree
+
+GOLD = "★"
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+RowKind = Literal["turn", "malformed", "retrieval", "waiting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One event of a round. `titles` are retrieved documents with whether each is gold."""
+
+    kind: RowKind
+    who: str
+    text: str
+    titles: tuple[tuple[str, bool], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One node of the trace, ready to be drawn: what happened before its children were opened, and after."""
+
+    path: tuple[int, ...]
+    question: str
+    workflow: str
+    before: tuple[Row, ...]
+    children: tuple[Branch, ...]
+    after: tuple[Row, ...]
+    answer: str | None
+    serial: bool
+
+    @property
+    def number(self) -> str:
+        """`2.1` for the first sub-question of the second one; empty for the original question."""
+        return ".".join(map(str, self.path))
+
+    def walk(self) -> Iterator[Branch]:
+        """This branch and all below it, in reading order."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+def plain(text: str, width: int | None = None) -> str:
+    """Any text as one harmless line: control, format and unassigned characters dropped, cut to `width` characters."""
+    kept = "".join(
+        " " if char.isspace() else char for char in text if char.isspace() or unicodedata.category(char) not in _HIDDEN
+    )
+    line = " ".join(kept.split())
+    return line if width is None or len(line) <= width else line[: max(0, width - 1)].rstrip() + "…"
+
+
+def branch(episode: Episode, node: Node | None = None) -> Branch:
+    """What is to be drawn of a node (the root where none is given) and of everything below it."""
+    node = node or episode.trace.root
+    gold = frozenset(episode.question.supporting_ids)
+    rows = [_turn_row(turn) for turn in episode.trace.played if turn.path == node.path]
+    rows += [Row("waiting", turn.agent, "…") for turn in episode.turns if turn.node is node]
+    if node.retrieved is not None:
+        titles = tuple((plain(document.title, 80) or document.id, document.id in gold) for document in node.retrieved)
+        rows.insert(_place_of_retrieval(episode, node), Row("retrieval", "retrieval", plain(node.query), titles))
+    summarizer = episode.rules.summarizer.name if episode.rules.summarizer and node.children else None
+    return Branch(
+        path=node.path,
+        question=plain(node.question),
+        workflow=",".join(node.workflow or ()),
+        before=tuple(row for row in rows if row.who != summarizer),
+        children=tuple(branch(episode, child) for child in node.children),
+        after=tuple(row for row in rows if row.who == summarizer),
+        answer=None if node.answer is None else plain(node.answer),
+        serial=bool(node.serial),
+    )
+
+
+def _turn_row(turn: Played) -> Row:
+    value = turn.output.value
+    if not turn.output.valid:
+        return Row("malformed", turn.agent, plain(turn.output.text))
+    if turn.output.kind == "workflow":
+        return Row("turn", turn.agent, ",".join(str(code) for code in value))
+    if turn.output.kind == "document_ids":
+        return Row("turn", turn.agent, "keeps " + (", ".join(map(str, value)) or "none"))
+    if isinstance(value, tuple):
+        return Row("turn", turn.agent, "   ".join(f"#{i} {plain(str(part))}" for i, part in enumerate(value, 1)))
+    return Row("turn", turn.agent, plain(value))
+
+
+def _place_of_retrieval(episode: Episode, node: Node) -> int:
+    """Turns of the node that were played before its documents arrived: all but those of the members behind R."""
+    codes = node.workflow or ()
+    behind = {episode.rules.by_code[code].name for code in codes[codes.index("R") + 1 :]} if "R" in codes else set()
+    played = [turn.agent for turn in episode.trace.played if turn.path == node.path]
+    return next((i for i, agent in enumerate(played) if agent in behind), len(played))
+
+
+def verdict(episode: Episode) -> list[tuple[str, str]]:
+    """The closing lines as (label, text): answer, gold answers, scores and what it cost; what is known so far."""
+    ledger = episode.ledger
+    lines = []
+    if episode.truncated:
+        lines.append(("cut short", plain(episode.truncated)))
+    elif episode.finished:
+        lines.append(("answer", plain(episode.answer) or "(empty)"))
+    lines.append(("gold", " | ".join(plain(answer) for answer in episode.question.golden_answers)))
+    if (result := episode.result) is not None:
+        scores = result.scores
+        lines.append(("score", f"F1 {scores.f1:.2f}   EM {scores.em:.0f}   cover-EM {scores.cover_em:.0f}"))
+        lines.append(("reward", f"{result.value:.2f} = {result.outcome:.2f} - {result.cost:.2f}"))
+    counts = f"rounds {ledger.rounds}   retrievals {ledger.retrievals}   turns {ledger.turns}"
+    latency = f"   latency {ledger.latency}" if result else ""
+    lines.append(("ledger", f"{counts}{latency}   malformed {ledger.malformed}"))
+    return lines
+
+
+# ---- text -----------------------------------------------------------------------------------------------------------
+
+
+def ansi(episode: Episode, width: int = 120) -> str:
+    """The episode as plain text: the tree of questions, every turn, documents (gold ones starred), answer and score.
+
+    Args:
+        episode: in play or finished.
+        width: longer lines are cut to this many characters.
+    """
+    lines = _text_lines(branch(episode), "", "")
+    lines += [""] + [f"{label:<9} {text}" for label, text in verdict(episode)]
+    return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in lines)
+
+
+def _text_lines(node: Branch, first: str, rest: str) -> list[str]:
+    head = f"{node.number}  " if node.number else ""
+    lines = [f"{first}{head}{node.question}" + (f"   [{node.workflow}]" if node.workflow else "")]
+    inner = rest + ("│  " if node.children else "   ")
+    for row in node.before:
+        lines += _text_rows(row, inner)
+    for i, child in enumerate(node.children):
+        last = i == len(node.children) - 1 and not node.after
+        lines += _text_lines(child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "))
+    for row in node.after:
+        lines += _text_rows(row, rest + "└─ ")
+    if node.answer is not None:
+        lines.append(f"{rest}   = {node.answer or '(empty)'}")
+    return lines
+
+
+def _text_rows(row: Row, indent: str) -> list[str]:
+    if row.kind == "retrieval":
+        titles = (f"{i} {GOLD + ' ' if gold else ''}{title}" for i, (title, gold) in enumerate(row.titles))
+        found = "; ".join(titles) or "nothing"
+        return [f"{indent}{row.who:<20} {row.text}", f"{indent}{'':<20} -> {found}"]
+    mark = " (malformed)" if row.kind == "malformed" else ""
+    return [f"{indent}{row.who:<20} {row.text}{mark}"]
+
+
+def rich_tree(episode: Episode) -> Tree:
+    """The episode as a tree for `rich.print`; markup in documents and outputs is inert."""
+    from rich.table import Table
+    from rich.text import Text
+    from rich.tree import Tree
+
+    tree = Tree(_rich_head(branch(episode)), guide_style="grey50")
+    _grow(tree, branch(episode))
+    table = Table.grid(padding=(0, 2))
+    for label, text in verdict(episode):
+        table.add_row(Text(label, style="grey50"), Text(text, style="bold green" if label == "answer" else ""))
+    tree.add(table)
+    return tree
+
+
+def show(episode: Episode) -> None:
+    """Print the episode to the terminal."""
+    from rich.console import Console
+
+    Console(highlight=False).print(rich_tree(episode))
+
+
+def _rich_head(node: Branch) -> Text:
+    from rich.text import Text
+
+    head = Text(f"{node.number}  " if node.number else "", style="bold cyan")
+    head.append(node.question, style="bold")
+    return head.append(f"   {node.workflow}" if node.workflow else "", style="magenta")
+
+
+def _grow(tree: Tree, node: Branch) -> None:
+    from rich.text import Text
+
+    for row in node.before:
+        tree.add(_rich_row(row))
+    for child in node.children:
+        _grow(tree.add(_rich_head(child)), child)
+    for row in node.after:
+        tree.add(_rich_row(row))
+    if node.answer is not None:
+        tree.add(Text(f"= {node.answer or '(empty)'}", style="green"))
+
+
+def _rich_row(row: Row) -> Text:
+    from rich.text import Text
+
+    text = Text(f"{row.who}  ", style="cyan")
+    if row.kind == "retrieval":
+        text.append(row.text)
+        for i, (title, gold) in enumerate(row.titles):
+            text.append(f"\n  {i} {GOLD + ' ' if gold else ''}{title}", style="yellow" if gold else "grey50")
+        return text
+    text.append(row.text, style={"malformed": "red", "waiting": "grey50"}.get(row.kind, ""))
+    return text.append("  malformed", style="bold red") if row.kind == "malformed" else text
+
+
+# ---- picture --------------------------------------------------------------------------------------------------------
+
+
+def rgb_array(episode: Episode) -> NDArray[np.uint8]:
+    """The episode drawn as a tree of boxes and arrows: uint8, height 720 x width 1280 x 3.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    from jade_env.envs.picture import draw
+
+    return draw(branch(episode), verdict(episode))

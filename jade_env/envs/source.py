@@ -1,0 +1,122 @@
+"""A scenario's data, opened: the questions of each split and a cached retriever over its corpus.
+
+Opened data is shared by every environment of a process and never travels in a pickle: it is opened again by its description.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from jade_env.config import nearest
+from jade_env.errors import DataError
+from jade_env.questions import Question
+from jade_env.questions.datasets import read_corpus, read_questions
+from jade_env.questions.world import World, WorldSpec, make_world
+from jade_env.retrieval import Document, Retriever
+from jade_env.retrieval.bm25 import BM25Retriever
+from jade_env.retrieval.cache import CachedRetriever
+from jade_env.scenario import Bm25, FileData, Scenario, WorldData
+
+WORLD_SPLITS = ("train", "dev", "test")
+
+
+class Source:
+    """The data of a scenario. Everything is read or built when first asked for, once a process."""
+
+    def __init__(self, data: WorldData | FileData, retriever: Bm25, location: str | None) -> None:
+        self._data, self._retriever, self._location = data, retriever, location
+
+    def questions(self, split: str) -> Sequence[Question]:
+        """The questions of a split, in file order.
+
+        Raises:
+            DataError: there is no such split, or its file is missing, empty or broken.
+        """
+        if isinstance(self._data, WorldData):
+            return _world(self._data, split).questions
+        return _questions(self._folder(), split)
+
+    def documents(self, split: str) -> Sequence[Document]:
+        """The corpus that a split's questions are asked over."""
+        if isinstance(self._data, WorldData):
+            return _world(self._data, split).documents
+        return _corpus(self._folder())
+
+    def retriever(self, split: str) -> Retriever:
+        """A retriever over that corpus, with the scenario's settings and cache."""
+        if isinstance(self._data, WorldData):
+            _world(self._data, split)
+            return _world_retriever(self._data.model_dump_json(), self._retriever, split)
+        return _file_retriever(self._folder(), self._retriever)
+
+    def _folder(self) -> Path:
+        assert isinstance(self._data, FileData)
+        given = Path(self._data.folder)
+        location = self._location or os.environ.get("JADE_DATA")
+        places = [Path(location) / given] if location else []
+        for place in (*places, given):
+            if place.is_dir():
+                return place
+        if not location:
+            raise DataError(
+                f"no folder {given} here; say where the data is with --data DIR (data=DIR in Python) or JADE_DATA"
+            )
+        raise DataError(f"no folder {given} in the data location {location} (set by --data, data= or JADE_DATA)")
+
+
+def open_source(scenario: Scenario, data: str | Path | None = None) -> Source:
+    """Open the data of a scenario; `data` is the data location, else the environment variable JADE_DATA says it."""
+    return Source(scenario.data, scenario.retriever, str(data) if data is not None else None)
+
+
+@lru_cache(maxsize=8)
+def _make_world(description: str, split: str) -> World:
+    data = WorldData.model_validate_json(description)
+    spec = WorldSpec(seed=data.seed, passages=data.passages)
+    if data.mixture is not None:
+        spec = replace(spec, mixture=data.mixture)
+    return make_world(spec, split, {"train": data.train, "dev": data.dev}.get(split, data.test))
+
+
+def _world(data: WorldData, split: str) -> World:
+    if not split.isidentifier():
+        raise DataError(f"split {split!r} is not a name; the world's splits are {', '.join(WORLD_SPLITS)}")
+    return _make_world(data.model_dump_json(), split)
+
+
+@lru_cache(maxsize=8)
+def _world_retriever(data: str, settings: Bm25, split: str) -> Retriever:
+    return _with_cache(_bm25(_make_world(data, split).documents, settings, saved=False), settings)
+
+
+@lru_cache(maxsize=8)
+def _file_retriever(folder: Path, settings: Bm25) -> Retriever:
+    return _with_cache(_bm25(_corpus(folder), settings, saved=True), settings)
+
+
+def _bm25(documents: Sequence[Document], settings: Bm25, saved: bool) -> BM25Retriever:
+    build = BM25Retriever.cached if saved else BM25Retriever
+    return build(documents, stem=settings.stem, stopwords=settings.stopwords, k1=settings.k1, b=settings.b)
+
+
+def _with_cache(retriever: Retriever, settings: Bm25) -> Retriever:
+    return CachedRetriever(retriever, capacity=settings.cache) if settings.cache else retriever
+
+
+@lru_cache(maxsize=4)
+def _corpus(folder: Path) -> Sequence[Document]:
+    return tuple(read_corpus(folder / "corpus.jsonl"))
+
+
+@lru_cache(maxsize=16)
+def _questions(folder: Path, split: str) -> Sequence[Question]:
+    splits = sorted(path.stem for path in folder.glob("*.jsonl") if path.stem != "corpus")
+    if split not in splits:
+        raise DataError(
+            f"{folder} has no split {split!r}{nearest(split, splits)}; it has {', '.join(splits) or 'none'}"
+        )
+    return tuple(read_questions(folder / f"{split}.jsonl"))

@@ -1,0 +1,118 @@
+"""What every view of the game shares: which question is dealt next, and batched retrieval for all episodes that wait.
+
+Episode j plays question perm(seed, epoch)[j // group] with the random stream (seed, j).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jade_env.config import nearest
+from jade_env.envs.source import Source
+from jade_env.errors import DataError, RetrievalError
+from jade_env.game.episode import Episode, Retrieval, Rules
+from jade_env.questions import Question
+from jade_env.retrieval import Retriever
+
+KNOWN_OPTIONS = ("question_id", "split")
+
+
+class Dealer:
+    """Deals questions in the seeded order, epoch after epoch."""
+
+    def __init__(self, questions: Sequence[Question], seed: int, group: int = 1) -> None:
+        self._questions, self._group = questions, group
+        self.restart(seed)
+
+    def restart(self, seed: int) -> None:
+        """Begin the order of a seed at episode 0."""
+        self.seed = seed
+        self.next_index = 0
+        self._epoch = -1
+        self._order: np.ndarray = np.empty(0, dtype=np.int64)
+
+    def question(self, index: int) -> Question:
+        """The question that episode `index` plays."""
+        epoch, place = divmod(index // self._group, len(self._questions))
+        if epoch != self._epoch:
+            self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self._questions))
+            self._epoch = epoch
+        return self._questions[int(self._order[place])]
+
+    def deal(self, rules: Rules) -> Episode:
+        """Open the next episode."""
+        index = self.next_index
+        self.next_index += 1
+        return Episode(self.question(index), rules, index)
+
+
+class Table:
+    """One scenario's data laid out for play: a source, the split in use, a dealer and a retriever."""
+
+    def __init__(self, source: Source, rules: Rules, split: str, seed: int, group: int = 1) -> None:
+        self._source, self.rules, self._group = source, rules, group
+        self._use(split, seed)
+
+    def _use(self, split: str, seed: int) -> None:
+        self.questions = self._source.questions(split)
+        self.retriever: Retriever = self._source.retriever(split)
+        self.split = split
+        self.dealer = Dealer(self.questions, seed, self._group)
+
+    def open(self, seed: int | None = None, options: Mapping[str, Any] | None = None) -> Episode:
+        """Open one episode: the next in the order, or the one that `options` name.
+
+        Args:
+            seed: restarts the order of that seed.
+            options: `question_id` plays that question; `split` changes the split from now on. Others are ignored with a warning.
+
+        Raises:
+            DataError: the split or the question does not exist.
+        """
+        options = dict(options or {})
+        for key in options:
+            if key not in KNOWN_OPTIONS:
+                warnings.warn(f"reset: option {key!r} is not one of {', '.join(KNOWN_OPTIONS)}; ignored", stacklevel=3)
+        split = options.get("split")
+        if split is not None and split != self.split:
+            self._use(str(split), self.dealer.seed)
+        if seed is not None:
+            self.dealer.restart(int(seed))
+        episode_index = self.dealer.next_index
+        if (wanted := options.get("question_id")) is not None:
+            self.dealer.next_index += 1
+            return Episode(self.find(str(wanted)), self.rules, episode_index)
+        return self.dealer.deal(self.rules)
+
+    def find(self, question_id: str) -> Question:
+        """The question of an id in the split in use."""
+        for question in self.questions:
+            if question.id == question_id:
+                return question
+        hint = nearest(question_id, [question.id for question in self.questions])
+        raise DataError(f"split {self.split!r} has no question {question_id!r}{hint}")
+
+    def settle(self, episodes: Iterable[Episode]) -> None:
+        """Answer every query that the episodes wait for, in one batch a round of waiting, in turn order.
+
+        A retriever that fails truncates the episodes that waited for it.
+        """
+        waiting = [(episode, request) for episode in episodes for request in episode.pending_queries]
+        while waiting:
+            self._answer(waiting)
+            touched = dict.fromkeys(episode for episode, _ in waiting)
+            waiting = [(episode, request) for episode in touched for request in episode.pending_queries]
+
+    def _answer(self, waiting: list[tuple[Episode, Retrieval]]) -> None:
+        try:
+            found = self.retriever.search([request.query for _, request in waiting], self.rules.top_k)
+        except RetrievalError as error:
+            for episode in dict.fromkeys(episode for episode, _ in waiting):
+                episode.truncate(str(error))
+            return
+        for (episode, request), hits in zip(waiting, found, strict=True):
+            episode.supply(request, [hit.document for hit in hits])

@@ -1,0 +1,111 @@
+"""A turn as policies see it: who acts, the prompt to read, the numbered candidates, and how an action becomes an output.
+
+Actions are text or numbers, for any turn: 0 is the no-op (malformed on one's own turn), i means candidate i.
+"""
+
+from __future__ import annotations
+
+from jade_env.agent import AgentCard, PromptStyle
+from jade_env.envs.candidates import candidates
+from jade_env.errors import JadeError
+from jade_env.game import prompts
+from jade_env.game.episode import Episode
+from jade_env.game.episode import Turn as GameTurn
+from jade_env.game.outputs import KINDS, Output, Value, choose, parse
+from jade_env.game.trace import Node, Path
+from jade_env.game.view import View
+from jade_env.scenario import Mode
+
+TurnId = tuple[int, Path, int]
+Action = str | int
+
+
+class Turn:
+    """An open turn of one episode.
+
+    Attributes:
+        id: (episode, node path, step): the same in every view of the game, hashable.
+        agent: the role's name.
+        episode: the episode's number in the seeded order.
+        seed: seed of the order; (seed, *id) names the turn's random stream.
+        mode: what the scenario expects of this agent; both kinds of action are understood anyway.
+    """
+
+    __slots__ = ("_candidates", "_style", "agent", "game_turn", "id", "mode", "seed")
+
+    def __init__(self, turn: GameTurn, seed: int, mode: Mode, style: PromptStyle) -> None:
+        self.game_turn = turn
+        self.agent = turn.card.name
+        self.id: TurnId = (turn.episode.index, turn.node.path, turn.step)
+        self.seed, self.mode, self._style = seed, mode, style
+        self._candidates: list[Value] | None = None
+
+    @property
+    def episode(self) -> int:
+        """The episode's number."""
+        return self.id[0]
+
+    @property
+    def kind(self) -> str:
+        """The kind of output expected."""
+        return self.game_turn.card.writes
+
+    @property
+    def card(self) -> AgentCard:
+        """The acting role's card."""
+        return self.game_turn.card
+
+    @property
+    def view(self) -> View:
+        """What the agent may read."""
+        return self.game_turn.view
+
+    @property
+    def node(self) -> Node:
+        """The node in play. For gold-aware policies and learners; an honest policy reads `view`."""
+        return self.game_turn.node
+
+    @property
+    def game(self) -> Episode:
+        """The live episode. For gold-aware policies and learners; an honest policy reads `view`."""
+        return self.game_turn.episode
+
+    @property
+    def prompt(self) -> str:
+        """The prompt as one text."""
+        return prompts.text(self.card, self.view, self._style)
+
+    @property
+    def messages(self) -> list[prompts.Message]:
+        """The prompt as chat messages: a system message for the role, a user message for the view."""
+        return prompts.messages(self.card, self.view, self._style)
+
+    @property
+    def candidates(self) -> list[Value]:
+        """The numbered outputs, in reading order: action i is `candidates[i - 1]`."""
+        if self._candidates is None:
+            self._candidates = candidates(self.card.candidates, self.view)
+        return self._candidates
+
+    def format(self, value: Value) -> str:
+        """The text that says `value`."""
+        return KINDS[self.kind].format(value)
+
+    def output(self, action: Action, tokens: int | None = None) -> Output:
+        """The output that an action means; any text and any number mean one.
+
+        Raises:
+            JadeError: the action is neither text nor a number.
+        """
+        if isinstance(action, str):
+            return parse(self.kind, action, tokens, **self.game_turn.context)
+        try:
+            number = int(action)
+        except (TypeError, ValueError):
+            raise JadeError(f"{self.agent}: an action is text or a candidate's number, not {action!r}") from None
+        if 1 <= number <= len(self.candidates):
+            return choose(self.kind, self.candidates[number - 1])
+        return parse(self.kind, "", 0, **self.game_turn.context)
+
+    def __repr__(self) -> str:
+        return f"Turn({self.agent}, id={self.id})"

@@ -1,0 +1,163 @@
+"""How good a policy is: it plays each question of a split once, and every episode becomes a row of numbers.
+
+Plays the parallel view's rule (a tick plays the oldest open turn of every role) in many episodes at once, so that one call of
+the policy serves them all. Knows no statistics and no learner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jade_env import metrics
+from jade_env.envs.pool import as_scenario, make_pool
+from jade_env.envs.source import open_source
+from jade_env.envs.turn import Turn
+from jade_env.errors import ConfigError
+from jade_env.game.episode import Episode
+from jade_env.scenario import Mode, Scenario
+
+if TYPE_CHECKING:
+    from jade_env.policy.base import Policy
+
+SLOTS = 64
+"""Episodes in play at once; results do not depend on it."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeRow:
+    """One question, played.
+
+    Attributes:
+        question_id: of the question.
+        kind: its kind in the data set; "" where there is none.
+        f1: of the answer, by the scenario's rule, as are `em`, `cover_em`, `precision` and `recall`; 0 if `failed`.
+        net: R_global, the outcome minus the costs; 0 if `failed`.
+        return_: `net` plus all format penalties.
+        rounds: workflows run.
+        retrievals: queries answered.
+        turns: outputs of agents.
+        ticks: steps of `parallel_env` that the episode took.
+        latency: the longest chain of dependent turns and retrievals.
+        malformed: outputs that broke their format.
+        failed: 1 where the episode was truncated by an outside cause, else 0.
+        support_recall: share of the supporting passages that were retrieved; nan for a question without any.
+        answer: of the team.
+        workflow: of the original question, codes joined by commas; "" where the episode ended before there was one.
+    """
+
+    question_id: str
+    kind: str
+    f1: float
+    em: float
+    cover_em: float
+    precision: float
+    recall: float
+    net: float
+    return_: float
+    rounds: int
+    retrievals: int
+    turns: int
+    ticks: int
+    latency: int
+    malformed: int
+    failed: int
+    support_recall: float
+    answer: str
+    workflow: str
+
+
+def evaluate(
+    policy: Policy,
+    scenario: str | Path | Scenario,
+    split: str = "dev",
+    episodes: int | None = None,
+    seed: int = 0,
+    mode: Mode | None = None,
+    data: str | Path | None = None,
+    progress: Progress | None = None,
+) -> list[EpisodeRow]:
+    """Play questions of a split, each exactly once, in the seeded order.
+
+    Args:
+        policy: plays every agent.
+        scenario: a shipped name, a path, or a loaded scenario.
+        split: `train`, `dev`, `test`, or any file stem of the data folder.
+        episodes: how many questions, the first ones of the order; all of the split where not given.
+        seed: of the order, and of the random streams the policy draws from.
+        mode: replaces the scenario's mode for all agents.
+        data: the data location for scenarios with files; else JADE_DATA.
+        progress: called with (episodes done, episodes in all) whenever some have ended.
+
+    Returns:
+        A row for each question, in the order played: row j is question `perm(seed)[j]`.
+
+    Raises:
+        ConfigError: the scenario or an argument is not valid, or the split has fewer questions than `episodes`.
+        DataError: the split does not exist or cannot be read.
+    """
+    loaded = as_scenario(scenario, mode)
+    available = len(open_source(loaded, data).questions(split))
+    if episodes is not None and not 1 <= episodes <= available:
+        raise ConfigError(f"episodes: {episodes} is not between 1 and {available}, the questions of split {split!r}")
+    count = episodes or available
+    pool = make_pool(loaded, min(SLOTS, count), 1, seed, split, data=data)
+    ticks = [0] * count
+    rows: dict[int, EpisodeRow] = {}
+    while len(rows) < count:
+        due = _due(turn for turn in pool.turns() if turn.episode < count)
+        for number in dict.fromkeys(turn.episode for turn in due):
+            ticks[number] += 1
+        actions = dict(zip((turn.id for turn in due), policy.act(due), strict=True))
+        finished = pool.step(actions)
+        rows |= {episode.index: _row(episode, ticks[episode.index]) for episode in finished}
+        if progress and finished:
+            progress(len(rows), count)
+    return [rows[number] for number in range(count)]
+
+
+def by_kind(rows: Iterable[EpisodeRow]) -> dict[str, list[EpisodeRow]]:
+    """Rows by the kind of their question, kinds in alphabetical order."""
+    groups: dict[str, list[EpisodeRow]] = {}
+    for row in rows:
+        groups.setdefault(row.kind, []).append(row)
+    return dict(sorted(groups.items()))
+
+
+def _due(turns: Iterable[Turn]) -> list[Turn]:
+    """The oldest open turn of every role in every episode."""
+    oldest: dict[tuple[int, str], Turn] = {}
+    for turn in turns:
+        oldest.setdefault((turn.episode, turn.agent), turn)
+    return list(oldest.values())
+
+
+def _row(episode: Episode, ticks: int) -> EpisodeRow:
+    question, ledger, result = episode.question, episode.ledger, episode.result
+    scores = result.scores if result else metrics.Scores(0.0, 0.0, 0.0, 0.0, 0.0)
+    net = result.value if result else 0.0
+    return EpisodeRow(
+        question_id=question.id,
+        kind=question.kind,
+        f1=scores.f1,
+        em=scores.em,
+        cover_em=scores.cover_em,
+        precision=scores.precision,
+        recall=scores.recall,
+        net=net,
+        return_=net + sum(turn.penalty for turn in episode.trace.played),
+        rounds=ledger.rounds,
+        retrievals=ledger.retrievals,
+        turns=ledger.turns,
+        ticks=ticks,
+        latency=ledger.latency,
+        malformed=ledger.malformed,
+        failed=int(bool(episode.truncated)),
+        support_recall=metrics.support_recall(episode.support_ids(), question.supporting_ids),
+        answer=episode.answer,
+        workflow=",".join(episode.trace.root.workflow or ()),
+    )

@@ -1,0 +1,153 @@
+"""The typed form of `policies/*.yaml`: who drives the roles and how it learns, every knob with its unit and default.
+
+Knows what may be written; the learners that obey it are in `learning/`, the policies in `policy/`. A *turn* is one
+output of one agent, which is one row of a learner's rollout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from jade_env.config import Settings, apply_overrides, load_tree, nearest, validate
+from jade_env.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Script = Literal["random", "heuristic", "teacher", "ceiling"]
+
+_COMMON = ("name", "summary", "learner")
+
+
+class Recipe(Settings):
+    """One way to drive a team: a scripted policy, or networks that learn with Stable-Baselines3."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    summary: str = Field(min_length=1, max_length=200)
+    """One line for listings."""
+    learner: Literal["sb3", "scripted"]
+    """`sb3` trains MaskablePPO; `scripted` plays a fixed policy and has no other knob than `script`."""
+    script: Script | None = None
+    """The policy that a scripted recipe plays."""
+
+    train: Literal["all"] | tuple[str, ...] = "all"
+    """The agents that learn: `all`, or a list such as `[planner]`; the others are frozen."""
+    partners: Script = "heuristic"
+    """The scripted policy that plays the frozen agents."""
+    sharing: Literal["all", "per_role"] = "all"
+    """`all`: one network plays every role. `per_role`: a network for each."""
+    network: tuple[Positive, ...] = Field(min_length=1, max_length=8, default=(64, 64))
+    """Hidden layers of the candidate scorer, in units each, first to last."""
+
+    total_timesteps: Positive = 300_000
+    """Length of the training, in turns of the agents that learn."""
+    n_envs: Positive = 32
+    """Episodes played side by side."""
+    n_steps: Positive = 64
+    """Turns collected in each of them before an update, so a rollout has `n_envs * n_steps` turns."""
+    batch_size: Annotated[int, Field(gt=1)] = 512
+    """Turns in a minibatch of the update; at most a rollout."""
+    n_epochs: Positive = 4
+    """Passes over a rollout in one update."""
+
+    gamma: Share = 1.0
+    """Discount per turn; 1 because an episode is short and its reward comes at the end."""
+    gae_lambda: Share = 0.95
+    """Generalised advantage estimation: 0 trusts the critic, 1 the return."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """Adam's step size at the start."""
+    learning_rate_end: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Its value at the end, reached linearly; constant where not given."""
+    ent_coef: Weight = 0.01
+    """Weight of the entropy bonus at the start."""
+    ent_coef_end: Weight | None = None
+    """Its value at the end, reached linearly; constant where not given."""
+    clip_range: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """PPO's clipping of the probability ratio."""
+    vf_coef: Weight = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 0.5
+    """Gradients are scaled down to this global norm."""
+    target_kl: Annotated[float, Field(gt=0)] | None = None
+    """An update stops early beyond this divergence from the policy that played, in nats; never where not given."""
+
+    eval_every: Positive = 50_000
+    """Turns between evaluations on the dev split."""
+    eval_episodes: Positive = 200
+    """Questions in each of those, at most the split."""
+    checkpoint_every: Positive = 50_000
+    """Turns between checkpoints."""
+    keep: Positive = 3
+    """How many checkpoints stay in the run folder: the newest ones, and the best one beside them."""
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _all_or_a_list(cls, given: Any) -> Any:
+        if given == "all" or (isinstance(given, list | tuple) and given and all(isinstance(a, str) for a in given)):
+            return given
+        raise ValueError(f"expected all, or a list of agents such as [planner], found {given!r}")
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Recipe:
+        fields = type(self).model_fields
+        written = [key for key, field in fields.items() if key not in _COMMON and getattr(self, key) != field.default]
+        if self.learner == "scripted":
+            if self.script is None:
+                raise ValueError("script: a scripted recipe needs one of random, heuristic, teacher, ceiling")
+            if foreign := [key for key in written if key != "script"]:
+                raise ValueError(f"{foreign[0]}: a scripted recipe does not learn, so it has no knob but script")
+        elif self.script is not None:
+            raise ValueError(f"script: only a scripted recipe plays one, and this one's learner is {self.learner}")
+        if self.batch_size > self.rollout:
+            raise ValueError(
+                f"batch_size: {self.batch_size} is more than a rollout has, n_envs * n_steps = {self.rollout} turns"
+            )
+        if isinstance(self.train, tuple) and len(set(self.train)) < len(self.train):
+            raise ValueError("train: an agent stands twice")
+        return self
+
+    def resolved(self) -> dict[str, Any]:
+        """Every knob that means something for this learner, with its value; `load_recipe` reads it back."""
+        tree = self.model_dump(mode="json")
+        if self.learner == "scripted":
+            return {key: tree[key] for key in (*_COMMON, "script")}
+        return {key: value for key, value in tree.items() if key != "script"}
+
+    @property
+    def rollout(self) -> int:
+        """Turns collected for one update."""
+        return self.n_envs * self.n_steps
+
+    def trained(self, team: Sequence[str]) -> tuple[str, ...]:
+        """The agents of a team that learn, in team order.
+
+        Raises:
+            ConfigError: `train` names an agent that the team does not have.
+        """
+        if self.train == "all":
+            return tuple(team)
+        for agent in self.train:
+            if agent not in team:
+                hint = nearest(agent, team)
+                raise ConfigError(f"recipe {self.name}: train: {agent!r} is not in the team: {', '.join(team)}{hint}")
+        return tuple(agent for agent in team if agent in self.train)
+
+
+def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Load a recipe by shipped name or by path, with overrides such as `{"total_timesteps": 50_000}`.
+
+    Raises:
+        ConfigError: the recipe does not exist or is not valid; one line for each mistake.
+    """
+    tree, label = load_tree("policies", name_or_path)
+    if overrides:
+        tree = apply_overrides(tree, overrides, label)
+        label = f"{label} (with {', '.join(f'{key}={value}' for key, value in overrides.items())})"
+    return validate(Recipe, tree, label)
+
+
+__all__ = ["Recipe", "Script", "load_recipe"]

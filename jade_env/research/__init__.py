@@ -1,0 +1,1 @@
+"""Comparing what was learned: statistics over many episodes, comparisons of recipes, reports."""

@@ -1,0 +1,139 @@
+"""The figures of an evaluation: rows of episodes in, one JSON object or one table out, each mean with its interval.
+
+All intervals are 95 % bootstrap intervals over questions. Knows no policy and no game.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypedDict
+
+from jade_env.errors import DataError
+from jade_env.learning.evaluation import EpisodeRow, by_kind
+from jade_env.research.statistics import bootstrap_mean
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class Figure(TypedDict):
+    """A mean with its 95 % interval; null where no question has the quantity."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+class KindSummary(TypedDict):
+    """The figures of one kind of question."""
+
+    episodes: int
+    metrics: dict[str, Figure]
+
+
+class Summary(TypedDict):
+    """What `jade eval --json` prints."""
+
+    scenario: str
+    policy: str
+    split: str
+    episodes: int
+    metrics: dict[str, Figure]
+    by_kind: dict[str, KindSummary]
+
+
+MEANS = {
+    "f1": "f1",
+    "em": "em",
+    "cover_em": "cover_em",
+    "net": "net",
+    "rounds": "rounds",
+    "retrievals": "retrievals",
+    "turns": "turns",
+    "ticks": "ticks",
+    "latency": "latency",
+    "return": "return_",
+    "failed": "failed",
+    "support_recall": "support_recall",
+}
+"""Metrics that are means over episodes, with the field of `EpisodeRow` that each reads."""
+
+METRICS = (*list(MEANS)[:-2], "malformed", "failed", "support_recall")
+"""Every metric, in the order shown."""
+
+
+def summarize(rows: Sequence[EpisodeRow], scenario: str, policy: str, split: str) -> Summary:
+    """Summarise an evaluation, over all questions and by their kind.
+
+    `malformed` is a rate: malformed outputs per turn. `support_recall` is over the questions that have supporting passages.
+
+    Raises:
+        DataError: there are no rows.
+    """
+    if not rows:
+        raise DataError("an evaluation without episodes has no figures; give at least one row")
+    kinds = by_kind(rows)
+    return {
+        "scenario": scenario,
+        "policy": policy,
+        "split": split,
+        "episodes": len(rows),
+        "metrics": figures(rows),
+        "by_kind": {
+            kind: {"episodes": len(group), "metrics": figures(group)}
+            for kind, group in kinds.items()
+            if kind or len(kinds) > 1
+        },
+    }
+
+
+def figures(rows: Sequence[EpisodeRow]) -> dict[str, Figure]:
+    """Each metric over the rows."""
+    values = {name: [float(getattr(row, field)) for row in rows] for name, field in MEANS.items()}
+    values["malformed"] = _rate([row.malformed for row in rows], [row.turns for row in rows])
+    return {name: _figure(values[name], lowest=0.0 if name == "malformed" else -math.inf) for name in METRICS}
+
+
+def _rate(counts: Sequence[int], sizes: Sequence[int]) -> list[float]:
+    """Numbers, one an episode, whose mean is sum(counts) / sum(sizes) and whose spread is that ratio's (delta method)."""
+    total = sum(sizes)
+    if not total:
+        return [0.0 for _ in sizes]
+    rate, mean_size = sum(counts) / total, total / len(sizes)
+    return [rate + (count - rate * size) / mean_size for count, size in zip(counts, sizes, strict=True)]
+
+
+def _figure(values: Sequence[float], lowest: float) -> Figure:
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        return {"mean": None, "low": None, "high": None}
+    interval = bootstrap_mean(known)
+    return {"mean": interval.mean, "low": max(lowest, interval.low), "high": interval.high}
+
+
+def table(summary: Summary) -> Table:
+    """The summary as a table for `rich.print`: a row a metric, a column for each kind of question."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    title = f"{summary['policy']} on {summary['scenario']}, {summary['split']}, {summary['episodes']} questions"
+    shown = Table(title=escape(title), title_justify="left", caption="mean, 95 % interval; kinds: mean")
+    shown.add_column("metric")
+    shown.add_column("all", justify="right")
+    shown.add_column("interval", justify="right", style="grey50")
+    for kind, part in summary["by_kind"].items():
+        shown.add_column(escape(f"{kind or 'other'} ({part['episodes']})"), justify="right")
+    for name in METRICS:
+        figure = summary["metrics"][name]
+        kinds = [_number(part["metrics"][name]["mean"]) for part in summary["by_kind"].values()]
+        shown.add_row(name, _number(figure["mean"]), _interval(figure), *kinds)
+    return shown
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(figure: Mapping[str, float | None] | Figure) -> str:
+    return "" if figure["low"] is None else f"{_number(figure['low'])} to {_number(figure['high'])}"

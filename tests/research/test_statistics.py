@@ -1,0 +1,110 @@
+"""Intervals: right on average, the same under a seed, and clear about what cannot be averaged."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from jade_env.errors import ConfigError, DataError
+from jade_env.research.statistics import Interval, bootstrap_mean, hierarchical_mean, paired_difference
+
+
+@pytest.mark.parametrize("kind", ["f1", "em"])
+def test_a_95_percent_interval_holds_the_true_mean_about_95_times_in_100(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    held = 0
+    for repeat in range(300):
+        values = rng.beta(0.5, 0.5, 120) if kind == "f1" else (rng.random(120) < 0.5).astype(float)
+        held += not bootstrap_mean(values, resamples=400, seed=repeat).excludes(0.5)
+    assert 0.90 <= held / 300 <= 0.985
+
+
+def test_the_interval_is_about_as_wide_as_theory_says() -> None:
+    values = np.random.default_rng(1).normal(size=1000)
+    interval = bootstrap_mean(values, resamples=4000)
+    width = 2 * 1.96 * values.std() / np.sqrt(1000)
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.high - interval.low == pytest.approx(width, rel=0.08)
+    assert bootstrap_mean(values, confidence=0.5).high < interval.high
+
+
+def test_one_seed_gives_one_interval() -> None:
+    values = np.random.default_rng(2).random(50)
+    runs = [values, values / 2]
+    assert bootstrap_mean(values, seed=3) == bootstrap_mean(values, seed=3)
+    assert bootstrap_mean(values, seed=3) != bootstrap_mean(values, seed=4)
+    assert hierarchical_mean(runs, seed=3) == hierarchical_mean(runs, seed=3)
+    assert hierarchical_mean(runs, seed=3) != hierarchical_mean(runs, seed=4)
+
+
+@pytest.mark.parametrize("values", [[0.25], [1.0, 1.0, 1.0], [0, 0]])
+def test_constant_values_have_an_interval_of_no_width_and_no_warning(values: list[float]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert bootstrap_mean(values) == Interval(values[0], values[0], values[0])
+        assert hierarchical_mean([values, values]) == Interval(values[0], values[0], values[0])
+        assert paired_difference(values, values) == Interval(0.0, 0.0, 0.0)
+
+
+def test_pairing_finds_a_small_gain_that_the_two_intervals_hide() -> None:
+    rng = np.random.default_rng(5)
+    before = rng.random(200)
+    after = before + rng.normal(0.02, 0.03, 200)
+    assert paired_difference(after, before).excludes(0.0)
+    assert bootstrap_mean(after).low < bootstrap_mean(before).high
+    assert not paired_difference(before, rng.permutation(before)).excludes(0.0)
+
+
+def test_pairs_of_different_length_are_refused() -> None:
+    with pytest.raises(DataError, match="a has 2 values and b 3"):
+        paired_difference([1, 2], [1, 2, 3])
+
+
+def test_runs_that_disagree_widen_the_hierarchical_interval() -> None:
+    rng = np.random.default_rng(6)
+    agreeing = {seed: rng.normal(0.5, 0.1, 100) for seed in range(5)}
+    disagreeing = {seed: values + 0.2 * seed for seed, values in agreeing.items()}
+    narrow, wide = hierarchical_mean(agreeing), hierarchical_mean(disagreeing)
+    pooled = bootstrap_mean(np.concatenate(list(disagreeing.values())))
+    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
+    assert wide.high - wide.low > 1.5 * (pooled.high - pooled.low)
+    assert wide.mean == pytest.approx(narrow.mean + 0.4)
+
+
+def test_every_run_weighs_the_same() -> None:
+    assert hierarchical_mean([[0.0] * 9, [1.0]]).mean == 0.5
+
+
+def test_the_hierarchical_interval_holds_the_true_mean() -> None:
+    rng = np.random.default_rng(7)
+    held = 0
+    for repeat in range(200):
+        runs = rng.normal(rng.normal(0, 1, (12, 1)), 1, (12, 30))
+        held += not hierarchical_mean(list(runs), resamples=300, seed=repeat).excludes(0.0)
+    assert 0.87 <= held / 200 <= 0.99
+
+
+def test_many_values_are_resampled_in_blocks() -> None:
+    values = np.random.default_rng(8).random(50_000)
+    assert bootstrap_mean(values, resamples=200).excludes(0.45)
+    assert hierarchical_mean([values], resamples=200).excludes(0.45)
+
+
+def test_what_cannot_be_averaged_is_named() -> None:
+    with pytest.raises(DataError, match="values: there are none"):
+        bootstrap_mean([])
+    with pytest.raises(DataError, match="number 1 is nan"):
+        bootstrap_mean([0.5, float("nan")])
+    with pytest.raises(DataError, match="run 7: there are none"):
+        hierarchical_mean({7: []})
+    with pytest.raises(DataError, match="no runs"):
+        hierarchical_mean({})
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="confidence is 95"):
+        bootstrap_mean([0, 1], confidence=95)
+    with pytest.raises(ConfigError, match="resamples is 0"):
+        hierarchical_mean([[0, 1]], resamples=0)

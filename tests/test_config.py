@@ -1,0 +1,118 @@
+"""Every mistake in a YAML file is refused with file, key path, what was found and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jade_env.agent import load_agent
+from jade_env.config import apply_overrides, names, parse_overrides
+from jade_env.errors import ConfigError
+from jade_env.scenario import load_scenario
+
+
+def test_every_shipped_file_is_valid_and_named_after_its_file() -> None:
+    assert {"cooperative", "deep", "hotpotqa", "static"} <= set(names("scenarios"))
+    for name in names("scenarios"):
+        assert load_scenario(name).name == name
+    assert len(names("agents")) == 7
+    for name in names("agents"):
+        assert load_agent(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            {"reward.round_csot": 1},
+            r"scenarios/cooperative.yaml .*: reward.round_csot: unknown key; did you mean 'round_cost'\?",
+        ),
+        (
+            {"reward.outcome": "f2"},
+            r"reward.outcome: 'f2' is not one of f1, em, cover_em, precision, recall; did you mean 'f1'\?",
+        ),
+        ({"limits.max_depth": "x"}, r"limits.max_depth: .*integer.*found 'x'"),
+        ({"limits.max_turns": 0}, r"limits.max_turns: .*greater than 0, found 0"),
+        ({"retriever.top_k": None}, r"retriever.top_k: .*found nothing"),
+        ({"workflows": [["R", "QR", "AG"]]}, r"workflow R,QR,AG: members stand once each, in the order"),
+        ({"workflows": [["DS", "AG"]]}, r"DS needs documents, so R must stand before it"),
+        ({"workflows": [["QDS"], ["QDP"]]}, r"at least one must end in AG"),
+        ({"workflows": ["R,AG", "QDX"]}, r"'QDX' is not one of QR, R, DS, AG, QDS, QDP"),
+        ({"workflows": ["R,AG", "R,AG"]}, r"one stands twice"),
+        ({"team": ["planer"]}, r"there is no agent 'planer'; did you mean 'planner'"),
+        ({"team": ["planner", "answer_generator"]}, r"needs an agent with the code QR, which the team lacks"),
+        ({"data": {"source": "fles"}}, r"data: .*'fles'"),
+        ({"data.folder": "x"}, r"data.*folder: unknown key"),
+        ({"mode": {"plumber": "text"}}, r"mode: 'plumber' is not in the team"),
+        ({"name": ""}, r"name: "),
+    ],
+)
+def test_a_wrong_key_is_explained(overrides: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_scenario("cooperative", overrides)
+
+
+def test_all_mistakes_are_listed_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_scenario("cooperative", {"reward.outcome": "f2", "limits.max_depth": -1})
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_an_unknown_name_gets_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match="there is no scenario 'coperative'; did you mean 'cooperative'"):
+        load_scenario("coperative")
+    with pytest.raises(ConfigError, match="nowhere.yaml: no such file"):
+        load_scenario("nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [", r"duel.yaml:\d+: not valid YAML"),
+        ("name: a\nname: b\n", r"duel.yaml:2: not valid YAML: key 'name' is given twice"),
+        ("- a\n- b\n", r"duel.yaml: expected keys and values, found a list"),
+        ("", r"duel.yaml: expected keys and values, found nothing"),
+        ("!!python/object/apply:os.system ['true']", r"duel.yaml:\d+: not valid YAML"),
+        ("name: duel\n", r"duel.yaml: data: missing"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "duel.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_scenario(path)
+
+
+def test_a_user_scenario_by_path_with_a_user_agent(tmp_path: Path) -> None:
+    card = load_agent("answer_generator").model_dump(mode="json")
+    card["name"] = "oracle"
+    (tmp_path / "oracle.yaml").write_text(yaml.safe_dump(card))
+    scenario = load_scenario("static").model_dump(mode="json")
+    scenario.update(name="mine", team=["query_rewriter", "document_selector", str(tmp_path / "oracle.yaml")])
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(scenario))
+    assert list(load_scenario(tmp_path / "mine.yaml").cards) == ["query_rewriter", "document_selector", "oracle"]
+
+
+def test_overrides_are_dotted_yaml() -> None:
+    assert parse_overrides(["reward.round_cost=0.1", "workflows=[[R, AG]]"]) == {
+        "reward.round_cost": 0.1,
+        "workflows": [["R", "AG"]],
+    }
+    tree = {"reward": {"round_cost": 0.0}}
+    assert apply_overrides(tree, {"reward.round_cost": 0.5}, "x")["reward"]["round_cost"] == 0.5
+    assert tree["reward"]["round_cost"] == 0.0
+    with pytest.raises(ConfigError, match="expected KEY=VALUE"):
+        parse_overrides(["reward.round_cost"])
+    with pytest.raises(ConfigError, match="'name.x': name holds no keys"):
+        load_scenario("cooperative", {"name.x": 1})
+
+
+def test_a_prompt_may_only_name_what_the_role_reads(tmp_path: Path) -> None:
+    card = load_agent("planner").model_dump(mode="json")
+    card["prompts"]["brief"]["user"] = "{documents}"
+    path = tmp_path / "planner.yaml"
+    path.write_text(yaml.safe_dump(card))
+    with pytest.raises(ConfigError, match=r"\{documents\} is not among reads"):
+        load_agent(path)
