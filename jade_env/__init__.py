@@ -45,6 +45,7 @@ __all__ = [
 
 def list_scenarios() -> list[str]:
     """The names of the scenarios that ship with the package."""
+    from jade_env.config import names
 
     return names("scenarios")
 

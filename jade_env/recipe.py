@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from jade_env.config import Settings, apply_overrides, load_tree, nearest, validate
 from jade_env.errors import ConfigError
+from jade_env.scenario import Limits, Reward, Scenario
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -150,4 +151,34 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     return validate(Recipe, tree, label)
 
 
-__all__ = ["Recipe", "Script", "load_recipe"]
+def split_overrides(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sort overrides into those of the scenario and those of the recipe, by the first part of the key.
+
+    Raises:
+        ConfigError: a key that neither has, or that both have.
+    """
+    sides: dict[str, dict[str, Any]] = {"scenario": {}, "recipe": {}}
+    fields = {"scenario": Scenario.model_fields, "recipe": Recipe.model_fields}
+    for key, value in overrides.items():
+        first, _, rest = key.partition(".")
+        owners = [side for side in sides if first in fields[side]]
+        if first in sides and rest:
+            sides[first][rest] = value
+        elif len(owners) == 1:
+            sides[owners[0]][key] = value
+        elif owners:
+            raise ConfigError(f"override {key!r}: both have it: write scenario.{key} or recipe.{key}")
+        else:
+            raise ConfigError(f"override {key!r}: neither a scenario nor a recipe has it{_nearest_key(key)}")
+    return sides["scenario"], sides["recipe"]
+
+
+def _nearest_key(key: str) -> str:
+    nested = [f"reward.{name}" for name in Reward.model_fields] + [f"limits.{name}" for name in Limits.model_fields]
+    for dotted in nested:
+        if dotted.endswith(f".{key}"):
+            return f"; did you mean {dotted!r}?"
+    return nearest(key, [*Recipe.model_fields, *Scenario.model_fields, *nested])
+
+
+__all__ = ["Recipe", "Script", "load_recipe", "split_overrides"]

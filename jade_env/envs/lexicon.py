@@ -197,7 +197,7 @@ def kind(token: str) -> str:
     """The class letter of one token, for patterns over whole passages.
 
     U capitalised, T capitalised function word, D capitalised article, l lowercase, f function word, d article, v copula, i preposition, o "of",
-    p name particle, & "and"/"or", A ampersand, Y year, N number, W number word, O scale, M month, s possessive, # marker,
+    p name particle, & "and", / "or", A ampersand, Y year, N number, W number word, O scale, M month, s possessive, # marker,
     and punctuation: . sentence end, comma, ; colon, brackets, quote, - dash between words, x anything else (never part of a span).
     """
     word = token.strip()
@@ -223,8 +223,10 @@ def _word_kind(word: str, low: str) -> str:
         if low in ARTICLES:
             return "D"
         return "T" if low in FUNCTION or low in AUXILIARIES else "U"
-    if low in ("and", "or"):
+    if low == "and":
         return "&"
+    if low == "or":
+        return "/"
     if low == "of":
         return "o"
     if low in ARTICLES:

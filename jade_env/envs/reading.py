@@ -22,9 +22,9 @@ PERSON, PLACE, TIME, QUANTITY, YES_NO, CHOICE, THING = range(7)
 _CAPITALISED = r"(?>[NY]{0,2}[UM](?:(?:s|A|-|;|[oip]|od|id|pp|pd|[TD]{1,2})?[UMNY])*+(?:\([^().]{1,5}\))?)"
 NAME_PATTERN = re.compile(rf'"[^".]{{1,12}}"|{_CAPITALISED}|#[NWY]')
 _ITEM = rf'(?>[Dd]?"[^".]{{1,12}}"|[Dd]?{_CAPITALISED}|#[NWY])'
-COORDINATION = re.compile(rf"{_ITEM}(?:,{_ITEM})*+,?[&A]d?{_ITEM}")
+COORDINATION = re.compile(rf"{_ITEM}(?:,{_ITEM})*+,?[&/A]d?{_ITEM}")
 ITEM = re.compile(_ITEM)
-LAST_CHOICE = re.compile(r',([DdUTM"#NY][^,.]{0,11}),?&([DdUTM"#NY][^.]{0,13})\.?$')
+LAST_CHOICE = re.compile(r',([DdUTM"#NY][^,./]{0,11}),?/([DdUTM"#NY][^./]{0,13})\.?$')
 
 
 @dataclass(slots=True)
@@ -74,16 +74,16 @@ def read(text: str) -> Reading:
     relation = set(stems)
     relation -= entity
     relation.discard("")
-    items = _items(lows, kinds) if "&" in kinds or "A" in kinds else ()
-    wanted, head = _wanted(lows, kinds, bool(items) and ("or" in lows or "between" in lows))
+    items = _items(kinds) if "&" in kinds or "/" in kinds or "A" in kinds else ()
+    wanted, head = _wanted(lows, kinds, bool(items) and ("/" in kinds or "between" in lows))
     return Reading(
         text, tokens, lows, kinds, stems, wanted, head, frozenset(entity), frozenset(relation), names, items, _polarity(lows)
     )
 
 
-def _items(lows: list[str], kinds: str) -> tuple[tuple[int, int], ...]:
-    last = LAST_CHOICE.search(kinds) if "or" in lows else None
-    if last is not None and lows[last.start(2) - 1] == "or":
+def _items(kinds: str) -> tuple[tuple[int, int], ...]:
+    last = LAST_CHOICE.search(kinds) if "/" in kinds else None
+    if last is not None:
         return last.span(1), last.span(2)
     longest: tuple[tuple[int, int], ...] = ()
     for match in COORDINATION.finditer(kinds):

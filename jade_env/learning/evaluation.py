@@ -1,7 +1,7 @@
 """How good a policy is: it plays each question of a split once, and every episode becomes a row of numbers.
 
-Plays the parallel view's rule (a tick plays the oldest open turn of every role) in many episodes at once, so that one call of
-the policy serves them all. Knows no statistics and no learner.
+Plays by the parallel view's rule (a tick plays the oldest open turn of every role), many episodes side by side, so that
+one call of the policy serves them all. Knows no statistics and no learner.
 """
 
 from __future__ import annotations

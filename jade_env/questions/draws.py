@@ -37,7 +37,9 @@ class Draws:
 
     def below(self, high: int | Integers, size: int) -> Integers:
         """Return `size` numbers n with 0 <= n < high (< 2**31); `high` may be an array of that size."""
-        return ((self.bits(size) >> np.uint64(32)) * np.asarray(high, dtype=np.uint64) >> np.uint64(32)).astype(np.int64)
+        return ((self.bits(size) >> np.uint64(32)) * np.asarray(high, dtype=np.uint64) >> np.uint64(32)).astype(
+            np.int64
+        )
 
     def one(self, high: int) -> int:
         """Return one number n with 0 <= n < high."""

@@ -73,13 +73,16 @@ class Facts:
 
 
 def counts(passages: int, noise: float) -> dict[str, int]:
-    """Return how many entities of each type a world of so many passages has, with a share `noise` of news among them."""
-    scale = passages * (1 - noise) / _TOLD
-    found = {name: max(2, int(share * scale)) for name, share in _SHARES.items()}
-    if found["country"] < _FEWEST_COUNTRIES:
-        extra = (_FEWEST_COUNTRIES - found["country"]) * _PASSAGES["country"]
-        found["country"] = _FEWEST_COUNTRIES
-        found["person"] -= max(0, extra + 1) // _PASSAGES["person"]
+    """Return how many entities of each type a world of so many passages has, with a share `noise` of news among them.
+
+    Small worlds have more cities and countries than their share, so that no city is in every tenth passage.
+    """
+    told = passages * (1 - noise)
+    found = {name: max(2, int(share * told / _TOLD)) for name, share in _SHARES.items()}
+    found["country"] = max(_FEWEST_COUNTRIES, found["country"])
+    found["city"] = max(isqrt(passages), found["city"])
+    others = sum(found[name] * _PASSAGES[name] for name in found if name != "person")
+    found["person"] = min(found["person"], (int(told) - others) // _PASSAGES["person"])
     return found
 
 
@@ -95,7 +98,10 @@ def draw_names(draws: Draws, schemes: Sequence[_Pools], count: int) -> list[str]
     if len(pools) == 2:
         narrow = [spread(count, size) for size in sizes]
         sizes = narrow if prod(narrow) >= 2 * count else sizes
-    parts = [np.array(pool, dtype=object)[draws.permutation(len(pool))[:size]] for pool, size in zip(pools, sizes, strict=True)]
+    parts = [
+        np.array(pool, dtype=object)[draws.permutation(len(pool))[:size]]
+        for pool, size in zip(pools, sizes, strict=True)
+    ]
     codes = draws.distinct(prod(sizes), min(prod(sizes), count + count // 4 + 8))
     names: list[str] = []
     columns = []

@@ -57,15 +57,19 @@ def write_lines(file: BinaryIO, records: Iterable[Record], path: Path, check: Ca
         try:
             check(record)
             ids.add(str(record["id"]))
-            line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+            write_line(file, record)
         except (ValueError, TypeError, RecursionError) as error:
             raise DataError(f"{path}: record {count} cannot be written: {error}") from error
-        try:
-            file.write(line.encode())
-        except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can hold
-            file.write(json.dumps(record).encode())
-        file.write(b"\n")
     return count
+
+
+def write_line(file: BinaryIO, record: Record) -> None:
+    """Write one record; ValueError or TypeError for a value that JSON does not have."""
+    line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+    try:
+        file.write(line.encode() + b"\n")
+    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can hold
+        file.write(json.dumps(record).encode() + b"\n")
 
 
 @contextmanager
@@ -160,4 +164,6 @@ def _nearby(path: Path) -> str:
         return f"there is no folder {folder} either; give the data's folder with --data DIR or JADE_DATA"
     names = sorted(found.name for found in folder.glob("*.json*") if not found.name.startswith("."))
     shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return f"{folder} has {shown}" if names else f"{folder} has no JSON files; give another with --data DIR or JADE_DATA"
+    return (
+        f"{folder} has {shown}" if names else f"{folder} has no JSON files; give another with --data DIR or JADE_DATA"
+    )

@@ -43,9 +43,7 @@ def _fill(documents: list[Document | None], positions: Integers, texts: Iterator
         documents[position] = Document(str(position), title, text)
 
 
-def _told(
-    wording: Wording, facts: Facts, draws: Draws, phrasings: int, oblique: float
-) -> Iterator[tuple[str, str]]:
+def _told(wording: Wording, facts: Facts, draws: Draws, phrasings: int, oblique: float) -> Iterator[tuple[str, str]]:
     """Yield title and text of one kind of passage for every subject."""
     count = facts.count(wording.subject)
     thousandths = round(1000 * oblique)
@@ -105,7 +103,9 @@ def _asides(
 ) -> dict[str, Sequence[str]]:
     """Return columns of what a passage mentions beside its fact: never the city or person that the fact is about."""
     first = draws.below(facts.count("city"), count) if cities is None else _other(draws, cities, facts.count("city"))
-    person = draws.below(facts.count("person"), count) if people is None else _other(draws, people, facts.count("person"))
+    person = (
+        draws.below(facts.count("person"), count) if people is None else _other(draws, people, facts.count("person"))
+    )
     second = first if cities is None else cities
     other = _third(draws, person if people is None else people, person, facts.count("person"))
     return {

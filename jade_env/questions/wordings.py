@@ -26,7 +26,7 @@ _OF_PERSON = (
     "A sister of {s} was born in {d} in {z}.",
     "{e} sent a long letter about {s} from {d}.",
     "In {z} a street in {d} took the name of {k}.",
-    "Half the population of {d} came to the wedding of {e} in {z}.",
+    "Half the population came to the wedding of {e} in {z}.",
     "{k} and {e} founded a choir in {d} in {z}.",
     "{e} won a seat in the council of {d} in {z}.",
     "Some people in {d} still sing a song about {s}.",
@@ -57,7 +57,7 @@ _OF_CITY = (
 _OF_COUNTRY = (
     "A king of {s} sold land near {d} in {z}.",
     "{e} drew the first map of {s} in {z}.",
-    "{q} buys {g} in {s}.",
+    "{q} buys {g} in {s} and sells it in {d}.",
     "The flag of {s} was sewn in the city of {d}.",
     "Travellers praise the people around {c} and the {g} of {d}.",
 )
@@ -66,7 +66,7 @@ _OF_WORK = (
     "The story of {s} is set in {c} and {d}.",
     "{q} paid for {s}, and {e} lost the bill.",
     "The story begins by a river near {d} in {z}.",
-    "{e} called {s} a failure.",
+    "{e} called {s} a failure, and {q} agreed.",
     "{e} gave a copy of {s} to a school in {d} in {z}.",
     "{s} won a prize in {d}, and {e} was the judge.",
     "{e}, born in {z}, made a song about {s} in {d}.",
@@ -152,9 +152,9 @@ WORDINGS: tuple[Wording, ...] = (
         "people",
         "city",
         plain=(
-            "The city of {s} counts {o} people, against {x} in {z}.",
-            "{s} has a population of {o}, after {x} in {z}.",
-            "The population of {s} is {o}, and in {z} it was {x}.",
+            "The city of {s} has a population of {o}, against {x} in {z}.",
+            "About {o} people form the population of {s}, and in {z} only {x} did.",
+            "The population of {s} is {o} people, and in {z} it was {x}.",
             "About {o} people call {s} their home, and its {g} are known in {c}.",
         ),
         oblique=(
@@ -248,8 +248,14 @@ NEWS: tuple[tuple[str, str], ...] = (
     ("{p}", "{p} lost a case against {q} in {z}. The court sat in {c}, and {e} from {d} was heard as a {j}."),
     ("{p}", "In {z} {p} crossed the country from {c} to {d} with a cart of {g}. {e} of {q} paid for the journey."),
     ("{p}", "{p} and {e} were wed in {c} in {z}. Their first child was born in {d}, and {q} sent {g}."),
-    ("{q}", "A strike at {q} began in {z} after {p}, the employer, broke a promise. The people of {c} sent {g} from their city."),
-    ("{q}", "In {z} {q}, far from its seat, lost a load of {g} in a river near {c}. {p} and {e} sailed out from {d} to look for it."),
+    (
+        "{q}",
+        "A strike at {q} began in {z} after {p}, the employer, broke a promise. The people of {c} sent {g} from their city.",
+    ),
+    (
+        "{q}",
+        "In {z} {q}, far from its seat, lost a load of {g} in a river near {c}. {p} and {e} sailed out from {d} to look for it.",
+    ),
     ("{c}", "{c} was struck by a flood of its river in {z}. {p} opened a kitchen, and {q} sent {g} from {d}."),
     ("{c}", "In {z} {p} lived in {c} for a winter and wrote letters to {e} in {d} about the price of {g}."),
 )

@@ -7,8 +7,12 @@ is part of another, so that a name found in a passage is that name. With the wor
 
 from __future__ import annotations
 
-FIRST_NAMES: tuple[str, ...] = tuple(
-    """
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+FIRST_NAMES: tuple[str, ...] = _list("""
     Alda Alvek Alveth Arlin Arma Arnina Arso Bamis Barrora Beseth Besi Billia Binnel Bisin Bodel Bola Borina Brazora
     Brennek Brolan Brothin Bruzel Bulek Darek Dasina Dazeth Dessan Dillo Dizan Dodina Dovek Drannis Drassin Dremi
     Dressa Drilli Drozeth Dullia Dusso Elneth Elsseth Erssan Erssis Erthin Felek Feni Filel Fitha Follo Fovan Foza
@@ -21,11 +25,9 @@ FIRST_NAMES: tuple[str, ...] = tuple(
     Thamia Thazeth Thedan Thelli Thidora Thilla Thillis Thirin Thizia Thothis Thunis Totha Tredel Trineth Trisora
     Tromia Trossin Trovin Trullan Trusi Trussel Truvis Tudeth Vanis Varora Vavi Vellora Vonnin Vosi Vuna Vunnora
     Vuthis Vuzeth Yenna Yonan Yonnia Yovo Zasin Zeri Zonel Zovin Zuzis
-    """.split()
-)
+""")
 
-SURNAMES: tuple[str, ...] = tuple(
-    """
+SURNAMES: tuple[str, ...] = _list("""
     Baldon Banster Bervis Blampel Blarst Blasker Blibbin Blixton Blunger Blurgen Borgen Brashaw Braxton Brildon
     Brimpel Britzer Bruffin Brundel Brusker Dargen Darwick Dasker Dempel Doshaw Dreddock Drellow Drergen Drisker
     Dulder Fashaw Favock Felsky Filder Flarrow Fletzer Flindar Flishaw Flubbin Fludlow Frallow Fralm Frassel Frilver
@@ -42,11 +44,9 @@ SURNAMES: tuple[str, ...] = tuple(
     Thilder Thivock Thodden Thoffin Thond Thonster Thoshaw Thulver Thumble Thumpel Tranger Trern Trerwick Trirken
     Trullow Trurgen Tudlow Veffin Vemble Venger Viddock Vilsky Virgen Virwick Vudden Vummer Vundel Zandel Zibbin
     Zishaw Zissel Zixton Zoggart Zuddock
-    """.split()
-)
+""")
 
-PLACES: tuple[str, ...] = tuple(
-    """
+PLACES: tuple[str, ...] = _list("""
     Bergo Blahaven Blargo Blegard Blessar Blosta Bludun Brepolis Brines Brissar Brolden Brossa Brotara Buburn Buville
     Dimouth Dindra Drazen Driville Drolum Druburn Drumar Drumouth Drural Druvik Flerin Flizen Floburn Flussar Flusta
     Flustead Fontha Fotara Frabria Fralava Framouth Frastead Fregard Frezen Frindra Fronova Fruhaven Fundra Gabria
@@ -59,110 +59,81 @@ PLACES: tuple[str, ...] = tuple(
     Slista Slondra Slonova Sluzen Staburn Stestead Stines Stomar Storgo Sturin Stuvora Susta Svantha Svibria Svidun
     Svilum Thahaven Thamar Thatara Thograd Thoville Thuburn Thugard Tristead Trones Trozen Tural Vogard Vonova Vorin
     Vubria Vursund Zanes Zazen Zitara Zuhaven Zunova Zuvik
-    """.split()
-)
+""")
 
-COUNTRIES: tuple[str, ...] = tuple(
-    """
+COUNTRIES: tuple[str, ...] = _list("""
     Bondova Brandova Brargistan Brembria Brirtania Burland Buvarra Daldour Destria Doldia Drevarra Drirvia Drustria
     Fengaria Gartania Gentia Gildia Gildour Gilland Girvia Golmark Gonthos Govarra Kendova Kerland Kraldour Krossonia
     Krungaria Larvia Lontia Lumbria Lurgistan Lurtania Mimbria Nervia Nongaria Pilmark Pindova Pombria Postria Raldia
     Rangaria Ranthos Rantia Rergistan Salland Stilmark Stirtania Stivarra Stulland Sussonia Teldia Tossonia Trildia
     Trilmark Trontia Trovarra Velmark Vembria Vissonia Vurvia Zandova Zenthos Zistria Zoldour Zuntia
-    """.split()
-)
+""")
 
-RIVERS: tuple[str, ...] = tuple(
-    """
+RIVERS: tuple[str, ...] = _list("""
     Belda Beva Bine Bomu Degno Donso Fether Fumse Gimse Giwe Goya Lomse Lulda Luru Mamu Melve Minso Miva Muwe
     Nene Semse Semu Silda Sogno Sowe Suya Taru Tewe Tigno Tumu Tuva Vagno Vaya Veru Vither Wamse Wother Wugno Yune
     Yunso Yuther Zanso Zolve
-    """.split()
-)
+""")
 
-CURRENCIES: tuple[str, ...] = tuple(
-    """
+CURRENCIES: tuple[str, ...] = _list("""
     Belar Beruk Divin Dodram Fadram Fevin Fikat Ganto Geshek Gozlo Kalar Kukat Kunto Laruk Lekat Milar Mipek Pakat
     Pidram Potal Rashek Rento Roruk Siruk Suvin Tepek Tonto Toshek Vetal Vokat Vopek Vudram Zirel Zital Zizlo Zolar
-    """.split()
-)
+""")
 
-LANGUAGES: tuple[str, ...] = tuple(
-    """
+LANGUAGES: tuple[str, ...] = _list("""
     Bakkish Bennish Bintic Bultish Buvese Darrish Deltish Divese Dolvish Ferrish Filtish Fugese Gagese Gantic Gulvish
     Gurrish Kedric Koltish Ladric Lavese Megese Modric Pidric Pogese Porrish Rilvish Ronnish Runtic Selvish Sokkish
     Tannish Vevese Zikkish
-    """.split()
-)
+""")
 
-PLACE_PREFIXES: tuple[str, ...] = tuple(
-    """
+PLACE_PREFIXES: tuple[str, ...] = _list("""
     North South East West New Upper Lower Port Saint Fort Lake Grand Outer Inner Glen Castle Abbey Royal Nether Mount
-    """.split()
-)
+""")
 
-PLACE_SUFFIXES: tuple[str, ...] = tuple(
-    """
+PLACE_SUFFIXES: tuple[str, ...] = _list("""
     Bay Hill Ford Cross Cove Dale Field Heath Landing Marsh Park Point Ridge Rock Sands Shore Spring Vale Wells Wood
     Creek Falls Green Harbour
-    """.split()
-)
+""")
 
-COUNTRY_SUFFIXES: tuple[str, ...] = tuple(
-    """
+COUNTRY_SUFFIXES: tuple[str, ...] = _list("""
     Union Republic Islands Coast Highlands Plains Federation Kingdom Lowlands Territory
-    """.split()
-)
+""")
 
-COMPANY_KINDS: tuple[str, ...] = tuple(
-    """
+COMPANY_KINDS: tuple[str, ...] = _list("""
     Mills Foundry Brothers Traders Bank Motors Brewery Looms Glass Steel Bakery Tools Paper Optics Shipping Timber
     Textiles Mining Chemicals Electric
-    """.split()
-)
+""")
 
-TITLE_ADJECTIVES: tuple[str, ...] = tuple(
-    """
+TITLE_ADJECTIVES: tuple[str, ...] = _list("""
     Amber Ancient Bitter Bold Borrowed Brave Broken Burning Calm Careless Crooked Curious Dancing Distant Eager Empty
     Endless Faithful Fallen Final Forgotten Frozen Gentle Golden Hidden Hollow Humble Idle Jealous Lonely Lost Lucky
     Mad Midnight Narrow Patient Pale Perfect Proud Quiet Ragged Restless Sacred Secret Silent Silver Simple Sleeping
     Stolen Strange Tender Twisted Velvet Wandering Weary Wild
-    """.split()
-)
+""")
 
-TITLE_NOUNS: tuple[str, ...] = tuple(
-    """
+TITLE_NOUNS: tuple[str, ...] = _list("""
     Anchor Angel Arrow Ashes Autumn Blossom Bone Butterfly Cage Carnival Cloud Comet Compass Crown Curtain Daughter
     Desert Dragon Dream Dust Eagle Echo Ember Empire Fable Feather Fever Flame Forest Fortune Fountain Fox Garden
     Ghost Giant Harvest Hawk Heart Hour Hunter Ivory Jester Juggler Knight Ladder Lantern Legend Lily Lion Maze
     Meadow Monsoon Moon Mountain Oath Ocean Orchard Owl Palace Parrot Pearl Phantom Promise Puzzle Raven Riddle Rose
     Ruin Serpent Shadow Shepherd Sparrow Star Stranger Sword Temple Thief Thorn Thunder Tiger Tower Voyage Willow
     Witness
-    """.split()
-)
+""")
 
-GOODS: tuple[str, ...] = tuple(
-    """
+GOODS: tuple[str, ...] = _list("""
     lamps boats clocks ropes nails carpets soap candles saddles barrels needles pipes mirrors bells kites drums wool
     salt tea honey
-    """.split()
-)
+""")
 
-PROFESSIONS: tuple[str, ...] = tuple(
-    """
+PROFESSIONS: tuple[str, ...] = _list("""
     teacher painter baker doctor lawyer pilot sailor tailor weaver carpenter mason printer banker clerk cook guard
     nurse poet singer judge
-    """.split()
-)
+""")
 
-COLOURS: tuple[str, ...] = tuple(
-    """
+COLOURS: tuple[str, ...] = _list("""
     red blue yellow black white grey brown pink
-    """.split()
-)
+""")
 
-THINGS: tuple[str, ...] = tuple(
-    """
+THINGS: tuple[str, ...] = _list("""
     hat horse goat cart basket coat map key ring tent violin chair bicycle spoon
-    """.split()
-)
+""")

@@ -67,7 +67,9 @@ class WorldSpec:
 
     def __post_init__(self) -> None:
         if not _FEWEST_PASSAGES <= self.passages <= _MOST_PASSAGES:
-            raise ConfigError(f"world: passages: {self.passages} is not between {_FEWEST_PASSAGES} and {_MOST_PASSAGES}")
+            raise ConfigError(
+                f"world: passages: {self.passages} is not between {_FEWEST_PASSAGES} and {_MOST_PASSAGES}"
+            )
         if not 1 <= self.phrasings <= len(WORDINGS[0].plain):
             raise ConfigError(f"world: phrasings: {self.phrasings} is not between 1 and {len(WORDINGS[0].plain)}")
         if not 0 <= self.oblique <= 1:
@@ -75,7 +77,9 @@ class WorldSpec:
         if not 0 <= self.noise <= 0.5:
             raise ConfigError(f"world: noise: {self.noise} is not between 0 and 0.5")
         if len(self.list_sizes) != 3:
-            raise ConfigError(f"world: list_sizes: {self.list_sizes} is not three weights, for lists of 2, 3 and 4 items")
+            raise ConfigError(
+                f"world: list_sizes: {self.list_sizes} is not three weights, for lists of 2, 3 and 4 items"
+            )
         _check_weights("list_sizes", dict(zip("234", self.list_sizes, strict=True)))
         for kind in self.mixture:
             if kind not in KINDS:

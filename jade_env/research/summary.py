@@ -66,7 +66,7 @@ METRICS = (*list(MEANS)[:-2], "malformed", "failed", "support_recall")
 def summarize(rows: Sequence[EpisodeRow], scenario: str, policy: str, split: str) -> Summary:
     """Summarise an evaluation, over all questions and by their kind.
 
-    `malformed` is a rate: malformed outputs per turn. `support_recall` is over the questions that have supporting passages.
+    `malformed` is a rate: malformed outputs per turn. `support_recall` is over the questions with supporting passages.
 
     Raises:
         DataError: there are no rows.
@@ -96,7 +96,7 @@ def figures(rows: Sequence[EpisodeRow]) -> dict[str, Figure]:
 
 
 def _rate(counts: Sequence[int], sizes: Sequence[int]) -> list[float]:
-    """Numbers, one an episode, whose mean is sum(counts) / sum(sizes) and whose spread is that ratio's (delta method)."""
+    """Numbers, one an episode, with the mean sum(counts) / sum(sizes) and that ratio's spread (delta method)."""
     total = sum(sizes)
     if not total:
         return [0.0 for _ in sizes]

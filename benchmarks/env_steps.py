@@ -1,0 +1,153 @@
+"""Turns per CPU second of our environments, beside PettingZoo's connect_four_v3, in one process: masked random play.
+
+    python benchmarks/env_steps.py [--turns 20000] [--repeats 5]
+
+Only turns with at least two legal actions count. Every episode plays a new question. Candidate caches are emptied before
+each measurement. The queries of the very same play are answered beforehand and timed on their own. Medians are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import psutil
+from pettingzoo.classic import connect_four_v3
+from rich.console import Console
+from rich.table import Table
+
+import jade_env
+from jade_env.envs import candidates
+from jade_env.game.outputs import KINDS
+
+TEXT = {
+    "workflow": [KINDS["workflow"].format(w) for w in jade_env.load_scenario("cooperative").workflows],
+    "subquestions_serial": ["<q1>Who founded it?</q1><q2>Where was #1 born?</q2>"],
+    "subquestions_parallel": ["<q1>Where was the first born?</q1><q2>Where was the second born?</q2>"],
+    "query": ["<query>birthplace of the founder</query>"],
+    "document_ids": ["<id>Document0</id>", "<id>Document0,Document1</id>"],
+    "answer": ["<answer>Toral</answer>", "<answer>1932</answer>"],
+}
+Play = Callable[[int], int]
+
+
+def masked_random_aec(env: Any, turns: int) -> int:
+    """Masked random play of any PettingZoo AEC environment with an action mask; returns the turns that count."""
+    rng = np.random.default_rng(0)
+    counted, first = 0, True
+    while counted < turns:
+        env.reset(seed=0 if first else None)
+        first = False
+        for _agent in env.agent_iter():
+            observation, _, terminated, truncated, _ = env.last()
+            if terminated or truncated:
+                env.step(None)
+                continue
+            legal = np.flatnonzero(observation["action_mask"])
+            counted += len(legal) > 1
+            env.step(int(legal[rng.integers(len(legal))]))
+    return counted
+
+
+def scripted_text_aec(env: Any, turns: int) -> int:
+    rng = np.random.default_rng(0)
+    counted, first = 0, True
+    while counted < turns:
+        env.reset(seed=0 if first else None)
+        first = False
+        for _agent in env.agent_iter():
+            observation, _, terminated, truncated, _ = env.last()
+            if terminated or truncated:
+                env.step(None)
+                continue
+            assert observation
+            texts = TEXT[env.turn.kind]
+            counted += 1
+            env.step(texts[rng.integers(len(texts))])
+    return counted
+
+
+def scripted_pool(scenario: Any, turns: int) -> int:
+    rng = np.random.default_rng(0)
+    pool = jade_env.make_pool(scenario, n=64, seed=0, mode="text")
+    counted = 0
+    while counted < turns:
+        actions = {}
+        for turn in pool.turns():
+            texts = TEXT[turn.kind]
+            actions[turn.id] = texts[rng.integers(len(texts))]
+        counted += len(actions)
+        pool.step(actions)
+    return counted
+
+
+def rate(play: Callable[[], int], repeats: int) -> list[float]:
+    """Turns per CPU second of each repeat; the first call, not counted, fills the retrieval cache."""
+    play()
+    rates = []
+    for _ in range(repeats):
+        candidates.clear_caches()
+        gc.collect()
+        start = time.process_time()
+        counted = play()
+        rates.append(counted / (time.process_time() - start))
+    return rates
+
+
+def retrieval_cost(passages: int) -> float:
+    """CPU milliseconds a query, in batches of 64, nothing cached."""
+    scenario = jade_env.load_scenario("cooperative", {"data.passages": passages, "retriever.cache": 0})
+    pool = jade_env.make_pool(scenario, n=1)
+    queries = [question.text for question in pool.questions[:1024]]
+    start = time.process_time()
+    for i in range(0, len(queries), 64):
+        pool.retriever.search(queries[i : i + 64], 3)
+    return (time.process_time() - start) / len(queries) * 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=20_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[1_000, 10_000, 100_000])
+    args = parser.parse_args()
+    console = Console()
+    # one corpus and as many questions as are needed for a new one in every episode
+    overrides = {"data.train": max(4000, args.turns // 2)}
+    scenario = jade_env.load_scenario("cooperative", overrides)
+    plays: dict[str, Callable[[], int]] = {
+        "connect_four_v3, wrapped": lambda: masked_random_aec(connect_four_v3.env(), args.turns),
+        "discrete AEC": lambda: masked_random_aec(jade_env.env(scenario, "discrete"), args.turns),
+        "text AEC, scripted outputs": lambda: scripted_text_aec(jade_env.env(scenario, "text"), args.turns),
+        "pool of 64, text, scripted outputs": lambda: scripted_pool(scenario, args.turns),
+    }
+    table = Table(title=f"turns per CPU second, median of {args.repeats} (min - max)")
+    for column in ("environment", "turns / CPU s", "min - max", "x connect_four"):
+        table.add_column(column, justify="left" if column == "environment" else "right")
+    base = 0.0
+    for name, play in plays.items():
+        rates = rate(play, args.repeats)
+        median = statistics.median(rates)
+        base = base or median
+        table.add_row(name, f"{median:,.0f}", f"{min(rates):,.0f} - {max(rates):,.0f}", f"{median / base:.2f}")
+    console.print(table)
+
+    sizes = Table(title="cost by size of the world: discrete AEC, same play")
+    for column in ("passages", "microseconds a turn", "retrieval, ms a query", "memory of the process, MB"):
+        sizes.add_column(column, justify="right")
+    for passages in args.sizes:
+        world = jade_env.load_scenario("cooperative", {**overrides, "data.passages": passages})
+        rates = rate(lambda world=world: masked_random_aec(jade_env.env(world, "discrete"), args.turns // 2), 3)
+        milliseconds = retrieval_cost(passages)
+        memory = psutil.Process().memory_info().rss / 1e6
+        sizes.add_row(f"{passages:,}", f"{1e6 / statistics.median(rates):.0f}", f"{milliseconds:.3f}", f"{memory:,.0f}")
+    console.print(sizes)
+
+
+if __name__ == "__main__":
+    main()

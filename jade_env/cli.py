@@ -1,0 +1,380 @@
+"""The command `jade`: arguments in, one call into the library, a table or one JSON object out. Decides nothing itself.
+
+Heavy libraries are imported inside the commands that need them, so that `jade --help` and completion stay quick.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from jade_env.config import Kind, first_line, names, parse_overrides
+from jade_env.errors import ConfigError, DataError, JadeError
+
+if TYPE_CHECKING:
+    from jade_env.policy.base import Policy
+    from jade_env.scenario import Mode, Scenario
+
+Progress = Callable[[int, int], None]
+Overrides = dict[str, Any]
+
+
+class _Group(TyperGroup):
+    """Turns a user's mistake into one clear line and an exit code, wherever in a command it surfaces."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except JadeError as error:
+            _fail(str(error), 2)
+        except KeyboardInterrupt:
+            _fail("stopped", 130)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    for line in message.splitlines():
+        typer.echo(f"jade: {line}", err=True)
+    raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Question answering with retrieval, as a game that a team of agents learns to play.
+
+    Start with `jade play cooperative` to see an episode, then `jade train cooperative --out runs/first` and
+    `jade eval runs/first cooperative`.""",
+)
+data_app = typer.Typer(cls=_Group, no_args_is_help=True, help="Make or convert questions and corpora on disk.")
+app.add_typer(data_app, name="data")
+
+ScenarioArg = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A shipped scenario's name, or a path to a YAML file.")
+]
+OverridesArg = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides, such as reward.round_cost=0.1.")
+]
+DataOpt = Annotated[
+    Path | None, typer.Option("--data", metavar="DIR", help="The data location; else the variable JADE_DATA says it.")
+]
+SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
+SplitOpt = Annotated[str, typer.Option("--split", help="train, dev, test, or any file stem of the data folder.")]
+ModeOpt = Annotated[
+    Literal["text", "discrete"] | None, typer.Option("--mode", help="Replaces the scenario's mode, for all agents.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    if version:
+        import jade_env
+
+        typer.echo(f"jade-env {jade_env.__version__}")
+        raise typer.Exit
+
+
+# ---- what there is --------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def scenarios() -> None:
+    """List the scenarios: the games that can be played.
+
+    Example: jade scenarios
+    """
+    _list("scenarios")
+
+
+@app.command()
+def agents() -> None:
+    """List the agents: the roles a team is made of.
+
+    Example: jade agents
+    """
+    _list("agents")
+
+
+@app.command()
+def policies() -> None:
+    """List the policies: recipes to train with `jade train`, and scripted players for `jade eval`.
+
+    Example: jade policies
+    """
+    _list("policies")
+
+
+def _list(kind: Kind) -> None:
+    known = names(kind)
+    width = max(map(len, known), default=0)
+    for name in known:
+        typer.echo(f"{name:<{width}}  {first_line(kind, name)}")
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A scenario, agent or policy, by name or by path.")],
+    overrides: OverridesArg = None,
+    kind: Annotated[
+        Literal["scenarios", "agents", "policies"] | None,
+        typer.Option("--kind", help="Where a name has several meanings."),
+    ] = None,
+) -> None:
+    """Print a scenario, agent or policy with every default filled in, as YAML that can be saved and edited.
+
+    Example: jade show cooperative reward.round_cost=0.1
+    """
+    from jade_env.show import as_yaml, resolved
+
+    typer.echo(as_yaml(resolved(name, kind, parse_overrides(overrides or []))), nl=False)
+
+
+# ---- train and evaluate ---------------------------------------------------------------------------------------------
+
+
+@app.command()
+def train(
+    scenario: ScenarioArg,
+    overrides: OverridesArg = None,
+    policy: Annotated[
+        str, typer.Option("--policy", metavar="RECIPE", help="How to learn: a recipe's name or path.")
+    ] = ("sb3_shared"),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="RUN", help="The run folder; runs/SCENARIO-RECIPE-SEED if not given."),
+    ] = None,
+    seed: SeedOpt = 0,
+    data: DataOpt = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")] = False,
+) -> None:
+    """Train a team and leave everything in a run folder: configuration, metrics, checkpoints, a learning curve.
+
+    A key that is a scenario's goes to the scenario, a recipe's to the recipe; `scenario.` or `recipe.` before it says which.
+
+    Example: jade train cooperative --policy sb3_shared --out runs/first total_timesteps=100000 reward.round_cost=0.1
+    """
+    from jade_env.learning import trainer
+    from jade_env.recipe import load_recipe, split_overrides
+    from jade_env.scenario import load_scenario
+
+    for_scenario, for_recipe = split_overrides(parse_overrides(overrides or []))
+    recipe, game = load_recipe(policy, for_recipe), load_scenario(scenario, for_scenario)
+    if recipe.learner == "scripted":
+        raise ConfigError(f"{recipe.name} is scripted and does not learn: try jade eval {recipe.script} {scenario}")
+    run = out or Path("runs") / f"{game.name}-{recipe.name}-{seed}"
+    with _progress("training") as progress:
+        trainer.train(game, recipe, run, seed, resume=resume, data=data, progress=progress)
+    typer.echo(f"the run is in {run}; evaluate it with: jade eval {run} {scenario}", err=True)
+
+
+@app.command(name="eval")
+def evaluate(
+    policy: Annotated[str, typer.Argument(metavar="POLICY|RUN", help="A scripted policy's name, or a run folder.")],
+    scenario: ScenarioArg,
+    overrides: OverridesArg = None,
+    split: SplitOpt = "dev",
+    episodes: Annotated[
+        int | None, typer.Option("--episodes", min=1, help="How many questions; all of the split if not given.")
+    ] = None,
+    seed: SeedOpt = 0,
+    mode: ModeOpt = None,
+    data: DataOpt = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object in place of the table.")] = False,
+) -> None:
+    """Play each question of a split once and print how well it went, every figure with its 95 % interval.
+
+    Example: jade eval heuristic cooperative --split dev --episodes 200
+    """
+    from jade_env.learning.evaluation import evaluate as play_all
+    from jade_env.policy import make_policy
+    from jade_env.research.summary import summarize, table
+
+    game = _scenario(scenario, overrides, mode)
+    player: Policy = make_policy(_player(policy), game, data=data, seed=seed)
+    with _progress("playing", quiet=as_json) as progress:
+        rows = play_all(player, game, split, episodes, seed, data=data, progress=progress)
+    summary = summarize(rows, game.name, policy, split)
+    if as_json:
+        typer.echo(json.dumps(summary))
+    else:
+        from rich.console import Console
+
+        Console().print(table(summary))
+
+
+def _scenario(name: str, overrides: Sequence[str] | None, mode: Mode | None = None) -> Scenario:
+    """A scenario with overrides; `scenario.` before a key is allowed."""
+    from jade_env.scenario import load_scenario
+
+    changes = {key.removeprefix("scenario."): value for key, value in parse_overrides(overrides or []).items()}
+    return load_scenario(name, changes | ({"mode": mode} if mode else {}))
+
+
+def _player(spec: str) -> str:
+    """What `make_policy` calls a policy; a recipe that plays a script is another name for it."""
+    if Path(spec).is_dir() or not (spec in names("policies") or spec.endswith((".yaml", ".yml"))):
+        return spec
+    from jade_env.recipe import load_recipe
+
+    script = load_recipe(spec).script
+    if script is None:
+        train = f"jade train SCENARIO --policy {spec} --out RUN"
+        raise ConfigError(f"{spec} is a recipe and has learned nothing yet: {train}, then use RUN in its place")
+    return script
+
+
+@contextmanager
+def _progress(what: str, quiet: bool = False) -> Iterator[Progress | None]:
+    """A progress bar on stderr while something runs; none where nobody watches."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
+    with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+# ---- play and check -------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def play(
+    scenario: ScenarioArg,
+    overrides: OverridesArg = None,
+    role: Annotated[str | None, typer.Option("--as", metavar="ROLE", help="The agent you play; none to watch.")] = None,
+    question: Annotated[str | None, typer.Option("--question", metavar="ID", help="Play this question.")] = None,
+    policy: Annotated[
+        str, typer.Option("--policy", metavar="POLICY|RUN", help="Who plays the other roles.")
+    ] = "heuristic",
+    split: SplitOpt = "dev",
+    seed: SeedOpt = 0,
+    mode: ModeOpt = None,
+    data: DataOpt = None,
+) -> None:
+    """Step through an episode in the terminal, and play one of the roles if you wish.
+
+    Enter goes on, q leaves. In discrete mode you pick a numbered candidate, in text mode you write.
+
+    Example: jade play cooperative --as planner
+    """
+    from rich.console import Console
+
+    from jade_env.envs.source import open_source
+    from jade_env.envs.table import Table
+    from jade_env.game.episode import Rules
+    from jade_env.play import Session
+    from jade_env.policy import make_policy
+
+    game = _scenario(scenario, overrides, mode)
+    console = Console(highlight=False)
+    table = Table(open_source(game, data), Rules.of(game), split, seed)
+    with console.status("the policy gets ready"):
+        player: Policy = make_policy(_player(policy), game, data=data, seed=seed)
+    session = Session(game, table, player, console, console.input, role, mode)
+    session.play(table.open(options={"question_id": question} if question else None))
+
+
+@app.command()
+def check(
+    scenario: ScenarioArg, overrides: OverridesArg = None, split: SplitOpt = "train", data: DataOpt = None
+) -> None:
+    """Play a scenario at random and say in sentences what is wrong with it. The exit code is 1 if something is.
+
+    Example: jade check my/duel.yaml
+    """
+    from jade_env.envs.check import check_scenario
+
+    report = check_scenario(scenario, data=data, split=split, overrides=parse_overrides(overrides or []) or None)
+    typer.echo(str(report))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------
+
+
+@data_app.command()
+def convert(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="hotpotqa, 2wikimultihopqa or musique.")],
+    files: Annotated[list[str], typer.Argument(metavar="SPLIT=FILE...", help="The official file of each split.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write.")],
+) -> None:
+    """Convert official dataset files to corpus.jsonl and SPLIT.jsonl in the layout of FlashRAG and Search-R1.
+
+    Example: jade data convert hotpotqa --out data/hotpotqa dev=hotpot_dev_distractor_v1.json
+    """
+    from jade_env.questions.convert import convert as convert_files
+
+    given: dict[str, Path] = {}
+    for pair in files:
+        split, equals, file = pair.partition("=")
+        if not (split and equals and file):
+            raise ConfigError(f"{pair!r}: expected SPLIT=FILE, such as dev=hotpot_dev_distractor_v1.json")
+        if split in given:
+            raise ConfigError(f"{pair!r}: the split {split} is given twice")
+        given[split] = Path(file)
+    for line in _lines(convert_files(dataset, given, out)):
+        typer.echo(line)
+
+
+@data_app.command()
+def world(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write.")],
+    passages: Annotated[int, typer.Option("--passages", min=100, max=1_000_000, help="Passages of the corpus.")] = 2000,
+    questions: Annotated[int, typer.Option("--questions", min=1, help="Questions about them.")] = 500,
+    split: SplitOpt = "train",
+    seed: SeedOpt = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+) -> None:
+    """Write a world of made-up facts as DIR/corpus.jsonl and DIR/SPLIT.jsonl. Each split is a world of its own.
+
+    Example: jade data world --out data/world --passages 10000 --questions 1000
+    """
+    from jade_env.questions.datasets import write_corpus, write_questions
+    from jade_env.questions.world import WorldSpec, make_world
+
+    corpus, asked = out / "corpus.jsonl", out / f"{split}.jsonl"
+    for path in (corpus, asked):
+        if path.exists() and not force:
+            raise DataError(f"{path} is there already: --force replaces it")
+    made = make_world(WorldSpec(seed=seed, passages=passages), split, questions)
+    write_corpus(corpus, made.documents)
+    write_questions(asked, made.questions)
+    typer.echo(f"{len(made.documents)} passages in {corpus}, {len(made.questions)} questions in {asked}")
+
+
+def main() -> None:
+    """Run the command line; a reader that closes the pipe early is no error."""
+    code: Any = 0
+    try:
+        try:
+            app(prog_name="jade")
+        except SystemExit as leaving:
+            code = leaving.code
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

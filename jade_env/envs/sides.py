@@ -1,0 +1,119 @@
+"""A coordination asked of one side at a time: "Who was born earlier, X or Y?" becomes "When was X born?", "When was Y born?".
+
+Generic English; it knows no template, document or gold field. What comes out is checked for form by `splits`.
+"""
+
+from __future__ import annotations
+
+from jade_env.envs import lexicon
+from jade_env.envs.reading import Reading
+
+_SINGULAR = {"were": "was", "are": "is", "do": "does", "have": "has", "Were": "Was", "Are": "Is", "Do": "Does", "Have": "Has"}
+_DROPPED = frozenset("both either between respectively".split())
+_FILLERS = frozenset("more most than the other".split())
+
+
+def ask(text: str) -> str:
+    """A piece of a question as a question: on one line, no angle brackets, first letter capital, one question mark."""
+    text = " ".join(text.replace("<", " ").replace(">", " ").split()).strip(" ,;:?.!-–")
+    return f"{text[0].upper()}{text[1:].replace(' ,', ',')}?" if text else ""
+
+
+def relation_words(reading: Reading) -> str:
+    """The content words of a question that are not names, in order and in lower case."""
+    relation = reading.relation
+    return " ".join([low for low, stem in zip(reading.lows, reading.stems, strict=True) if stem in relation])
+
+
+def sides(reading: Reading) -> list[tuple[str, ...]]:
+    """The cuts of a coordination, [] if there is none.
+
+    In order: as it stands; by the property compared; with "which N" for "the same N"; a chain through the owner's
+    property ("the director of X", then "#1"); each side with the question's other words; each side alone.
+    """
+    if not reading.items:
+        return []
+    items = [reading.phrase(*item).strip('"') for item in reading.items]
+    before = _around(reading, 0, reading.items[0][0])
+    after = _around(reading, reading.items[-1][1], len(reading.tokens))
+    left, right = " ".join(before), " ".join(after)
+    cuts = [tuple([ask(f"{left} {item} {right}") for item in items])]
+    found = [word for word in (*before, *after) if word != ","]
+    owner, event = _owned(found)
+    patterns = (_property(found), _same(before, after), f"When {event[0]} the {owner} of {{}} {event[1]}" if owner else "")
+    cuts += [tuple([ask(pattern.replace("{}", item)) for item in items]) for pattern in patterns if pattern]
+    if owner:
+        people = [f"Who is the {owner} of {item}?" for item in items]
+        cuts.append((*people, *[f"When {event[0]} #{number} {event[1]}?" for number in range(1, len(items) + 1)]))
+    relation = relation_words(reading)
+    cuts.append(tuple([f"{item} {relation}" for item in items]))
+    cuts.append(tuple(items))
+    return cuts
+
+
+def _around(reading: Reading, start: int, end: int) -> list[str]:
+    """The words on one side of a coordination in the singular, without "both" and the like or closing punctuation."""
+    text = "".join(reading.tokens[start:end]).rstrip("?,.:;-– ")
+    found = text.replace(", ", " , ").split()
+    return [_SINGULAR.get(word, word) for word in found if word not in _DROPPED]
+
+
+def _auxiliary(lows: list[str]) -> int:
+    return next((position for position, low in enumerate(lows) if low in lexicon.AUXILIARIES), -1)
+
+
+def _property(found: list[str]) -> str:
+    """What a comparison compares, asked of one side "{}"; "" if nothing is compared."""
+    lows = [word.lower() for word in found]
+    cues = [low for low in lows if low in lexicon.TIME_COMPARISONS or low in lexicon.MORE or low in lexicon.LESS]
+    if not cues or "who" in lows[1:] or "whose" in lows:
+        return ""
+    verb = _auxiliary(lows)
+    timed = not lexicon.TIME_COMPARISONS.isdisjoint(cues)
+    tail = [word for word in found[verb + 1 :] if word.lower() not in cues and word.lower() not in _FILLERS]
+    if verb < 0:
+        return f"When did {{}} {' '.join(tail[2:])}" if timed else ""
+    auxiliary = lows[verb]
+    if auxiliary in ("has", "have", "had") and tail:
+        return f"How many {' '.join(tail)} does {{}} have" if tail[0].endswith("s") else f"What is the {' '.join(tail)} of {{}}"
+    measure = next((lexicon.MEASURES[low] for low in cues if low in lexicon.MEASURES), "")
+    if not tail:
+        return f"How {measure} {auxiliary} {{}}" if measure and measure != "old" else "When was {} born"
+    return f"When {auxiliary} {{}} {' '.join(tail)}" if timed else f"How {measure or 'much'} {auxiliary} {{}} {' '.join(tail)}"
+
+
+def _owned(found: list[str]) -> tuple[str, tuple[str, str]]:
+    """For "which film has the director who was born earlier": ("director", ("was", "born")); ("", ...) if it is not so."""
+    lows = [word.lower() for word in found]
+    rest = [word for word in found if word.lower() not in lexicon.TIME_COMPARISONS and word.lower() not in _FILLERS]
+    low_rest = [word.lower() for word in rest]
+    link = next((position for position in range(1, len(rest)) if low_rest[position] in ("who", "whose")), -1)
+    if len(rest) == len(found) or not (link > 0 or low_rest[1:3].count("has") or low_rest[2:3] == ["has"]):
+        return "", ("", "")
+    if link < 0:
+        link = lows.index("has")
+        owner, tail = (rest[low_rest.index("has") + 1 :] + [""])[0], rest[low_rest.index("has") + 2 :]
+        return (owner, ("did" if tail[:1] == ["died"] else "was", " ".join(tail))) if tail else ("", ("", ""))
+    tail = rest[link + 1 :]
+    owner = rest[link - 1]
+    if low_rest[link] == "whose":
+        owner, tail = (tail + [""])[0], tail[1:]
+    verb = _auxiliary([word.lower() for word in tail])
+    if verb >= 0:
+        event = " ".join(tail[verb + 1 :])
+        return owner, (tail[verb].lower(), event) if event else ("was", "born")
+    return owner, ("did", " ".join(tail) or "born")
+
+
+def _same(before: list[str], after: list[str]) -> str:
+    """ "Were X and Y born in the same city" asked of one side: "In which city was {} born"."""
+    lows = [word.lower() for word in after]
+    if "same" not in lows or not before:
+        return ""
+    place = lows.index("same")
+    head = [word for word in after[:place] if word != ","]
+    if head and head[-1].lower() == "the":
+        head.pop()
+    preposition = head.pop() if head and head[-1].lower() in lexicon.PREPOSITIONS else ""
+    noun = " ".join(after[place + 1 :])
+    return f"{preposition} which {noun} {before[0].lower()} {' '.join(before[1:])} {{}} {' '.join(head)}"

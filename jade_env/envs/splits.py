@@ -1,0 +1,203 @@
+"""How a question may be rewritten or cut into sub-questions, by generic English shapes. It knows no template and no gold.
+
+Every list is in a fixed order, holds no duplicate and no malformed output (equal to the question, repeated, empty, or too
+long), and is never empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from jade_env.envs import lexicon
+from jade_env.envs.reading import Reading, is_person, read
+from jade_env.envs.sides import ask, relation_words, sides
+from jade_env.game.view import View
+
+MAX_CANDIDATES = 8
+MAX_QUERY_WORDS = 100
+MAX_PARTS = 7
+_RELATIVE = frozenset("who whose whom that which where when".split())
+_OWN = frozenset("lUMNY")
+_LINKS = frozenset("of who whose whom that which where when by from in with for behind on at".split())
+
+
+def substitute(text: str, answers: tuple[tuple[str, str], ...]) -> str:
+    """Put the answer of step k for each `#k`."""
+    if "#" in text:
+        for number in range(len(answers), 0, -1):
+            text = text.replace(f"#{number}", answers[number - 1][1])
+    return text
+
+
+def shorten(text: str) -> str:
+    """`text` on one line without angle brackets, at most MAX_QUERY_WORDS words."""
+    parts = text.replace("<", " ").replace(">", " ").split()
+    return " ".join(parts[:MAX_QUERY_WORDS])
+
+
+def keywords(reading: Reading) -> str:
+    """The content words of a question in order."""
+    return " ".join(token.strip() for token, stem in zip(reading.tokens, reading.stems, strict=True) if stem)
+
+
+def rewrites(view: View) -> list[str]:
+    """At most eight queries that say the same in other words; never the query itself."""
+    text = shorten(substitute(view.query, view.answers))
+    reading = read(text)
+    plain = text.rstrip("? ")
+    content = keywords(reading)
+    names = " ".join([reading.phrase(*name).strip('"') for name in reading.names])
+    relation = relation_words(reading)
+    options = [text, plain, content, names]
+    phrases = noun_phrases(reading)
+    if phrases:
+        options.append(reading.phrase(*phrases[-1]))
+    if names and relation:
+        options.append(f"{names} {relation.split()[-1]}")
+    if view.answers:
+        last = view.answers[-1][1]
+        options += [f"{plain} {last}", f"{content} {last}", f"{last} {relation}"]
+    return _distinct(options, view.query)
+
+
+def _distinct(options: Iterable[str], query: str) -> list[str]:
+    seen = {query.strip().casefold(), ""}
+    kept: list[str] = []
+    for option in options:
+        text = shorten(option)
+        key = text.casefold()
+        if key not in seen:
+            seen.add(key)
+            kept.append(text)
+    return kept[:MAX_CANDIDATES] or [shorten(f"about {query}")]
+
+
+def noun_phrases(reading: Reading) -> list[tuple[int, int]]:
+    """Token ranges of noun phrases a question is nested around: "the author of X", "the city where X lived", "X's father"."""
+    kinds, lows, size = reading.kinds, reading.lows, len(reading.lows)
+    end_of = size - 1 if size and kinds[-1] == "." else size
+    found: list[tuple[int, int]] = []
+    for start, letter in enumerate(kinds):
+        if letter in "dD":
+            link = _link(reading, start)
+            if link and (lows[start] == "the" or lows[link] in _RELATIVE or lows[link] in ("of", "in")):
+                found += [(start, end) for end in _ends(reading, link, end_of)]
+        elif letter == "s":
+            begin = next((a for a, b in reading.names if a < start <= b), -1)
+            end = start + 1
+            while end < end_of and end < start + 4 and kinds[end] == "l":
+                end += 1
+            if begin >= 0 and end > start + 1:
+                found += [(begin, stop) for stop in ((end - 1, end) if end > start + 2 else (end,))]
+    return [phrase for phrase in found if _asks(reading, *phrase)][:12]
+
+
+def _asks(reading: Reading, start: int, end: int) -> bool:
+    """Whether a question with words of its own is left around the phrase, and the phrase neither asks nor cuts a choice."""
+    lows, kinds = reading.lows, reading.kinds
+    if "what" in lows[start:end] or (reading.items and start < reading.items[0][0] < end):
+        return False
+    outside = lows[:start] + lows[end:]
+    if not outside or _OWN.isdisjoint(kinds[:start] + kinds[end:]):
+        return False
+    if kinds[end : end + 1] == "v" and not _RELATIVE.isdisjoint(lows[start:end]) and "v" not in kinds[start:end]:
+        return False
+    return outside[0] in lexicon.AUXILIARIES or not lexicon.QUESTION_WORDS.isdisjoint(outside)
+
+
+def _link(reading: Reading, start: int) -> int:
+    """The token after "the N" that opens its complement, 0 if there is none."""
+    noun = False
+    for position in range(start + 1, min(start + 7, len(reading.lows))):
+        low = reading.lows[position]
+        if low in _LINKS or (noun and low.endswith(("ed", "ing")) and reading.kinds[position] == "l"):
+            return position if noun else 0
+        if reading.kinds[position] not in "lUMNYW-":
+            return 0
+        noun = True
+    return 0
+
+
+def _ends(reading: Reading, link: int, end_of: int) -> list[int]:
+    """Where the phrase opened at `link` may end: after its first name, before the last verb, at the question's end."""
+    kinds = reading.kinds
+    ends: list[int] = []
+    name = next((b for a, b in reading.names if a > link), 0)
+    if name:
+        ends.append(name)
+    if name and name + 2 < end_of and kinds[name] in "vl" and kinds[name + 1] in "lo":
+        ends.append(name + 2)
+    if end_of - 1 > link + 1 and kinds[end_of - 1] == "l" and kinds[end_of - 2] not in "vfid":
+        ends.append(end_of - 1)
+    if end_of > link + 1:
+        ends.append(end_of)
+    return sorted(set(ends))
+
+
+def _inner(reading: Reading, start: int, end: int, text: str) -> str:
+    """The question that asks for the noun phrase of tokens [start, end), whose words are `text`."""
+    head = ""
+    if reading.kinds[start] in "dD":
+        for position in range(start + 1, end):
+            if reading.lows[position] in _LINKS or reading.kinds[position] not in "lUMNYW-":
+                break
+            if head and reading.lows[position].endswith(("ed", "ing")):
+                break
+            head = reading.lows[position]
+    else:
+        head = reading.lows[end - 1]
+    return ask(f"{'Who' if is_person(head) else 'What'} is {text}")
+
+
+def serial(view: View) -> list[tuple[str, ...]]:
+    """Chains in which a step may use the answer of an earlier one as `#k`, and cuts of a coordination played in order."""
+    reading = read(view.query)
+    phrases = noun_phrases(reading)
+    size = len(reading.tokens)
+    phrase = reading.phrase
+    cuts = sides(reading)
+    pairs = [
+        (_inner(reading, start, end, phrase(start, end)), ask(f"{phrase(0, start)} #1 {phrase(end, size)}"))
+        for start, end in phrases[: MAX_CANDIDATES - 2 - min(len(cuts), 4)]
+    ]
+    chains: list[tuple[str, ...]] = []
+    for outer_start, outer_end in phrases:
+        for start, end in phrases:
+            if outer_start < start and end <= outer_end and len(chains) < 3:
+                middle = f"{phrase(outer_start, start)} #1 {phrase(end, outer_end)}"
+                main = f"{phrase(0, outer_start)} #2 {phrase(outer_end, size)}"
+                first = _inner(reading, start, end, phrase(start, end))
+                chains.append((first, _inner(reading, outer_start, outer_end, middle), ask(main)))
+    if chains:
+        pairs = pairs[: MAX_CANDIDATES - 1 - len(chains) - min(len(cuts), 4)]
+    return _valid([*pairs, *chains, *cuts[:4]], view.query, reading)
+
+
+def parallel(view: View) -> list[tuple[str, ...]]:
+    """One sub-question for each side of a coordination, in several wordings; for other questions one for each name."""
+    reading = read(view.query)
+    cuts = sides(reading)
+    if not cuts and len(reading.names) > 1:
+        names = [reading.phrase(*name).strip('"') for name in reading.names]
+        relation = relation_words(reading)
+        cuts = [tuple([f"Who or what is {name}?" for name in names]), tuple([f"{name} {relation}" for name in names])]
+    return _valid([cut for cut in cuts if "#1" not in cut[-1]], view.query, reading)
+
+
+def _valid(options: list[tuple[str, ...]], query: str, reading: Reading) -> list[tuple[str, ...]]:
+    """The well-formed options, and the question itself without its question mark as a chain of one."""
+    whole = query.strip().casefold()
+    kept: dict[tuple[str, ...], None] = {}
+    plain = shorten(query).rstrip("? ")
+    for option in [*options, (plain,), (keywords(reading),)]:
+        if len(kept) == MAX_CANDIDATES:
+            break
+        distinct: dict[str, str] = {}
+        for part in option[:MAX_PARTS]:
+            text = shorten(part)
+            key = text.casefold()
+            if text and key != whole:
+                distinct.setdefault(key, text)
+        if distinct and (len(distinct) > 1 or len(option) == 1):
+            kept.setdefault(tuple(distinct.values()))
+    return list(kept) or [(shorten(f"about {query}"),)]

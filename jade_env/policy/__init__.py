@@ -1,0 +1,76 @@
+"""Who plays: scripted policies, trained runs, and mixtures of them. Importing this loads no learning library."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from jade_env.config import nearest
+from jade_env.errors import ConfigError
+from jade_env.policy.base import Policy
+
+if TYPE_CHECKING:
+    from jade_env.policy.mixed import MixedPolicy
+    from jade_env.scenario import Scenario
+
+SCRIPTED = ("random", "heuristic", "teacher", "teacher:grounded", "ceiling")
+"""The policies that have a name; any other is the folder of a run."""
+RUN_FILE = "run.json"
+
+__all__ = ["SCRIPTED", "MixedPolicy", "Policy", "make_policy"]
+
+
+def make_policy(
+    spec: str | Path, scenario: str | Path | Scenario, *, data: str | Path | None = None, seed: int = 0
+) -> Policy:
+    """Make the policy that `spec` names for a scenario.
+
+    Args:
+        spec: one of `SCRIPTED`, or the folder of a run made by `jade train`.
+        scenario: what will be played: a name, a path, or a loaded scenario.
+        data: the data location for scenarios with files; else JADE_DATA.
+        seed: seed of the policy's own draws; most have none.
+
+    Raises:
+        ConfigError: there is no such policy, or it cannot play this scenario.
+        DataError: the data that it has to look at, or the run, cannot be read.
+    """
+    from jade_env.envs.pool import as_scenario
+
+    name, loaded = str(spec), as_scenario(scenario)
+    if name == "random":
+        from jade_env.policy.random_policy import RandomPolicy
+
+        return RandomPolicy(seed)
+    if name == "heuristic":
+        from jade_env.policy.heuristic import HeuristicPolicy
+
+        return HeuristicPolicy(loaded, data)
+    if name in ("teacher", "teacher:grounded"):
+        from jade_env.policy.teacher import TeacherPolicy
+
+        return TeacherPolicy(loaded, data, grounded=name.endswith("grounded"))
+    if name == "ceiling":
+        from jade_env.policy.ceiling import CeilingPolicy
+
+        return CeilingPolicy(loaded, data)
+    return _from_run(Path(spec))
+
+
+def _from_run(folder: Path) -> Policy:
+    if (folder / RUN_FILE).is_file():
+        return cast(Policy, import_module("jade_env.learning.sb3").load_policy(folder))
+    if folder.is_dir():
+        raise ConfigError(f"{folder}: there is no {RUN_FILE} in this folder, so it is not a run made by jade train")
+    raise ConfigError(
+        f"there is no policy {str(folder)!r}{nearest(str(folder), SCRIPTED)}: {', '.join(SCRIPTED)}, or the folder of a run"
+    )
+
+
+def __getattr__(name: str) -> object:
+    if name == "MixedPolicy":
+        from jade_env.policy.mixed import MixedPolicy
+
+        return MixedPolicy
+    raise AttributeError(f"module 'jade_env.policy' has no attribute {name!r}")

@@ -1,0 +1,50 @@
+"""A team of several policies: a mapping from agents to who plays them. Knows none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from jade_env.errors import ConfigError
+from jade_env.policy.base import Policy
+
+if TYPE_CHECKING:
+    from jade_env.envs.turn import Action, Turn
+
+DEFAULT = "default"
+
+
+class MixedPolicy:
+    """Sends every turn to its agent's policy, or to the one under `default`; each is asked once, for all of its turns."""
+
+    def __init__(self, members: Mapping[str, Policy]) -> None:
+        """Take the policies by agent, e.g. `{"planner": learner, "default": heuristic}`.
+
+        Raises:
+            ConfigError: there is no policy at all.
+        """
+        if not members:
+            raise ConfigError("a mixed policy needs at least one member, such as {'default': policy}")
+        self._members = dict(members)
+
+    def act(self, turns: Sequence[Turn]) -> list[Action]:
+        """Return one action a turn.
+
+        Raises:
+            ConfigError: a turn's agent has no policy and there is no default.
+        """
+        shares: dict[int, tuple[Policy, list[int]]] = {}  # one share a policy, even one that plays several agents
+        for place, turn in enumerate(turns):
+            policy = self._member(turn.agent)
+            shares.setdefault(id(policy), (policy, []))[1].append(place)
+        actions: list[Action] = [0] * len(turns)
+        for policy, places in shares.values():
+            for place, action in zip(places, policy.act([turns[place] for place in places]), strict=True):
+                actions[place] = action
+        return actions
+
+    def _member(self, agent: str) -> Policy:
+        policy = self._members.get(agent) or self._members.get(DEFAULT)
+        if policy is None:
+            raise ConfigError(f"nobody plays {agent}: name its policy, or a {DEFAULT!r} one beside {', '.join(self._members)}")
+        return policy

@@ -1,0 +1,119 @@
+"""PettingZoo's own tests, for every shipped scenario in both modes, and TorchRL's where it is installed."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pettingzoo
+import pytest
+from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, render_test, seed_test
+
+import jade_env
+from jade_env.config import names
+from jade_env.errors import JadeError
+
+CASES = [(name, mode) for name in names("scenarios") for mode in ("discrete", "text")]
+Arguments = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def expected_warnings() -> Iterator[None]:
+    """The official tests warn about agent names, text spaces and the option they make up; nothing else may warn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for expected in (
+            ".*agents in the environment.*", ".*[Aa]gent name.*", ".*Observation space for each agent probably should be.*",
+            ".*Action space for each agent probably should be.*", ".*Observation is not NumPy array.*", "reset: option 'options'.*",
+            ".*not of type.*", ".*has no attribute.*", ".*deprecat.*",
+        ):  # fmt: skip
+            warnings.filterwarnings("ignore", message=expected)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+@pytest.mark.parametrize(("name", "mode"), CASES)
+def test_aec_passes_the_official_api_test(name: str, mode: str, arguments: Arguments) -> None:
+    api_test(jade_env.env(**arguments(name, mode)), num_cycles=200)
+    api_test(jade_env.raw_env(**arguments(name, mode)), num_cycles=50)
+
+
+@pytest.mark.parametrize(("name", "mode"), CASES)
+def test_parallel_passes_the_official_api_test(name: str, mode: str, arguments: Arguments) -> None:
+    parallel_api_test(jade_env.parallel_env(**arguments(name, mode)), num_cycles=200)
+
+
+@pytest.mark.parametrize(("name", "mode"), CASES)
+def test_seeds_pass_the_official_tests(name: str, mode: str, arguments: Arguments) -> None:
+    seed_test(lambda: jade_env.env(**arguments(name, mode)), num_cycles=30)
+    parallel_seed_test(lambda: jade_env.parallel_env(**arguments(name, mode)))
+
+
+def test_rendering_passes_the_official_test(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
+    options = arguments("cooperative")
+    render_test(lambda render_mode=None: jade_env.env(**options, render_mode=render_mode))
+    for mode, kind in (("ansi", str), ("human", type(None))):
+        env = jade_env.env(**options, render_mode=mode)
+        env.reset(seed=1)
+        assert isinstance(env.render(), kind)
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mode", ["discrete", "text"])
+def test_a_pickled_environment_is_small_and_plays_the_same_game(mode: str, arguments: Arguments) -> None:
+    for make in (jade_env.env, jade_env.parallel_env):
+        env = make(**arguments("cooperative", mode))
+        frozen = pickle.dumps(env)
+        assert len(frozen) < 20_000
+        copy = pickle.loads(frozen)
+        env.reset(seed=5)
+        copy.reset(seed=5)
+        unwrapped, other = getattr(env, "unwrapped", env), getattr(copy, "unwrapped", copy)
+        assert unwrapped._match.episode.question == other._match.episode.question
+
+
+def test_every_scenario_and_role_is_registered() -> None:
+    import gymnasium
+
+    for name in names("scenarios"):
+        assert f"jade/{name}-v0" in str(pettingzoo.registry) if hasattr(pettingzoo, "registry") else True
+    env = pettingzoo.make("aec", "jade/cooperative-v0", overrides={"data.passages": 300, "data.train": 60})
+    env.reset(seed=0)
+    assert env.agent_selection == "planner"
+    single = gymnasium.make("jade/Planner-v0", overrides={"data.passages": 300, "data.train": 60}, partners="random")
+    observation, info = single.reset(seed=0)
+    assert single.observation_space.contains(observation) and info["action_mask"].sum() == 8
+
+
+def test_the_wrapper_explains_wrong_calling_orders(arguments: Arguments) -> None:
+    env = jade_env.env(**arguments("cooperative"))
+    for call in (env.last, lambda: env.step(1), lambda: env.observe("planner"), lambda: env.agent_selection):
+        with pytest.raises(JadeError, match="call reset"):
+            call()
+    env.reset(seed=0)
+    with pytest.raises(JadeError, match="planner is still playing"):
+        env.step(None)
+    while not any(env.terminations.values()):
+        env.step(1)
+    with pytest.raises(JadeError, match="has ended"):
+        env.step(1)
+    while env.agents:
+        env.step(None)
+    with pytest.raises(JadeError, match="call reset"):
+        env.step(1)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_torchrl_reads_the_specs(parallel: bool, arguments: Arguments) -> None:
+    pytest.importorskip("torchrl", reason="torchrl is not installed")
+    from torchrl.envs.libs.pettingzoo import PettingZooWrapper
+    from torchrl.envs.utils import check_env_specs
+
+    warnings.simplefilter("ignore")
+    options = arguments("cooperative", "discrete")
+    env = jade_env.parallel_env(**options) if parallel else jade_env.env(**options)
+    wrapped = PettingZooWrapper(env=env, use_mask=True, categorical_actions=True, done_on_any=False)
+    check_env_specs(wrapped, seed=0)
+    assert wrapped.rollout(20)["next", "done"].any()

@@ -1,0 +1,135 @@
+"""The pool's order, groups, refills and failures."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import pytest
+
+import jade_env
+from jade_env import streams
+from jade_env.envs.pool import Pool
+from jade_env.errors import ConfigError, DataError, JadeError, RetrievalError
+from jade_env.game.episode import Episode
+from jade_env.scenario import Scenario
+
+
+def play(pool: Pool, episodes: int, key: str = "") -> list[Episode]:
+    done: list[Episode] = []
+    while len(done) < episodes:
+        turns = pool.turns()
+        assert turns
+        done += pool.step({t.id: 1 + streams.bits(key, t.id) % len(t.candidates) for t in turns})
+    return done
+
+
+def test_an_epoch_plays_every_question_once_in_the_seeded_order(small: Scenario) -> None:
+    pool = jade_env.make_pool(small, n=8, seed=3)
+    done = sorted(play(pool, 140), key=lambda e: e.index)
+    count = len(pool.questions)
+    first = [e.question.id for e in done if e.index < count]
+    assert sorted(first) == sorted(q.id for q in pool.questions)
+    second = [e.question.id for e in done if count <= e.index < 2 * count]
+    assert len(second) > 20 and second != first[: len(second)]
+    again = jade_env.make_pool(small, n=3, seed=3)
+    assert [e.question.id for e in sorted(play(again, 30), key=lambda e: e.index)][:20] == first[:20]
+
+
+def test_a_group_plays_a_question_several_times_in_a_row(small: Scenario) -> None:
+    done = play(jade_env.make_pool(small, n=8, group_size=4, seed=0), 60)
+    questions = defaultdict(set)
+    for episode in done:
+        questions[episode.index // 4].add(episode.question.id)
+    assert all(len(ids) == 1 for ids in questions.values())
+
+
+def test_a_plan_is_written_once_and_shared_by_its_executions(small: Scenario) -> None:
+    pool = jade_env.make_pool(small, n=7, group_size=(2, 3), seed=0)
+    asked: Counter[int] = Counter()
+    done: list[Episode] = []
+    while len(done) < 90:
+        turns = pool.turns()
+        for turn in turns:
+            if turn.agent == "planner" and turn.node.parent is None:
+                asked[turn.episode] += 1
+                assert turn.episode % 3 == 0
+        done += pool.step({t.id: 1 + streams.bits(t.id) % len(t.candidates) for t in turns})
+    assert set(asked.values()) == {1}
+    plans = defaultdict(list)
+    for episode in done:
+        plans[episode.index // 3].append(episode)
+    complete = [group for group in plans.values() if len(group) == 3]
+    assert len(complete) > 20
+    for group in complete:
+        assert len({e.trace.played[0].output.value for e in group}) == 1
+        assert len({e.question.id for e in group}) == 1
+    assert any(len({tuple(p.output.value for p in e.trace.played) for e in group}) > 1 for group in complete)
+
+
+def test_reset_restarts_or_continues_the_order(small: Scenario) -> None:
+    pool = jade_env.make_pool(small, n=4, seed=5)
+    first = [t.id[0] for t in pool.turns()]
+    assert first == [0, 1, 2, 3]
+    assert [t.id[0] for t in pool.reset()] == [4, 5, 6, 7]
+    assert [t.id[0] for t in pool.reset(5)] == first
+
+
+def test_actions_for_turns_that_are_not_open_change_nothing(small: Scenario) -> None:
+    pool = jade_env.make_pool(small, n=2, seed=0)
+    turn = pool.turns()[0]
+    with pytest.raises(JadeError, match="is not open"):
+        pool.step({turn.id: 1, (99, (), 0): 1})
+    with pytest.raises(JadeError, match="at least one"):
+        pool.step({})
+    with pytest.raises(JadeError, match="an action is text or a candidate's number"):
+        pool.step({turn.id: [1]})  # type: ignore[dict-item]
+    assert [t.id for t in pool.turns()] == [(0, (), 0), (1, (), 0)]
+    assert not pool.episodes[0].trace.played
+
+
+def test_a_retriever_that_is_down_truncates_without_a_score(small: Scenario) -> None:
+    class Down:
+        identity = "down"
+
+        def search(self, queries: Sequence[str], top_k: int) -> list[list[object]]:
+            raise RetrievalError("the retriever does not answer")
+
+    pool = jade_env.make_pool(small, n=2, seed=0)
+    pool._table.retriever = Down()  # type: ignore[assignment]
+    done: list[Episode] = []
+    while len(done) < 4:
+        done += pool.step({t.id: "<workflow>R,AG</workflow>" for t in pool.turns()})
+    assert all(e.truncated == "the retriever does not answer" and e.result is None for e in done)
+    env = jade_env.parallel_env(small)
+    env._match.table.retriever = Down()  # type: ignore[assignment]
+    env.reset(seed=0)
+    _, rewards, terminations, truncations, infos = env.step({"planner": 3})
+    assert all(truncations.values()) and not any(terminations.values())
+    assert set(rewards.values()) == {0.0} and infos["planner"]["failed"] == 1.0
+
+
+@pytest.mark.parametrize(("arguments", "message"), [({"n": 0}, "n >= 1"), ({"n": 2, "group_size": (0, 2)}, "group_size")])
+def test_impossible_pools_are_refused(arguments: dict[str, object], message: str, small: Scenario) -> None:
+    with pytest.raises(ConfigError, match=message):
+        jade_env.make_pool(small, **arguments)  # type: ignore[arg-type]
+
+
+def test_splits_and_questions_are_found_or_named(small: Scenario) -> None:
+    env = jade_env.parallel_env(small)
+    env.reset(seed=0, options={"split": "dev"})
+    wanted = env._match.table.questions[7]
+    env.reset(options={"question_id": wanted.id})
+    assert env._match.episode.question == wanted
+    with pytest.raises(DataError, match="has no question 'nope'"):
+        env.reset(options={"question_id": "nope"})
+    with pytest.raises(DataError, match="is not a name"):
+        env.reset(options={"split": "../etc"})
+    with pytest.warns(UserWarning, match="option 'colour' is not one of question_id, split"):
+        env.reset(options={"colour": 1})
+
+
+def test_the_next_worlds_have_other_facts(small: Scenario) -> None:
+    train, dev = jade_env.make_pool(small, n=1), jade_env.make_pool(small, n=1, split="dev")
+    texts = {d.text for d in train.source.documents("train")}
+    assert not texts & {d.text for d in dev.source.documents("dev")}

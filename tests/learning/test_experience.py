@@ -1,0 +1,54 @@
+"""Every turn of every role becomes one transition, and an episode's rewards add up to its return."""
+
+from __future__ import annotations
+
+import pytest
+
+import jade_env
+from jade_env import streams
+from jade_env.game.episode import Episode
+from jade_env.learning.experience import Experience
+
+SMALL = {"data.passages": 300, "data.train": 60}
+
+
+def episodes(count: int, malformed: int = 9) -> list[Episode]:
+    pool = jade_env.make_pool("cooperative", n=6, seed=1, overrides=SMALL)
+    done: list[Episode] = []
+    while len(done) < count:
+        actions: dict[object, int] = {}
+        for turn in pool.turns():
+            draw = streams.bits(turn.id)
+            actions[turn.id] = 0 if draw % malformed == 0 else 1 + draw % len(turn.candidates)
+        done += pool.step(actions)  # type: ignore[arg-type]
+    return done
+
+
+def test_rewards_are_penalties_and_r_global_once() -> None:
+    experience = Experience()
+    played = episodes(40)
+    experience.add(played)
+    returns = experience.returns()
+    assert len(experience) == sum(e.ledger.turns for e in played)
+    for episode in played:
+        assert episode.result is not None
+        assert returns[episode.index] == pytest.approx(episode.result.value - episode.ledger.malformed)
+    assert sum(row.last for row in experience) == 40
+
+
+def test_rows_stand_in_order_of_episode_and_carry_their_address() -> None:
+    experience = Experience()
+    experience.add(episodes(40), policy_version=3)
+    rows = list(experience)
+    assert [r.episode for r in rows] == sorted(r.episode for r in rows)
+    assert {r.policy_version for r in rows} == {3} and {r.team for r in rows} == {"team"}
+    assert len({(r.episode, r.path, r.step) for r in rows}) == len(rows)
+    assert all((r.round == 0) == (r.path == ()) for r in rows)
+
+
+def test_a_truncated_episode_leaves_no_experience() -> None:
+    episode = episodes(1)[0]
+    episode.result = None
+    experience = Experience()
+    experience.add([episode])
+    assert len(experience) == 0
