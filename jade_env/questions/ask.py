@@ -16,7 +16,7 @@ from jade_env.questions.relations import DIRECT, RELATIONS, Relation, chains
 from jade_env.questions.words import COLOURS, THINGS
 
 _TRIES = 200
-_FEWEST_SUBJECTS = 12
+_FEWEST_SUBJECTS = 8
 
 
 class Asker:

@@ -12,23 +12,22 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, BinaryIO
 
 from jade_env.errors import ConfigError, DataError
 from jade_env.questions.datasets import document_record, question_from
 from jade_env.questions.jsonl import Record, open_to_read, read_lines, write_line, written_whole
 from jade_env.retrieval.types import Document
 
-Dataset = Literal["hotpotqa", "2wikimultihopqa", "musique"]
 Progress = Callable[[str, int], None]
 
 _SPLIT = re.compile(r"[A-Za-z0-9_-]+")
 _PROGRESS_EVERY = 1000
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ConversionReport:
     """What a conversion wrote.
 
@@ -40,20 +39,20 @@ class ConversionReport:
         unsupported: supporting facts whose paragraph is not among the question's own.
     """
 
-    passages: int = 0
-    merged: int = 0
-    questions: dict[str, int] = field(default_factory=dict)
-    dropped: dict[str, int] = field(default_factory=dict)
-    unsupported: int = 0
+    passages: int
+    merged: int
+    questions: Mapping[str, int]
+    dropped: Mapping[str, int]
+    unsupported: int
 
 
 def convert(
-    dataset: Dataset, files: Mapping[str, Path], out: Path, *, overwrite: bool = False, progress: Progress | None = None
+    dataset: str, files: Mapping[str, Path], out: Path, *, overwrite: bool = False, progress: Progress | None = None
 ) -> ConversionReport:
     """Convert the official files of a dataset; either all of the output is written or none.
 
     Args:
-        dataset: which format the files have.
+        dataset: which format the files have: hotpotqa, 2wikimultihopqa or musique.
         files: for each split its official file (a JSON list, or one object a line).
         out: the folder for `corpus.jsonl` and `<split>.jsonl`.
         overwrite: whether files of these names may be replaced.
@@ -63,8 +62,8 @@ def convert(
         ConfigError: an unknown dataset, or a split name that cannot be a file's.
         DataError: a file that is missing, broken or of another format, or output that is there already.
     """
-    if dataset not in get_args(Dataset):
-        raise ConfigError(f"convert: {dataset!r} is not one of {', '.join(get_args(Dataset))}")
+    if dataset not in _READERS:
+        raise ConfigError(f"convert: {dataset!r} is not one of {', '.join(_READERS)}")
     if not files:
         raise ConfigError("convert: no files given; name at least one split, such as dev")
     for split in files:
@@ -76,74 +75,86 @@ def convert(
     there = [target for target in targets if target.exists()]
     if there and not overwrite:
         raise DataError(f"{there[0]}: is there already; choose another folder or allow overwriting")
-    report = ConversionReport()
+    written: dict[str, int] = {}
+    dropped: dict[str, int] = {}
     with written_whole(*targets) as (corpus, *questions):
-        passages = _Passages(corpus, report)
+        passages = _Passages(corpus)
         for (split, path), file in zip(files.items(), questions, strict=True):
-            _convert_split(dataset, split, Path(path), file, passages, progress)
-    return report
+            written[split], dropped[split] = _convert_split(dataset, split, Path(path), file, passages, progress)
+    return ConversionReport(passages.count, passages.merged, written, dropped, passages.unsupported)
 
 
 def _convert_split(
-    dataset: Dataset, split: str, path: Path, file: BinaryIO, passages: _Passages, progress: Progress | None
-) -> None:
+    dataset: str, split: str, path: Path, file: BinaryIO, passages: _Passages, progress: Progress | None
+) -> tuple[int, int]:
+    """Convert one file, and return how many questions were written and how many dropped."""
     read = _READERS[dataset]
-    report = passages.report
-    count = report.questions[split] = report.dropped[split] = 0
+    written = dropped = 0
     for place, official in _records(path):
         try:
             record = read(official, passages)
             if record is None:
-                report.dropped[split] += 1
+                dropped += 1
                 continue
-            record = {"id": f"{split}_{count}", **record}
+            record = {"id": f"{split}_{written}", **record}
             question_from(record)
         except ValueError as error:
             raise DataError(f"{place}: {error} (read as an official {dataset} file)") from error
         write_line(file, record)
-        count += 1
-        report.questions[split] = count
-        if progress and count % _PROGRESS_EVERY == 0:
-            progress(split, count)
-    if progress:
-        progress(split, count)
+        written += 1
+        if progress and written % _PROGRESS_EVERY == 0:
+            progress(split, written)
+    if not written:
+        raise DataError(f"{path}: none of its questions can be answered; {split} would be empty")
+    if progress and written % _PROGRESS_EVERY:
+        progress(split, written)
+    return written, dropped
 
 
 class _Passages:
     """The corpus being written; the same title and text get the same id."""
 
-    def __init__(self, file: BinaryIO, report: ConversionReport) -> None:
-        self.report = report
+    def __init__(self, file: BinaryIO) -> None:
+        self.merged = 0
+        self.unsupported = 0
         self._file = file
         self._ids: dict[bytes, str] = {}
 
+    @property
+    def count(self) -> int:
+        """How many passages were written."""
+        return len(self._ids)
+
     def add(self, title: str, text: str) -> str:
         """Return the id of a passage, writing it if it is new."""
+        if not title and not text:
+            raise ValueError("a paragraph is blank, title and all")
         key = hashlib.blake2b(f"{title}\n{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
         known = self._ids.get(key)
         if known is not None:
-            self.report.merged += 1
+            self.merged += 1
             return known
         name = self._ids[key] = str(len(self._ids))
         write_line(self._file, document_record(Document(name, title, text)))
-        self.report.passages += 1
         return name
 
 
 def _hotpot(official: Record, passages: _Passages) -> Record:
     """Read a question of HotpotQA."""
+    answer = _answer(official)
     by_title = _context(official, passages)
-    supporting = _supporting(official, by_title, passages.report)
+    supporting = _supporting(official, by_title, passages)
     metadata = {"source_id": _string(official, "_id"), "type": _string(official, "type")}
     if "level" in official:
         metadata["level"] = _string(official, "level")
-    return _question(official, [_answer(official)], metadata | {"hops": len(supporting), "supporting_ids": supporting})
+    return _question(official, [answer], metadata | {"hops": len(supporting), "supporting_ids": supporting})
 
 
 def _two_wiki(official: Record, passages: _Passages) -> Record:
     """Read a question of 2WikiMultihopQA; its evidence triples become the decomposition, `subject >> relation`."""
+    answer = _answer(official)
     by_title = _context(official, passages)
-    supporting = _supporting(official, by_title, passages.report)
+    supporting = _supporting(official, by_title, passages)
     bare = {_bare(title): name for title, name in by_title.items()}
     steps = []
     for triple in _list(official, "evidences"):
@@ -154,38 +165,40 @@ def _two_wiki(official: Record, passages: _Passages) -> Record:
         steps.append({"question": f"{subject} >> {relation}", "answer": value, "supporting_id": source})
     metadata: Record = {"source_id": _string(official, "_id"), "type": _string(official, "type")}
     metadata |= {"hops": len(supporting), "supporting_ids": supporting, "decomposition": steps}
-    return _question(official, [_answer(official)], metadata)
+    return _question(official, [answer], metadata)
 
 
 def _musique(official: Record, passages: _Passages) -> Record | None:
     """Read a question of MuSiQue; None if it is marked as not answerable."""
-    ids: dict[object, str] = {}
+    ids: dict[int, str] = {}
     for paragraph in _list(official, "paragraphs"):
-        if not isinstance(paragraph, dict) or "idx" not in paragraph:
-            raise ValueError('"paragraphs" holds something without idx, title and paragraph_text')
+        if not isinstance(paragraph, dict) or not isinstance(paragraph.get("idx"), int):
+            raise ValueError('"paragraphs" holds something without a number idx, title and paragraph_text')
         title, text = _string(paragraph, "title"), _string(paragraph, "paragraph_text")
         ids[paragraph["idx"]] = passages.add(_clean(title), _clean(text))
     if official.get("answerable") is False:
         return None
-    steps: list[Record] = []
-    for step in _list(official, "question_decomposition"):
-        if not isinstance(step, dict):
-            raise ValueError('"question_decomposition" holds something other than an object')
-        source = ids.get(step.get("paragraph_support_idx"))
-        if source is None:
-            passages.report.unsupported += 1
-        answer = _clean(_string(step, "answer"))
-        steps.append({"question": _clean(_string(step, "question")), "answer": answer, "supporting_id": source})
+    answer = _answer(official)
+    steps = [_musique_step(step, ids) for step in _list(official, "question_decomposition")]
     aliases = official.get("answer_aliases") or []
     if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
         raise ValueError('"answer_aliases" is not a list of strings')
     source_id = _string(official, "id")
     shape = source_id.partition("__")[0]
     supporting = [step["supporting_id"] for step in steps if step["supporting_id"] is not None]
+    passages.unsupported += len(steps) - len(supporting)
     metadata: Record = {"source_id": source_id, "type": shape, "hops": len(steps)}
     metadata |= {"supporting_ids": list(dict.fromkeys(supporting)), "decomposition": steps}
-    answers = [_answer(official), *(_clean(alias) for alias in aliases if alias.strip())]
+    answers = [answer, *(_clean(alias) for alias in aliases if alias.strip())]
     return _question(official, list(dict.fromkeys(answers)), metadata)
+
+
+def _musique_step(step: object, ids: Mapping[int, str]) -> Record:
+    if not isinstance(step, dict) or not isinstance(step.get("paragraph_support_idx"), int | None):
+        raise ValueError('"question_decomposition" holds something other than a step with question and answer')
+    source = ids.get(step.get("paragraph_support_idx", -1))
+    question, answer = _clean(_string(step, "question")), _clean(_string(step, "answer"))
+    return {"question": question, "answer": answer, "supporting_id": source}
 
 
 _READERS: Mapping[str, Callable[[Record, _Passages], Record | None]] = {
@@ -219,14 +232,14 @@ def _context(official: Record, passages: _Passages) -> dict[str, str]:
     return ids
 
 
-def _supporting(official: Record, by_title: Mapping[str, str], report: ConversionReport) -> list[str]:
+def _supporting(official: Record, by_title: Mapping[str, str], passages: _Passages) -> list[str]:
     """Return the ids of the passages that the supporting facts name, in their order."""
     titles: dict[str, None] = {}
     for fact in _list(official, "supporting_facts"):
         if not isinstance(fact, list) or len(fact) != 2 or not isinstance(fact[0], str):
             raise ValueError('"supporting_facts" holds something other than [title, sentence number]')
         titles[_clean(fact[0])] = None
-    report.unsupported += sum(title not in by_title for title in titles)
+    passages.unsupported += sum(title not in by_title for title in titles)
     return [by_title[title] for title in titles if title in by_title]
 
 

@@ -99,7 +99,7 @@ WORDINGS: tuple[Wording, ...] = (
         ),
         oblique=(
             "{s} joined {o} as a {j} in {y} and never returned to {q}.",
-            "{o} has {s} on its staff as a {j}, and {p} of {q} often visits.",
+            "{o} has {s} on its staff as a {j}, and {p} at {q} often writes.",
         ),
         beside=_OF_PERSON,
     ),
@@ -246,7 +246,7 @@ NEWS: tuple[tuple[str, str], ...] = (
     ("Fair in {c}", "At the fair in {c} in {z} the best {g} came from {q}. The judges were {p} and {e}."),
     ("Wedding in {d}", "{p} danced at a wedding in {d} in {z}. The {g} came from {c}, a gift of {e} and {q}."),
     ("{p}", "{p} lost a case against {q} in {z}. The court sat in {c}, and {e} from {d} was heard as a {j}."),
-    ("{p}", "In {z} {p} crossed the country from {c} to {d} with a cart of {g}. {e} of {q} paid for the journey."),
+    ("{p}", "In {z} {p} crossed the country from {c} to {d} with a cart of {g}. {e} at {q} paid for the journey."),
     ("{p}", "{p} and {e} were wed in {c} in {z}. Their first child was born in {d}, and {q} sent {g}."),
     (
         "{q}",
