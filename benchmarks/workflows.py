@@ -18,6 +18,7 @@ import numpy as np
 
 from jade_env.config import parse_overrides
 from jade_env.envs.pool import Pool
+from jade_env.errors import ConfigError, JadeError
 from jade_env.game.view import Workflow
 from jade_env.policy.teacher import TeacherPolicy
 from jade_env.scenario import Scenario, load_scenario
@@ -59,7 +60,9 @@ class Values:
     def best_per_kind(self) -> float:
         """The best pair for each kind of question, over all questions."""
         kinds = np.array(self.kinds)
-        best = [self.net[:, kinds == kind].mean(axis=1).max() * np.mean(kinds == kind) for kind in sorted(set(self.kinds))]
+        best = [
+            self.net[:, kinds == kind].mean(axis=1).max() * np.mean(kinds == kind) for kind in sorted(set(self.kinds))
+        ]
         return float(sum(best))
 
     @property
@@ -69,13 +72,22 @@ class Values:
 
 
 def measure(scenario: Scenario, split: str, questions: int, data: str | Path | None = None, seed: int = 0) -> Values:
-    """Play the first questions of a split's seeded order with every pair that the scenario allows."""
+    """Play the first questions of a split's seeded order with every pair that the scenario allows.
+
+    Raises:
+        ConfigError: the scenario allows none, or its questions have no gold decomposition.
+        DataError: its data cannot be read.
+    """
     pairs = tuple(pair for pair in PAIRS if pair[0] in scenario.workflows and pair[1] in scenario.workflows)
+    if not pairs:
+        raise ConfigError(
+            f"{scenario.name} has too few workflows to compare any: use a scenario with R,AG and another one"
+        )
     net, kinds = [], []
     for root, below in pairs:
         teacher = TeacherPolicy(scenario, data, grounded=True, root=root, below=below)
         pool = Pool(scenario, min(questions, 10_000), seed=seed, split=split, data=data)
-        episodes = {episode.index: episode for episode in pool.episodes}
+        episodes = {episode.index: episode for episode in pool.episodes[: len(pool.questions)]}
         while turns := [turn for turn in pool.turns() if turn.episode in episodes]:
             pool.step(dict(zip((turn.id for turn in turns), teacher.act(turns), strict=True)))
         net.append([episode.result.value if episode.result else 0.0 for episode in episodes.values()])
@@ -119,11 +131,14 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, float]:
     parser.add_argument("--seed", type=int, default=0, help="seed of the order of questions")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     given = parser.parse_args(arguments)
-    overrides = parse_overrides(given.overrides)
-    scenario = load_scenario(given.scenario, overrides)
-    if scenario.data.source == "world" and given.split not in ("train", "dev"):
-        scenario = load_scenario(given.scenario, {"data.test": given.questions, **overrides})
-    values = measure(scenario, given.split, given.questions, given.data, given.seed)
+    try:
+        overrides = parse_overrides(given.overrides)
+        scenario = load_scenario(given.scenario, overrides)
+        if scenario.data.source == "world" and given.split not in ("train", "dev"):
+            scenario = load_scenario(given.scenario, {"data.test": given.questions, **overrides})
+        values = measure(scenario, given.split, given.questions, given.data, given.seed)
+    except JadeError as error:
+        parser.error(str(error))
     print(f"{scenario.name}, split {given.split}, {len(values.kinds)} questions: net score with perfect executors")
     print(table(values))
     return {

@@ -35,8 +35,8 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except JadeError as error:
             _fail(str(error), 2)
-        except KeyboardInterrupt:
-            _fail("stopped", 130)
+        except KeyboardInterrupt as stop:
+            _fail(str(stop) or "stopped", 130)
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -67,6 +67,7 @@ OverridesArg = Annotated[
 DataOpt = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="The data location; else the variable JADE_DATA says it.")
 ]
+ForceOpt = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
 SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
 SplitOpt = Annotated[str, typer.Option("--split", help="train, dev, test, or any file stem of the data folder.")]
 ModeOpt = Annotated[
@@ -164,7 +165,6 @@ def train(
 
     Example: jade train cooperative --policy sb3_shared --out runs/first total_timesteps=100000 reward.round_cost=0.1
     """
-    from jade_env.learning import trainer
     from jade_env.recipe import load_recipe, split_overrides
     from jade_env.scenario import load_scenario
 
@@ -173,9 +173,13 @@ def train(
     if recipe.learner == "scripted":
         raise ConfigError(f"{recipe.name} is scripted and does not learn: try jade eval {recipe.script} {scenario}")
     run = out or Path("runs") / f"{game.name}-{recipe.name}-{seed}"
+    from jade_env.learning import trainer  # after the arguments are known to be good: it takes seconds to load
+
     with _progress("training") as progress:
-        trainer.train(game, recipe, run, seed, resume=resume, data=data, progress=progress)
-    typer.echo(f"the run is in {run}; evaluate it with: jade eval {run} {scenario}", err=True)
+        done = trainer.train(game, recipe, run, seed, resume=resume, data=data, progress=progress)
+    figures = "  ".join(f"{name} {value:.3f}" for name, value in done.dev.items() if name in ("f1", "em", "net"))
+    typer.echo(f"{done.timesteps} turns in {done.seconds:.0f} s; dev: {figures}; learning curve: {done.picture}")
+    typer.echo(f"next: jade eval {run} {scenario}")
 
 
 @app.command(name="eval")
@@ -198,10 +202,11 @@ def evaluate(
     """
     from jade_env.learning.evaluation import evaluate as play_all
     from jade_env.policy import make_policy
-    from jade_env.research.summary import summarize, table
+    from jade_env.research.summary import kinds_table, summarize, table
 
     game = _scenario(scenario, overrides, mode)
-    player: Policy = make_policy(_player(policy), game, data=data, seed=seed)
+    with _progress("getting ready", quiet=as_json):
+        player: Policy = make_policy(_player(policy), game, data=data, seed=seed)
     with _progress("playing", quiet=as_json) as progress:
         rows = play_all(player, game, split, episodes, seed, data=data, progress=progress)
     summary = summarize(rows, game.name, policy, split)
@@ -211,6 +216,8 @@ def evaluate(
         from rich.console import Console
 
         Console().print(table(summary))
+        if summary["by_kind"]:
+            Console().print(kinds_table(summary))
 
 
 def _scenario(name: str, overrides: Sequence[str] | None, mode: Mode | None = None) -> Scenario:
@@ -284,7 +291,7 @@ def play(
     game = _scenario(scenario, overrides, mode)
     console = Console(highlight=False)
     table = Table(open_source(game, data), Rules.of(game), split, seed)
-    with console.status("the policy gets ready"):
+    with _progress("getting ready"):
         player: Policy = make_policy(_player(policy), game, data=data, seed=seed)
     session = Session(game, table, player, console, console.input, role, mode)
     session.play(table.open(options={"question_id": question} if question else None))
@@ -314,6 +321,7 @@ def convert(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="hotpotqa, 2wikimultihopqa or musique.")],
     files: Annotated[list[str], typer.Argument(metavar="SPLIT=FILE...", help="The official file of each split.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write.")],
+    force: ForceOpt = False,
 ) -> None:
     """Convert official dataset files to corpus.jsonl and SPLIT.jsonl in the layout of FlashRAG and Search-R1.
 
@@ -329,8 +337,11 @@ def convert(
         if split in given:
             raise ConfigError(f"{pair!r}: the split {split} is given twice")
         given[split] = Path(file)
-    for line in _lines(convert_files(dataset, given, out)):
-        typer.echo(line)
+    report = convert_files(dataset, given, out, overwrite=force)
+    typer.echo(f"{report.passages} passages in {out / 'corpus.jsonl'} ({report.merged} were there twice)")
+    for split, count in report.questions.items():
+        dropped = report.dropped.get(split, 0)
+        typer.echo(f"{count} questions in {out / f'{split}.jsonl'}" + (f", {dropped} left out" if dropped else ""))
 
 
 @data_app.command()
@@ -340,7 +351,7 @@ def world(
     questions: Annotated[int, typer.Option("--questions", min=1, help="Questions about them.")] = 500,
     split: SplitOpt = "train",
     seed: SeedOpt = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    force: ForceOpt = False,
 ) -> None:
     """Write a world of made-up facts as DIR/corpus.jsonl and DIR/SPLIT.jsonl. Each split is a world of its own.
 

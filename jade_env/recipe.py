@@ -71,13 +71,20 @@ class Recipe(Settings):
     """PPO's clipping of the probability ratio."""
     vf_coef: Weight = 0.5
     """Weight of the value loss."""
+    weight_decay: Weight = 0.0
+    """AdamW's weight decay."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 0.5
     """Gradients are scaled down to this global norm."""
     target_kl: Annotated[float, Field(gt=0)] | None = None
     """An update stops early beyond this divergence from the policy that played, in nats; never where not given."""
 
+    held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Share of the train questions kept from training; the checkpoint that does best on them is the one a run is judged by.
+    With 0 it is the last one."""
+    threads: Positive = 2
+    """Threads of the tensor library. Runs are identical to the last bit for one number of threads."""
     eval_every: Positive = 50_000
-    """Turns between evaluations on the dev split."""
+    """Turns between evaluations on the dev split and on the held-out train questions."""
     eval_episodes: Positive = 200
     """Questions in each of those, at most the split."""
     checkpoint_every: Positive = 50_000

@@ -94,7 +94,9 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
 
     def observe(self, agent: str) -> Any:
         """What an agent sees now; without a turn, an empty prompt or an array of zeros with only the no-op legal."""
-        turn = self._turn if self._turn is not None and self._turn.agent == agent else self._match.oldest_turn(agent)
+        turn = self._turn
+        if turn is not None and turn.agent != agent:
+            turn = self._match.oldest_turn(agent)
         return self._match.observe(agent, turn)
 
     def state(self) -> np.ndarray:
@@ -105,7 +107,7 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
         """Play the selected agent's turn. Any action is understood; a malformed one costs the format penalty."""
         agent = self.agent_selection
         if self.terminations[agent] or self.truncations[agent]:
-            self._was_dead_step(action)
+            self._retire(agent, action)
             return
         match, turn = self._match, self._turn
         assert turn is not None
@@ -126,9 +128,22 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
         if not match.finished and self._turn is not None:
             self._note_turn(agent, self._turn)
 
+    def _retire(self, agent: str, action: Any) -> None:
+        """An agent that has ended takes its leave, as PettingZoo asks; all end together, so the next in order follows."""
+        if action is not None:
+            raise JadeError(f"{agent} has ended: step(None) until no agent is left")
+        self.agents.remove(agent)
+        for by_agent in (self.rewards, self._cumulative_rewards, self.terminations, self.truncations, self.infos):
+            del by_agent[agent]
+        if self._dirty:
+            self.rewards = dict.fromkeys(self.agents, 0.0)
+            self._dirty = False
+        if self.agents:
+            self.agent_selection = self.agents[0]
+
     def _note_turn(self, played: str, turn: Turn) -> None:
         """Keep the infos of the two agents concerned true; the others' have not changed."""
-        for agent in (played, turn.agent):
+        for agent in {played, turn.agent}:
             own = turn if agent == turn.agent else self._match.oldest_turn(agent)
             info = self.infos[agent]
             info["has_turn"] = float(own is not None)
@@ -189,7 +204,7 @@ class OrderChecked(AECEnv[str, Any, Any]):  # type: ignore[misc]
     @property
     def agent_selection(self) -> str:
         """The agent whose turn it is."""
-        return str(self._checked("agent_selection"))
+        return self.env.agent_selection if self._has_reset else str(self._checked("agent_selection"))
 
     @property
     def rewards(self) -> dict[str, float]:

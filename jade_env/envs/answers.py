@@ -1,28 +1,34 @@
-"""The generator's answers: spans of the documents and of the query, ranked only to cut them to 32, shown in reading order.
+"""The generator's answers: spans of the query and of the documents, in reading order, and what is known of each.
 
-Everything is lexical: how near a span stands to the query's words, in which sentence, of which kind. No gold, no template.
+Everything is lexical: of which kind a span is, in which sentence, how near it stands to the query's words. The salience only
+decides which spans are dropped when there are more than MAX_SPANS. It knows no gold field and no template.
 """
 
 from __future__ import annotations
 
+import operator
+import struct
 from bisect import bisect_left
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from functools import lru_cache
 
-from jade_env.envs.lexicon import KIND, STEM
 from jade_env.envs.reading import CHOICE, YES_NO, Reading, read
-from jade_env.envs.spans import (
-    DATE, LOWERCASE, NAME, NUMBER, PATTERN, QUOTED, SINGLE, YEAR, Mention, Passage, clean, find, numeric, passage,
-)
-from jade_env.game.view import View
+from jade_env.envs.spans import DATE, NAME, NUMBER, STATIC, YEAR, Mention, Passage, find, numeric, passage, static
+from jade_env.retrieval.types import Document
 
 MAX_SPANS = 32
 MAX_DOCUMENTS = 10
-FAR = 4_999
-NEAR = [0.0, *(1.0 / (1.0 + 0.35 * d) for d in range(15))] + [0.0] * 4_990
+_FAR = 4_999
+_NEAR = [0.0, *(1.0 / (1.0 + 0.35 * distance) for distance in range(15))] + [0.0] * (_FAR - 14)
+_LEFT = [1.5 * near for near in _NEAR]
+_LONG = [0.13 * min(length, 12) for length in range(_FAR)]
+_RIGHT = [0.9 * near for near in _NEAR]
+_RANK = [1.0 - 0.2 * min(rank, 5) for rank in range(MAX_DOCUMENTS)] + [0.0]
+_INDEX = [index / (MAX_SPANS + 2) for index in range(MAX_SPANS + 2)]
+_BITS = [min(1.0, count / 4) for count in range(MAX_DOCUMENTS + 1)]
+_PLACE = [1.0 - place / 16 for place in range(MAX_SPANS)]
 
-# rows: person place time number yes_no choice thing; columns: name single number year date lowercase quoted
-FIT = (
+_FITS = (
     (1.9, 0.8, -0.8, -0.5, -0.4, -0.9, -0.3),
     (0.3, 1.6, -0.5, -0.6, -0.5, -0.7, -0.1),
     (-1.2, -1.1, 0.2, 1.8, 1.9, -1.3, -0.5),
@@ -31,237 +37,307 @@ FIT = (
     (0.5, 0.0, -0.5, -0.5, -0.5, -0.7, 0.1),
     (0.7, 0.1, 0.0, -1.0, -0.7, -0.5, 1.0),
 )
+"""How well a kind of span (column) suits what is wanted (row), fitted by a conditional logit on four public training sets."""
 
+_FITTED = [[fit / 2.2 for fit in fits] for fits in _FITS]
 
-class Found(NamedTuple):
-    """The best mention of one span, with what the features need."""
+COLUMNS = (
+    ("present", "1 for every candidate"),
+    ("index", "place in reading order, from 0 to 1"),
+    ("overlap", "share of the span's tokens that are words of the query"),
+    ("yes", "1 for yes"),
+    ("no", "1 for no"),
+    ("fit", "how well the kind of span suits the kind of answer the query wants"),
+    ("salience", "a hand-weighted sum of the columns below, minus the best candidate's"),
+    ("place", "1 for the most salient candidate, falling to -1 for the 32nd"),
+    ("in_query", "first met in the query itself"),
+    ("in_title", "the best mention is in a title"),
+    ("is_title", "it is the title of a document read"),
+    ("rank", "1 for the first document, 0 for the sixth and later"),
+    ("documents", "documents that mention it, four give 1; yes, no: spans the compared sides share, signed"),
+    ("sentence_relation", "share of the query's common words in its sentence; yes, no: in the worse side's document, signed"),
+    ("sentence_entity", "share of the query's names in its sentence or that document's title"),
+    ("near_left", "closeness of the nearest common word of the query on its left, in the sentence"),
+    ("near_right", "the same on its right"),
+    ("document_entity", "share of the query's names in its document"),
+    ("document_relation", "share of the query's common words in its document"),
+    ("title_overlap", "share of its document's title that is in the query"),
+    ("head_inside", "contains the noun asked for"),
+    ("head_before", "the noun asked for is among the three tokens before it"),
+    ("head_after", "the noun asked for is among the three tokens after it"),
+    ("defined", "it is a title and that document's first sentence has the noun asked for (-1: has not)"),
+    ("compared", "a side of a choice: 1 if its number is the one asked for (largest, earliest), -1 if not"),
+    ("side", "a side of a choice"),
+    ("linked", "its document's title occurs in other documents, two give 1"),
+    ("bridge", "titles of other documents in its document, two give 1"),
+    *STATIC,
+)
+_DYNAMIC = struct.Struct(f"={len(COLUMNS) - len(STATIC)}f").pack
+_NO_STATIC = bytes(4 * len(STATIC))
 
-    salience: float
-    rank: int
-    mention: Mention
-    sentence: int
-    left: int
-    right: int
-    entity_left: int
-    entity_right: int
-    inside: float
-    cover: tuple[float, float]
+Found = tuple[float, int, int, int, str, int, int, int, float, float]
+"""A span's best mention: salience, document (-1: the query), start and end token, text, kind, distances to the nearest common
+word of the query on its left and right (0: none), and the shares of the query's common words and names in its sentence."""
 
 
 @dataclass(slots=True)
 class Survey:
-    """All answer candidates of one view: `values` in reading order, `found` beside them (yes and no have none)."""
+    """The answers of one view: `values` in reading order, then yes and no.
+
+    `found` has the spans by lowercase text, in the same order; `masks` has bit k set where document k mentions one; `asked`
+    are those of the query; `documents` has for each document the shares of the query's names and of its common words in it,
+    and the share of its title that is in the query.
+    """
 
     reading: Reading
     passages: list[Passage]
-    values: list[str]
-    found: list[Found]
-    counts: list[int]
-    ranks: list[int]
-    document_cover: list[float]
-    title_cover: list[float]
-    items: dict[str, float]
+    values: list[str] = field(default_factory=list)
+    found: dict[str, Found] = field(default_factory=dict)
+    masks: dict[str, int] = field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
+    documents: list[tuple[float, float, float]] = field(default_factory=list)
 
 
-def survey(view: View) -> Survey:
-    """Read the documents and the query, find every span, and keep the MAX_SPANS most salient in reading order."""
-    reading = read(view.query)
-    best: dict[str, Found] = {}
-    counts: dict[str, int] = {}
-    ranks: dict[str, int] = {}
-    passages: list[Passage] = []
-    covers: list[float] = []
-    titles: list[float] = []
-    scan_query(reading, best, counts, ranks)
-    for rank, document in enumerate(view.documents[:MAX_DOCUMENTS]):
-        text = passage(document)
-        passages.append(text)
-        scan(text, rank, reading, best, counts, ranks, covers, titles)
-    keys = list(best)
-    if len(keys) > MAX_SPANS:
-        worst = sorted(keys, key=lambda key: best[key].salience)[: len(keys) - MAX_SPANS]
-        for key in worst:
+@lru_cache(maxsize=32)
+def survey(query: str, documents: tuple[Document, ...]) -> Survey:
+    """Read query and documents, find every span, and keep the MAX_SPANS most salient in reading order."""
+    reading = read(query)
+    result = Survey(reading, [passage(document) for document in documents[:MAX_DOCUMENTS]])
+    best = result.found
+    _scan_query(result, best)
+    result.asked = frozenset(best)
+    for rank, text in enumerate(result.passages):
+        _scan(result, text, rank, best)
+    if len(best) > MAX_SPANS:
+        by_salience = sorted([(entry[0], key) for key, entry in best.items()])
+        for _, key in by_salience[: len(best) - MAX_SPANS]:
             del best[key]
-        keys = list(best)
-    values = [best[key].mention.text for key in keys]
-    found = list(best.values())
-    return Survey(reading, passages, [*values, "yes", "no"], found, [counts[k] for k in keys], [ranks[k] for k in keys],
-                  covers, titles, compare(reading, passages) if reading.wanted == CHOICE else {})
+    result.values = [entry[4] for entry in best.values()]
+    result.values += ["yes", "no"]
+    return result
 
 
-def scan(text, rank, reading, best, counts, ranks, covers, titles):
-    relation, entity = reading.relation, reading.entity
-    stems = text.stems
-    stops = text.stops
-    rel = [i for i, s in enumerate(stems) if s in relation]
-    ent = [i for i, s in enumerate(stems) if s in entity]
-    per_relation = 1.0 / (len(relation) or 1)
-    per_entity = 1.0 / (len(entity) or 1)
-    rel_count = len(rel)
-    ent_count = len(ent)
-    head = text.head
-    title = set(stems[:head])
-    title_cover = len(title & entity) * per_entity
-    inside_title = bisect_left(rel, head) + bisect_left(ent, head)
-    titles.append(min(1.0, inside_title / (head or 1)))
-    document_cover = len(entity.intersection(stems)) * per_entity
-    covers.append(document_cover)
-    fits = FIT[reading.wanted]
-    base = 0.7 * document_cover - 0.5 * rank
-    sentence = -1
-    cover = (0.0, 0.0)
-    begin = end_of = 0
-    for mention in text.mentions:
-        start, end, _, key, code = mention
-        if start >= end_of or sentence < 0:
+def _scan(result: Survey, text: Passage, rank: int, best: dict[str, Found]) -> None:
+    """Add the spans of one document, each with its best mention."""
+    reading, stems, stops, head, asked = result.reading, text.stems, text.stops, text.head, result.asked
+    relation, entity, masks, bit = reading.relation, reading.entity, result.masks, 1 << rank
+    per_relation, per_entity = reading.per_relation, reading.per_entity
+    near = [position for position, stem in enumerate(stems) if stem in relation]
+    title = entity.intersection(stems[:head])
+    document_entity = len(entity.intersection(stems)) * per_entity
+    document_relation = len(relation.intersection(stems)) * per_relation
+    title_overlap = (len(title) + bisect_left(near, head)) / (head or 1)
+    result.documents.append((document_entity, document_relation, min(1.0, title_overlap)))
+    near.append(_FAR)
+    fits = _FITS[reading.wanted]
+    base = 0.7 * document_entity - 0.5 * rank
+    here = in_relation = in_entity = 0.0
+    sentence_start = sentence_end = 0
+    for start, end, span, key, kind in text.mentions:
+        if start >= sentence_end:
             sentence = bisect_left(stops, start)
-            begin = stops[sentence - 1] + 1 if sentence else 0
-            end_of = stops[sentence] if sentence < len(stops) else len(stems)
-            part = set(stems[begin:end_of])
-            cover = (len(part & relation) * per_relation, len((part | title) & entity) * per_entity)
-        i = bisect_left(rel, start)
-        j = bisect_left(rel, end, i)
-        left = start - rel[i - 1] if i and rel[i - 1] >= begin else FAR
-        right = rel[j] - end + 1 if j < rel_count and rel[j] < end_of else FAR
-        k = bisect_left(ent, start)
-        m = bisect_left(ent, end, k)
-        entity_left = start - ent[k - 1] if k and ent[k - 1] >= begin else FAR
-        entity_right = ent[m] - end + 1 if m < ent_count and ent[m] < end_of else FAR
-        inside = (j - i + m - k) / (end - start)
-        salience = (
-            base + fits[code] + 3.0 * cover[0] + 0.5 * cover[1] + 1.5 * NEAR[left] + 0.9 * NEAR[right]
-            + 1.0 * NEAR[entity_left] + 1.0 * NEAR[entity_right] - 1.0 * inside + 0.13 * (end - start) - 0.012 * start
-        )
+            sentence_start = stops[sentence - 1] + 1 if sentence else 0
+            sentence_end = stops[sentence] if sentence < len(stops) else len(stems)
+            part = stems[sentence_start:sentence_end]
+            in_relation = len(relation.intersection(part)) * per_relation
+            in_entity = len(title.union(entity.intersection(part))) * per_entity
+            here = base + 3.0 * in_relation + 0.5 * in_entity
+        before = bisect_left(near, start)
+        left = start - near[before - 1] if before and near[before - 1] >= sentence_start else 0
+        after = near[before] if near[before] >= end else near[bisect_left(near, end, before)]
+        right = after - end + 1 if after < sentence_end else 0
+        salience = here + fits[kind] + _LEFT[left] + _RIGHT[right] + _LONG[end - start] - 0.012 * start
+        if key in asked:
+            salience -= 1.0
         old = best.get(key)
         if old is None:
-            counts[key] = 1
-            ranks[key] = 1 << rank
+            masks[key] = bit
         else:
-            counts[key] += 1
-            ranks[key] |= 1 << rank
-            if old.salience >= salience:
+            masks[key] |= bit
+            if old[0] >= salience:
                 continue
-        best[key] = Found(salience, rank, mention, sentence, left, right, entity_left, entity_right, inside, cover)
+        best[key] = salience, rank, start, end, span, kind, left, right, in_relation, in_entity
 
 
-def scan_query(reading, best, counts, ranks):
-    seen, twice = set(), set()
-    for s in reading.stems:
-        (twice if s in seen else seen).add(s)
-    twice.discard("")
-    hits = [i for i, s in enumerate(reading.stems) if s in twice] if twice else []
-    count = len(hits)
-    fits = FIT[reading.wanted]
-    choice = reading.wanted == CHOICE
-    mentions = [Mention(a, b, reading.phrase(a, b).strip('"'), reading.phrase(a, b).strip('"').lower(), NAME) for a, b in reading.items]
-    item_count = len(mentions)
-    mentions += find(reading.kinds, reading.tokens, 0)
-    for order, mention in enumerate(mentions):
-        start, end, _, key, code = mention
-        if key in best or not key:
+def _scan_query(result: Survey, best: dict[str, Found]) -> None:
+    """Add the spans of the query: nearness counts its words that occur twice, as in a statement followed by a question."""
+    reading = result.reading
+    kinds, tokens, stems = reading.kinds, reading.tokens, reading.stems
+    twice = [position for position, stem in enumerate(stems) if stem and stems.count(stem) > 1]
+    sides: list[Mention] = []
+    for start, end in reading.items:
+        text = reading.phrase(start, end).strip('"')
+        sides.append((start, end, text, text.lower(), NAME))
+    fits = _FITS[reading.wanted]
+    choice = 10.0 if reading.wanted == CHOICE else 0.0
+    entries = sides + find(kinds, tokens, 0)
+    for order, entry in enumerate(entries):
+        start, end, span, key, kind = entry
+        if not key or key in best:
             continue
-        i = bisect_left(hits, start)
-        j = bisect_left(hits, end, i)
-        left = start - hits[i - 1] if i else FAR
-        right = hits[j] - end + 1 if j < count else FAR
-        salience = fits[code] + 1.0 + 1.5*NEAR[left] + NEAR[right]
-        if choice and order < item_count:
-            salience += 10.0
-        counts[key] = 0
-        ranks[key] = 0
-        best[key] = Found(salience, -1, mention, 0, left, right, FAR, FAR, 1.0, (0.0, 0.0))
+        before = bisect_left(twice, start)
+        after = bisect_left(twice, end)
+        left = start - twice[before - 1] if before else 0
+        right = twice[after] - end + 1 if after < len(twice) else 0
+        salience = fits[kind] + 1.0 + 1.5 * _NEAR[left] + _NEAR[right] + (choice if order < len(sides) else 0.0)
+        result.masks[key] = 0
+        best[key] = salience, -1, start, end, span, kind, left, right, 0.0, 0.0
 
 
-def compare(reading, passages):
-    """For a choice between items: the number each item's passage gives, most relevant first; see `items`."""
-    out = {}
-    values = []
-    for a, b in reading.items:
-        text = reading.phrase(a, b).strip('"')
-        want = {s for s in reading.stems[a:b] if s}
-        bestv, bests = None, -1.0
-        for p in passages:
-            share = len(want.intersection(p.stems[:p.head])) / (len(want) or 1) / (1+ .1*abs(p.head - (b-a)))
-            share += .2*len(want.intersection(p.stems))/(len(want) or 1)
-            if share <= .3: continue
-            rel = [i for i, s in enumerate(p.stems) if s in reading.relation]
-            for m in p.mentions:
-                if m.kind in (YEAR, DATE, NUMBER):
-                    v = numeric(m.text)
-                    if v is None: continue
-                    k = bisect_left(rel, m.start)
-                    d = min([abs(m.start - r) for r in rel[max(0, k-1):k+1]] or [20])
-                    sc = share * 2 - min(d, 20) * .03 - m.start * .002 + (.3 if m.kind != NUMBER else 0)
-                    if sc > bests: bests, bestv = sc, v
-        values.append((text.lower(), bestv))
-    known = [v for _, v in values if v is not None]
-    if len(known) < 2 or max(known) == min(known):
-        return {k: 0.0 for k, _ in values}
-    for k, v in values:
-        if v is None: out[k] = 0.0
-        else: out[k] = 1.0 if v == (max(known) if reading.polarity >= 0 else min(known)) else -1.0
-    return out
-
-
-def rows(s: Survey, view: View):
-    reading = s.reading
-    entity, relation = reading.entity, reading.relation
-    fits = FIT[reading.wanted]
-    top = max((f.salience for f in s.found), default=0.0)
-    order = sorted(range(len(s.found)), key=lambda i: -s.found[i].salience)
-    place = {i: r for r, i in enumerate(order)}
-    head = reading.head
-    title_keys = {p.title.lower() for p in s.passages}
-    out = []
-    n = len(s.values)
-    topcov = max((f.cover[0]+f.cover[1] for f in s.found), default=1.0) or 1.0
-    docs_ = view.documents[:len(s.passages)]
-    linked = [sum(len(p.title)>2 and p.title in o.text for o in docs_ if o is not d)/2 for p, d in zip(s.passages, docs_)]
-    links = [sum(len(q.title)>2 and q.title in d.text for q in s.passages if q is not p)/2 for p, d in zip(s.passages, docs_)]
-    relcov = [len(relation.intersection(p.stems))/(len(relation) or 1) for p in s.passages]
-    defs = {}
-    for p in s.passages:
-        a = p.head+1
-        nx = next((x for x in p.stops if x > a+5), a+30)
-        defs[p.title.lower()] = set(p.stems[a:nx])
-    hits = [[i for i, t in enumerate(p.stems) if t in relation or t in entity] for p in s.passages]
-    shared = 0
-    for index, f in enumerate(s.found):
-        salience, rank, mention, sentence, left, right, el, er, inside, cover = f
-        start, end, text, key, code = mention
+def rows(result: Survey) -> list[bytes]:
+    """The packed feature rows of `result.values`, in the order of COLUMNS."""
+    reading, passages, masks = result.reading, result.passages, result.masks
+    head, words = reading.head, reading.words
+    order = sorted([entry[0] for entry in result.found.values()], reverse=True)
+    top = order[0] if order else 0.0
+    places = dict(zip(reversed(order), reversed(_PLACE[: len(order)]), strict=True))
+    titles = {text.title.lower(): text for text in passages}
+    about = list(map(operator.add, result.documents, _links(passages)))
+    compared = _compare(result) if reading.wanted == CHOICE else {}
+    fits = _FITTED[reading.wanted]
+    packed: list[bytes] = []
+    index = -1
+    for key, entry in result.found.items():
+        salience, rank, start, end, _, kind, left, right, in_relation, in_entity = entry
+        index += 1
+        inside = before = after = defined = 0.0
         if rank >= 0:
-            p = s.passages[rank]; stems, kinds, tokens, phead = p.stems, p.kinds, p.tokens, p.head
+            text: Passage | Reading = passages[rank]
+            stems = text.stems
+            overlap = len(words.intersection(stems[start:end])) / (end - start)
+            in_title = end <= passages[rank].head
+            document_entity, document_relation, title_overlap, linked, bridge = about[rank]
+            if head and head in stems:
+                inside = head in stems[start:end]
+                before = head in stems[max(0, start - 3) : start]
+                after = head in stems[end : end + 3]
         else:
-            stems, kinds, tokens, phead = reading.stems, reading.kinds, reading.tokens, 0
-        before = tokens[start-1].strip().lower() if start else ""
-        if before in ("the","a","an"): before2 = tokens[start-2].strip().lower() if start>1 else ""
-        else: before2 = before
-        after = kinds[end] if end < len(kinds) else ""
-        docs = s.ranks[index].bit_count()
-        if docs > 1 and inside == 0: shared = max(shared, docs)
-        row = [1.0, index/36, min(1.0,(end-start)/8), inside if inside<1 else 1.0, 0.0, 0.0, fits[code]/2.2, max(-1.0,(salience-top)/6),
-          1.0 if place[index]==0 else 0.0, 1 - place[index]/16 if place[index]<32 else -1.0,
-          float(code==NAME), float(code==SINGLE), float(code==NUMBER), float(code==YEAR), float(code==DATE), float(code==LOWERCASE), float(code==QUOTED),
-          float(rank<0), float(rank>=0 and start<phead), float(key in title_keys),
-          1-rank/5 if rank>=0 else 0.0, min(1.0,docs/4), min(1.0, s.counts[index]/6), min(1.0,start/80), float(sentence==1),
-          min(1.0,cover[0]), min(1.0,cover[1]), NEAR[left],NEAR[right],NEAR[el],NEAR[er],
-          s.document_cover[rank] if rank>=0 else 0.0, s.title_cover[rank] if rank>=0 else 0.0,
-          float(before2 in ("in","at","near")), float(before2 in("by",)), float(before2 in("of",)), float(before2 in("from","to")), float(before2 in ("as","is","was")),
-          float(after=="("), float(after==","), float(after in 'lf' and after!=''), 
-          float(bool(head) and head in stems[start:end]), float(bool(head) and head in stems[max(0,start-3):start]), float(bool(head) and head in stems[end:end+3]),
-          s.items.get(key, 0.0) , float(key in s.items)]
-        d_ = defs.get(key)
-        if rank>=0:
-            h=hits[rank]
-            win = (bisect_left(h, end+7)-bisect_left(h, start-6))/6
-            winl = (bisect_left(h, start)-bisect_left(h, start-4))/3
-        else: win=winl=0.0
-        row += [(cover[0]+cover[1])/topcov, min(1.0,linked[rank]) if rank>=0 else 0.0, min(1.0,links[rank]) if rank>=0 else 0.0, min(1.0,relcov[rank]) if rank>=0 else 0.0,
-           (1.0 if d_ and head and head in d_ else -1.0 if d_ and head else 0.0), (len(d_ & relation)/(len(relation) or 1) if d_ else 0.0), min(1.0,win), min(1.0,winl), float(cover[0]+cover[1]>=topcov-1e-6)]
-        out.append(row)
-    F = len(out[0]) if out else 55
-    for v in (1.0,-1.0):
-        r = [0.0]*F
-        r[0]=1.0; r[1]=(n-1)/36; r[4 if v>0 else 5]=1.0; r[6]=1.0 if reading.wanted==YES_NO else -1.0; r[21]=min(1.0,shared/4)*v
-        out.append(r)
-    return out
+            text = reading
+            overlap = 1.0
+            in_title = False
+            document_entity = document_relation = title_overlap = linked = bridge = 0.0
+        is_title = key in titles
+        if is_title and head:
+            defined = 1.0 if head in titles[key].first else -1.0
+        packed.append(
+            _DYNAMIC(
+                1.0,
+                _INDEX[index],
+                overlap,
+                0.0,
+                0.0,
+                fits[kind],
+                (salience - top) / 6.0 if salience > top - 6.0 else -1.0,
+                places[salience],
+                rank < 0,
+                in_title,
+                is_title,
+                _RANK[rank],
+                _BITS[masks[key].bit_count()],
+                in_relation,
+                in_entity,
+                _NEAR[left],
+                _NEAR[right],
+                document_entity,
+                document_relation,
+                title_overlap,
+                inside,
+                before,
+                after,
+                defined,
+                compared.get(key, 0.0),
+                key in compared,
+                linked,
+                bridge,
+            )
+            + static(text.kinds, text.tokens, start, end, kind)
+        )
+    return packed + _yes_and_no(result)
+
+
+def _yes_and_no(result: Survey) -> list[bytes]:
+    """The rows of yes and no: whether both sides' documents have the query's words, and share a span it does not name."""
+    count = len(result.found)
+    worst = shared = 0.0
+    asked = result.reading.wanted == YES_NO
+    if asked and len(result.passages) > 1:
+        ranks = _side_documents(result)
+        worst = min((result.documents[rank][1] for rank in ranks), default=0.0)
+        both = 0
+        for rank in ranks:
+            both |= 1 << rank
+        if len(ranks) > 1:
+            common = sum([key not in result.asked and result.masks[key] & both == both for key in result.found])
+            shared = min(1.0, common / 3)
+    packed = []
+    for sign, place in ((1.0, count), (-1.0, count + 1)):
+        values = [0.0] * (len(COLUMNS) - len(STATIC))
+        values[0], values[1], values[5] = 1.0, _INDEX[place], 1.0 if asked else -1.0
+        values[3 if sign > 0 else 4] = 1.0
+        values[12], values[13] = sign * shared, sign * worst
+        packed.append(_DYNAMIC(*values) + _NO_STATIC)
+    return packed
+
+
+def _side_documents(result: Survey) -> list[int]:
+    """For each side of the coordination (or name) in the query, the document whose title has most of its words."""
+    reading = result.reading
+    ranks: list[int] = []
+    for start, end in reading.items or reading.names:
+        words = {stem for stem in reading.stems[start:end] if stem}
+        scores = [len(words.intersection(text.stems[: text.head])) - 0.01 * text.head for text in result.passages]
+        best = max(range(len(scores)), key=scores.__getitem__)
+        if scores[best] > 0.0 and best not in ranks:
+            ranks.append(best)
+    return ranks
+
+
+def _links(passages: list[Passage]) -> list[tuple[float, float]]:
+    """For each document: how often its title is in others, and others' titles in it; two give 1."""
+    into = [0.0] * len(passages)
+    out = [0.0] * len(passages)
+    for target, text in enumerate(passages):
+        if len(text.title) > 2:
+            for source, other in enumerate(passages):
+                if source != target and text.title in other.text:
+                    into[target] += 0.5
+                    out[source] += 0.5
+    return [(min(1.0, a), min(1.0, b)) for a, b in zip(into, out, strict=True)]
+
+
+def _compare(result: Survey) -> dict[str, float]:
+    """For each side of a choice, 1 if the number found for it is the one the query's comparison asks for, -1 if not, else 0."""
+    reading = result.reading
+    numbers: dict[str, float | None] = {}
+    for start, end in reading.items:
+        words = {stem for stem in reading.stems[start:end] if stem}
+        numbers[reading.phrase(start, end).strip('"').lower()] = _number_of(result, words, end - start)
+    known = [number for number in numbers.values() if number is not None]
+    if len(known) < 2 or max(known) == min(known):
+        return dict.fromkeys(numbers, 0.0)
+    wanted = min(known) if reading.polarity < 0.0 else max(known)
+    return {key: 0.0 if number is None else 1.0 if number == wanted else -1.0 for key, number in numbers.items()}
+
+
+def _number_of(result: Survey, words: set[str], size: int) -> float | None:
+    """The number or date nearest to the query's common words in the document that is most about `words`."""
+    relation = result.reading.relation
+    per_word = 1.0 / (len(words) or 1)
+    best: float | None = None
+    best_score = -1.0
+    for text in result.passages:
+        share = len(words.intersection(text.stems[: text.head])) * per_word / (1.0 + 0.1 * abs(text.head - size))
+        share += 0.2 * len(words.intersection(text.stems)) * per_word
+        if share <= 0.3:
+            continue
+        near = [position for position, stem in enumerate(text.stems) if stem in relation]
+        for start, _, phrase, _, kind in text.mentions:
+            if kind in (NUMBER, YEAR, DATE):
+                place = bisect_left(near, start)
+                distance = min([20, *(abs(start - position) for position in near[max(0, place - 1) : place + 1])])
+                score = 2.0 * share - 0.03 * distance - 0.002 * start + (0.3 if kind != NUMBER else 0.0)
+                if score > best_score:
+                    number = numeric(phrase)
+                    if number is not None:
+                        best, best_score = number, score
+    return best

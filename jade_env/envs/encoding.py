@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from jade_env.envs.features import CANDIDATE_FEATURES, LIMITS, TURN_FEATURES, candidate_features, turn_features
+from jade_env.envs.candidates import LIMITS
+from jade_env.envs.features import CANDIDATE_FEATURES, TURN_FEATURES, candidate_features, turn_features
 from jade_env.envs.turn import Turn
 from jade_env.game.episode import Episode, Rules
 from jade_env.game.rewards import share

@@ -1,20 +1,24 @@
 """Closed-class English for reading questions and passages: word lists, crude stems, one class letter a word.
 
 It knows words one at a time. It does not know the embedded world, its names or templates, any question or any answer.
-Both tables are filled as words are met and forget everything when full, so that hostile text cannot grow them.
+Tables are filled as words are met and forget everything when full, so that hostile text cannot grow them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import chain
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
-TABLE_SIZE = 100_000
+TABLE_SIZE = 50_000
+LONG_WORD = 40
 
-WORD = re.compile(r"\w+(?:[-'’](?!s\b)\w+|(?<=\d)[.,]\d+)*(?:(?<=\b[A-Z])\.|(?<=\bSt)\.|(?<=\b[JSD]r)\.|(?<=\bM[rst])\.)?\s*|['’]s\b\s*|[^\w\s]\s*|\s+")
-"""One token with the white space after it, so that joining tokens gives the text back."""
+_TOKEN = re.compile(
+    r"\w+(?:[-'’](?!s\b)\w+|[.,](?<=\d.)\d+)*+(?:\.(?:(?<=\b[A-Z]\.)|(?<=\bSt\.)|(?<=\b[JSD]r\.)|(?<=\bM[rst]\.)))?"
+    r"|['’]s\b|[^\w\s]"
+)
 
 
 def words(text: str) -> frozenset[str]:
@@ -188,23 +192,20 @@ def stem(word: str) -> str:
 
 
 _SIGNS = {
-    "": ".", ".": ".", "?": ".", "!": ".", ",": ",", ";": ";", ":": ";", "(": "(", ")": ")", '"': '"', "“": '"', "”": '"',
+    ".": ".", "?": ".", "!": ".", ",": ",", ";": ";", ":": ";", "(": "(", ")": ")", '"': '"', "“": '"', "”": '"',
     "-": "-", "–": "-", "—": "-", "&": "A", "%": "O", "'s": "s", "’s": "s", "#": "#",
 }  # fmt: skip
 
 
-def kind(token: str) -> str:
+def kind(word: str) -> str:
     """The class letter of one token, for patterns over whole passages.
 
     U capitalised, T capitalised function word, D capitalised article, l lowercase, f function word, d article, v copula, i preposition, o "of",
     p name particle, & "and", / "or", A ampersand, Y year, N number, W number word, O scale, M month, s possessive, # marker,
     and punctuation: . sentence end, comma, ; colon, brackets, quote, - dash between words, x anything else (never part of a span).
     """
-    word = token.strip()
     sign = _SIGNS.get(word)
     if sign is not None:
-        if sign == "-" and word != token:
-            return ";"
         return sign
     first = word[0]
     if first.isdigit():
@@ -245,19 +246,47 @@ def _word_kind(word: str, low: str) -> str:
 
 
 class Table(dict[str, Value], Generic[Value]):
-    """A memo of a function of one token: `table[token]` computes once; emptied when it holds TABLE_SIZE entries."""
+    """A memo of a function of one word: `table[word]` computes once. Full, it is emptied; long words are never kept."""
 
     def __init__(self, function: Callable[[str], Value]) -> None:
         super().__init__()
         self._function = function
 
-    def __missing__(self, token: str) -> Value:
-        if len(self) >= TABLE_SIZE:
-            self.clear()
-        value = self[token] = self._function(token)
+    def __missing__(self, word: str) -> Value:
+        value = self._function(word)
+        if len(word) <= LONG_WORD:
+            if len(self) >= TABLE_SIZE:
+                self.clear()
+            self[word] = value
         return value
 
 
-KIND: Table[str] = Table(kind)
-STEM: Table[str] = Table(lambda token: stem(token.strip().lower()) if token[:1].isalnum() else "")
-LOWER: Table[str] = Table(lambda token: token.strip().lower())
+Pieces = tuple[tuple[str, ...], str, tuple[str, ...]]
+"""The tokens of one white-space separated word (a blank after the last), their class letters and their stems."""
+
+
+def _pieces(word: str) -> Pieces:
+    tokens = _TOKEN.findall(word)
+    if not tokens:
+        return (), "", ()
+    kinds = [kind(token) for token in tokens]
+    if kinds[-1] == "-":
+        kinds[-1] = ";"
+    stems = tuple([stem(token.lower()) if token[0].isalnum() else "" for token in tokens])
+    tokens[-1] += " "
+    return tuple(tokens), "".join(kinds), stems
+
+
+_PIECES: Table[Pieces] = Table(_pieces)
+
+
+def analyse(text: str) -> tuple[list[str], str, list[str]]:
+    """Tokens (joined they give the text with single blanks), a string of their class letters, and their stems, aligned."""
+    found = text.split()
+    if not found:
+        return [], "", []
+    tokens, kinds, stems = zip(*map(_PIECES.__getitem__, found), strict=True)
+    return list(chain.from_iterable(tokens)), "".join(kinds), list(chain.from_iterable(stems))
+
+
+STEM: Table[str] = Table(stem)

@@ -38,6 +38,7 @@ class Match:
         self.scenario, self.rules = scenario, Rules.of(scenario)
         self.agents = list(self.rules.agents)
         self.modes = {agent: scenario.mode_of(agent) for agent in self.agents}
+        self._in_text = [agent for agent, mode in self.modes.items() if mode == "text"]
         self.encoder = Encoder(scenario, self.rules)
         self.table = Table(open_source(scenario, data), self.rules, split, seed)
         self.render_mode = render_mode
@@ -122,14 +123,15 @@ class Match:
 
     def infos(self) -> dict[str, dict[str, Any]]:
         """Fresh infos for every agent: numbers under fixed keys, and in text mode the chat messages."""
-        common = self._final_info() if self.finished else dict.fromkeys(INFO_KEYS, 0.0)
-        infos: dict[str, dict[str, Any]] = {}
-        for agent in self.agents:
-            turn = self.oldest_turn(agent)
-            infos[agent] = {**common, "has_turn": float(turn is not None)}
-            if self.modes[agent] == "text":
-                infos[agent]["messages"] = turn.messages if turn else []
-                infos[agent]["truncated_because"] = self.episode.truncated if self.episode else ""
+        common: dict[str, Any] = self._final_info() if self.finished else dict.fromkeys(INFO_KEYS, 0.0)
+        infos: dict[str, dict[str, Any]] = {agent: common.copy() for agent in self.agents}
+        for agent in self._in_text:
+            infos[agent]["messages"] = []
+            infos[agent]["truncated_because"] = self.episode.truncated if self.episode else ""
+        for turn in reversed(self._turns.values()):  # so that the oldest of an agent has the last word
+            infos[turn.agent]["has_turn"] = 1.0
+            if turn.mode == "text":
+                infos[turn.agent]["messages"] = turn.messages
         return infos
 
     def _final_info(self) -> dict[str, float]:
@@ -137,6 +139,7 @@ class Match:
         assert episode is not None
         ledger, result = episode.ledger, episode.result
         return {
+            "has_turn": 0.0,
             "f1": result.scores.f1 if result else 0.0,
             "em": result.scores.em if result else 0.0,
             "net": result.value if result else 0.0,

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from jade_env.envs import lexicon
-from jade_env.envs.lexicon import KIND, LOWER, STEM
-from jade_env.envs.spans import tokenise
+from jade_env.envs.lexicon import STEM, analyse
 
 WANTED = ("person", "place", "time", "number", "yes_no", "choice", "thing")
 """What a question may want; `Reading.wanted` is an index into this."""
@@ -38,6 +37,8 @@ class Reading:
         entity, relation: stems of its capitalised words and numbers, and of its other content words.
         names: token ranges of its capitalised phrases and quotations.
         items: token ranges of the sides of its coordination ("X, Y and Z", "X or Y"), empty if none.
+        per_relation, per_entity: one over the number of `relation` and of `entity` stems.
+        words: both together.
         polarity: 1 for a comparison by more/later/larger, -1 by less/earlier/first/older, 0 for none. Ages count by birth year.
     """
 
@@ -53,6 +54,9 @@ class Reading:
     names: tuple[tuple[int, int], ...]
     items: tuple[tuple[int, int], ...]
     polarity: float
+    per_relation: float
+    per_entity: float
+    words: frozenset[str]
 
     def phrase(self, start: int, end: int) -> str:
         """The text of tokens [start, end)."""
@@ -62,10 +66,8 @@ class Reading:
 @lru_cache(maxsize=4096)
 def read(text: str) -> Reading:
     """Read a question (its first MAX_QUERY characters)."""
-    tokens = tokenise(text[:MAX_QUERY])
-    lows = list(map(LOWER.__getitem__, tokens))
-    kinds = "".join(map(KIND.__getitem__, tokens))
-    stems = list(map(STEM.__getitem__, tokens))
+    tokens, kinds, stems = analyse(text[:MAX_QUERY])
+    lows = [token.rstrip().lower() for token in tokens]
     names = tuple(match.span() for match in NAME_PATTERN.finditer(kinds))
     entity: set[str] = set()
     for start, end in names:
@@ -77,7 +79,21 @@ def read(text: str) -> Reading:
     items = _items(kinds) if "&" in kinds or "/" in kinds or "A" in kinds else ()
     wanted, head = _wanted(lows, kinds, bool(items) and ("/" in kinds or "between" in lows))
     return Reading(
-        text, tokens, lows, kinds, stems, wanted, head, frozenset(entity), frozenset(relation), names, items, _polarity(lows)
+        text,
+        tokens,
+        lows,
+        kinds,
+        stems,
+        wanted,
+        head,
+        frozenset(entity),
+        frozenset(relation),
+        names,
+        items,
+        _polarity(lows),
+        1.0 / (len(relation) or 1),
+        1.0 / (len(entity) or 1),
+        frozenset(relation | entity),
     )
 
 

@@ -7,11 +7,10 @@ string finds the spans. Nothing here knows a question.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import struct
 from functools import lru_cache
-from typing import NamedTuple
 
-from jade_env.envs.lexicon import KIND, LOWER, MONTH_ORDER, NUMBER_WORDS, SCALE_VALUES, STEM, WORD
+from jade_env.envs.lexicon import MONTH_ORDER, NUMBER_WORDS, SCALE_VALUES, Table, analyse
 from jade_env.retrieval.types import Document
 
 MAX_TEXT = 4_000
@@ -29,23 +28,48 @@ PATTERN = re.compile(
     r"|(?P<year>Y)"
     r"|(?P<number>[NW][ON]*+)"
     r"|(?P<name>[UM](?:(?:s|A|-|op|od|o|pd|pp|p|T)?[UM])*+(?:N|Y(?!-))?)"
-    r"|(?:(?<=[dv])|(?<=dU)|(?<=dUU)|(?<=l&)|(?<=l,))(?P<lower>l{1,4})"
+    r"|(?P<lower>l(?:(?<=dl)|(?<=dUl)|(?<=l&l))l{0,3})"
 )
 _GROUPS = {"quoted": QUOTED, "date": DATE, "year": YEAR, "number": NUMBER, "name": NAME, "lower": LOWERCASE}
-_MONTH_NUMBERS = {name.lower(): float(number) for number, name in enumerate(MONTH_ORDER, 1)}
-_DIGITS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
+_SINGLE_GROUPS = {**_GROUPS, "name": SINGLE}
+_OF_PHRASE = re.compile(r"od?l{1,2}")
 _WORDS = re.compile(r"\b\w+\b")
 _PARENTHESIS = re.compile(r"\s*\([^()]*\)\s*$")
+_MONTH_NUMBERS = {name.lower(): float(number) for number, name in enumerate(MONTH_ORDER, 1)}
+_DIGITS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
+
+_ONE_HOT = [struct.pack("=6f", *(float(code == min(kind, 5)) for code in range(6))) for kind in range(7)]
+_PLACE = [struct.pack("=f", 1.0 - 2.0 * min(1.0, position / 60)) for position in range(MAX_TEXT + MAX_TITLE + 2)]
+_LENGTH = [struct.pack("=f", min(1.0, length / 8)) for length in range(MAX_TEXT + MAX_TITLE + 2)]
+_BEFORE_GROUPS = ({"in", "at", "near"}, {"by"}, {"of"}, {"as", "is", "was"})
+
+Mention = tuple[int, int, str, str, int]
+"""One occurrence of a span: start and end token, text, lowercase text, kind."""
+
+STATIC = (
+    ("length", "tokens in the span, eight or more give 1"),
+    ("early", "1 at the start of its passage, falling to -1 at token 60"),
+    ("name", "several capitalised words"),
+    ("capitalised", "one capitalised word"),
+    ("number", "a number that is neither a year nor a date"),
+    ("year", "a year"),
+    ("date", "a date with a month"),
+    ("other_kind", "a lowercase phrase or a quotation"),
+    ("after_in", "preceded by in, at or near"),
+    ("after_by", "preceded by by"),
+    ("after_of", "preceded by of"),
+    ("after_is", "preceded by as, is or was"),
+)
+"""What is known of a mention without a question, in the order in which it is packed."""
 
 
-class Mention(NamedTuple):
-    """One occurrence of a span: tokens [start, end) of its passage."""
+def _before(token: str) -> bytes:
+    low = token.strip().lower()
+    return struct.pack("=4f", *(float(low in group) for group in _BEFORE_GROUPS))
 
-    start: int
-    end: int
-    text: str
-    key: str
-    kind: int
+
+_BEFORE: Table[bytes] = Table(_before)
+_NOTHING = _before("")
 
 
 def clean(text: str, limit: int = MAX_ANSWER_WORDS) -> str:
@@ -58,18 +82,35 @@ def clean(text: str, limit: int = MAX_ANSWER_WORDS) -> str:
     return text
 
 
-@dataclass(slots=True)
 class Passage:
-    """A document as it was read. `head` is the number of its title's tokens; token `head` is an empty
-    separator; `stops` are the positions of sentence ends, the separator's included."""
+    """A document as it was read, in tokens.
 
-    tokens: list[str]
-    stems: list[str]
-    kinds: str
-    head: int
-    title: str
-    stops: list[int]
-    _mentions: list[Mention] | None = None
+    Attributes:
+        tokens, stems, kinds: aligned; the title's first, then one empty separator, then the text's.
+        head: the number of the title's tokens, which is the separator's position.
+        title: the title without a closing parenthesis.
+        text: the characters of the text that were read.
+        stops: positions of sentence ends, the separator's included.
+        first: the stems of the first sentence of the text.
+    """
+
+    __slots__ = ("_first", "_mentions", "head", "kinds", "stems", "stops", "text", "title", "tokens")
+
+    def __init__(self, document: Document) -> None:
+        title = document.title[:MAX_TITLE]
+        self.text = document.text[:MAX_TEXT]
+        self.tokens, kinds, self.stems = analyse(title)
+        tokens, more, stems = analyse(self.text)
+        self.head = len(kinds)
+        self.tokens.append("")
+        self.tokens += tokens
+        self.stems.append("")
+        self.stems += stems
+        self.kinds = f"{kinds}.{more}"
+        self.title = clean(_PARENTHESIS.sub("", title) if "(" in title else title)
+        self.stops = [position for position, letter in enumerate(self.kinds) if letter == "."]
+        self._mentions: list[Mention] | None = None
+        self._first: frozenset[str] | None = None
 
     @property
     def mentions(self) -> list[Mention]:
@@ -77,63 +118,99 @@ class Passage:
         if self._mentions is None:
             found = find(self.kinds, self.tokens, self.head)
             if self.title:
-                found.insert(0, Mention(0, self.head, self.title, self.title.lower(), NAME if self.head > 1 else SINGLE))
+                found.insert(0, (0, self.head, self.title, self.title.lower(), NAME if self.head > 1 else SINGLE))
             self._mentions = found
         return self._mentions
 
+    @property
+    def first(self) -> frozenset[str]:
+        """The stems of the first sentence of the text."""
+        if self._first is None:
+            end = next((stop for stop in self.stops if stop > self.head + 5), self.head + 40)
+            self._first = frozenset(self.stems[self.head + 1 : end])
+        return self._first
 
-def find(kinds: str, tokens: list[str], start: int) -> list[Mention]:
-    """Every span of a tokenised text from token `start` on, in reading order."""
+
+passage = lru_cache(maxsize=2048)(Passage)
+"""`Passage(document)`, remembered for documents met again."""
+
+
+def find(kinds: str, tokens: list[str], begin: int) -> list[Mention]:
+    """Every span of a tokenised text from token `begin` on, in reading order."""
     found: list[Mention] = []
-    for match in PATTERN.finditer(kinds, start):
-        group = match.lastgroup or ""
-        first, end = match.span(group)
-        text = "".join(tokens[first:end]).strip()
-        code = _GROUPS[group]
-        if code == NAME and end == first + 1:
-            code = SINGLE
-        found.append(Mention(first, end, text, text.lower(), code))
+    for match in PATTERN.finditer(kinds, begin):
+        group = match.lastgroup
+        start, end = match.span(group)
+        if end == start + 1:
+            text = tokens[start].rstrip()
+            kind = _SINGLE_GROUPS[group]
+            found.append((start, end, text, text.lower(), kind))
+        else:
+            text = "".join(tokens[start:end]).rstrip()
+            kind = _GROUPS[group]
+            found.append((start, end, text, text.lower(), kind))
+        if kind in _VARIANTS:
+            found += _variants(kinds, tokens, start, end, kind)
     return found[:MAX_MENTIONS]
+
+
+_VARIANTS = frozenset((NAME, DATE, NUMBER, LOWERCASE))
+
+
+def _variants(kinds: str, tokens: list[str], start: int, end: int, kind: int) -> list[Mention]:
+    """Another cut of the same span, if there is one: the owner in "X's Y", a date's year, a number's unit, "N of M"."""
+    if kind == NAME:
+        stop = kinds.find("s", start, end)
+        if stop < 0:
+            return []
+        kind = NAME if stop > start + 1 else SINGLE
+    elif kind == DATE:
+        start = kinds.find("Y", start, end)
+        if start < 0:
+            return []
+        stop, kind = start + 1, YEAR
+    elif kind == NUMBER:
+        if kinds[end : end + 1] != "l":
+            return []
+        stop = end + 1
+    else:
+        tail = _OF_PHRASE.match(kinds, end)
+        if tail is None:
+            return []
+        stop = tail.end()
+    text = "".join(tokens[start:stop]).rstrip()
+    return [(start, stop, text, text.lower(), kind)]
+
+
+def static(kinds: str, tokens: list[str], start: int, end: int, kind: int) -> bytes:
+    """The columns of STATIC for the mention at tokens [start, end) of a tokenised text, packed."""
+    left = start - 1
+    if left > 0 and kinds[left] in "dD":
+        left -= 1
+    before = _BEFORE[tokens[left]] if left >= 0 else _NOTHING
+    return _LENGTH[end - start] + _PLACE[start] + _ONE_HOT[kind] + before
 
 
 def numeric(text: str) -> float | None:
     """The number, or the date as a year with its fraction, that `text` says; None if it says none."""
     value: float | None = None
     year: float | None = None
-    month = day = 0.0
+    month = 0.0
     scale = 1.0
-    for low in map(LOWER.__getitem__, tokenise(text)):
+    tokens, kinds, _ = analyse(text)
+    for token, letter in zip(tokens, kinds, strict=True):
+        low = token.strip().lower()
         if low in SCALE_VALUES:
             scale *= SCALE_VALUES[low]
         elif low in _MONTH_NUMBERS:
             month = _MONTH_NUMBERS[low]
         elif low in NUMBER_WORDS:
             value = NUMBER_WORDS[low] if value is None else value
-        elif low[:1].isdecimal():
+        elif letter == "Y" and year is None:
+            year = float(low)
+        elif value is None:
             digits = _DIGITS.match(low.replace(",", ""))
-            number = float(digits.group()) if digits else 0.0
-            if KIND[low] == "Y" and year is None:
-                year = number
-            elif value is None:
-                value = number
+            value = float(digits.group()) if digits else None
     if year is not None and (month or value is None):
-        day = value if value is not None and value <= 31 else 0.0
-        return year + month / 13.0 + day / 500.0
+        return year + month / 13.0 + (value if value is not None and value <= 31.0 else 0.0) / 500.0
     return value * scale if value is not None else (scale if scale > 1.0 else None)
-
-
-def tokenise(text: str) -> list[str]:
-    """The tokens of `text`; joined they give the text back, white space at its start and end excepted."""
-    return WORD.findall(text.strip())
-
-
-@lru_cache(maxsize=2048)
-def passage(document: Document) -> Passage:
-    """Read a document: its title and the first MAX_TEXT characters of its text."""
-    title = document.title[:MAX_TITLE]
-    head = tokenise(title)
-    tokens = head + [""] + tokenise(document.text[:MAX_TEXT])
-    kinds = "".join(map(KIND.__getitem__, tokens))
-    stops = [position for position, letter in enumerate(kinds) if letter == "."]
-    stems = list(map(STEM.__getitem__, tokens))
-    return Passage(tokens, stems, kinds, len(head), clean(_PARENTHESIS.sub("", title)), stops)

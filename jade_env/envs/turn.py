@@ -31,7 +31,7 @@ class Turn:
         mode: what the scenario expects of this agent; both kinds of action are understood anyway.
     """
 
-    __slots__ = ("_candidates", "_style", "agent", "game_turn", "id", "mode", "seed")
+    __slots__ = ("_candidates", "_style", "_user", "agent", "game_turn", "id", "mode", "seed")
 
     def __init__(self, turn: GameTurn, seed: int, mode: Mode, style: PromptStyle) -> None:
         self.game_turn = turn
@@ -39,6 +39,7 @@ class Turn:
         self.id: TurnId = (turn.episode.index, turn.node.path, turn.step)
         self.seed, self.mode, self._style = seed, mode, style
         self._candidates: list[Value] | None = None
+        self._user = ""
 
     @property
     def episode(self) -> int:
@@ -73,12 +74,18 @@ class Turn:
     @property
     def prompt(self) -> str:
         """The prompt as one text."""
-        return prompts.text(self.card, self.view, self._style)
+        return f"{self.card.prompts[self._style].system}\n{self._user_message()}"
 
     @property
     def messages(self) -> list[prompts.Message]:
         """The prompt as chat messages: a system message for the role, a user message for the view."""
-        return prompts.messages(self.card, self.view, self._style)
+        system = self.card.prompts[self._style].system
+        return [{"role": "system", "content": system}, {"role": "user", "content": self._user_message()}]
+
+    def _user_message(self) -> str:
+        if not self._user:
+            self._user = prompts.fill(self.card.prompts[self._style].user, self.view)
+        return self._user
 
     @property
     def candidates(self) -> list[Value]:

@@ -5,24 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from jade_env.agent import PLACE, AgentCard, PromptStyle
+from jade_env.agent import PLACE
 from jade_env.game.view import View
 from jade_env.retrieval.types import Document
 
 _TAGS = re.compile(r"<(?=\s*/?\s*(?:workflow|q\d+|query|id|answer|documents?|search|verdict)\b)", re.I)
 Message = dict[str, str]
-
-
-def messages(card: AgentCard, view: View, style: PromptStyle) -> list[Message]:
-    """The chat messages of one turn: a constant system message (the role) and a user message (the view)."""
-    prompt = card.prompts[style]
-    return [{"role": "system", "content": prompt.system}, {"role": "user", "content": fill(prompt.user, view)}]
-
-
-def text(card: AgentCard, view: View, style: PromptStyle) -> str:
-    """The same as one string, for models without a chat format."""
-    prompt = card.prompts[style]
-    return f"{prompt.system}\n{fill(prompt.user, view)}"
 
 
 def fill(template: str, view: View) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from jade_env.config import nearest
-from jade_env.errors import ConfigError
+from jade_env.errors import ConfigError, MissingExtra
 from jade_env.policy.base import Policy
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 SCRIPTED = ("random", "heuristic", "teacher", "teacher:grounded", "ceiling")
 """The policies that have a name; any other is the folder of a run."""
-RUN_FILE = "run.json"
+RUN_FILES = ("config.json", "run.json")
+"""Either makes a folder a run: the first is written when it starts, the second when it is done."""
 
 __all__ = ["SCRIPTED", "MixedPolicy", "Policy", "make_policy"]
 
@@ -55,14 +56,22 @@ def make_policy(
         from jade_env.policy.ceiling import CeilingPolicy
 
         return CeilingPolicy(loaded, data)
-    return _from_run(Path(spec))
+    return _from_run(Path(spec), loaded, data, seed)
 
 
-def _from_run(folder: Path) -> Policy:
-    if (folder / RUN_FILE).is_file():
-        return cast(Policy, import_module("jade_env.learning.sb3").load_policy(folder))
+def _from_run(folder: Path, scenario: Scenario, data: str | Path | None, seed: int) -> Policy:
+    if any((folder / name).is_file() for name in RUN_FILES):
+        try:
+            player = import_module("jade_env.learning.player")
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("jade_env"):
+                raise
+            raise MissingExtra(error.name, "train") from None
+        return cast(Policy, player.load_policy(folder, scenario, data=data, seed=seed))
     if folder.is_dir():
-        raise ConfigError(f"{folder}: there is no {RUN_FILE} in this folder, so it is not a run made by jade train")
+        raise ConfigError(
+            f"{folder}: there is no {' or '.join(RUN_FILES)} in this folder, so jade train did not make it"
+        )
     raise ConfigError(
         f"there is no policy {str(folder)!r}{nearest(str(folder), SCRIPTED)}: {', '.join(SCRIPTED)}, or the folder of a run"
     )

@@ -12,19 +12,12 @@ from functools import lru_cache
 
 from jade_env import metrics
 from jade_env.game.trace import Node
+from jade_env.policy.wording import PLACE, content_words
 from jade_env.questions import Question
 from jade_env.questions.question import Step
 
-PLACE = re.compile(r"#(\d+)")
-"""`#k`: the answer of step k."""
-_TRIPLE = re.compile(r"\s*>>\s*")
 _PARENTHESIS = re.compile(r"\s*\([^()]*\)\s*$")
-_WORD = re.compile(r"\w+")
 _FEWEST_LETTERS = 4
-_EMPTY_WORDS = frozenset(
-    "a an the of in on at by for from to with and or is are was were do does did has have had what which who whom whose"
-    " when where why how many much".split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,32 +94,12 @@ def steps_of(node: Node, links: Chain) -> tuple[int, ...]:
     place = min(node.path[-1] - 1, len(steps) - 1)
     if links.texts[steps[place]] == node.question:
         return (steps[place],)
-    words = _content(node.question)
-    held = tuple(step for step in steps if (own := _content(links.texts[step])) and own <= words)
+    words = content_words(node.question)
+    held = tuple(step for step in steps if (own := content_words(links.texts[step])) and own <= words)
     if held:
         return held
-    shared = [len(words & _content(links.texts[step])) for step in steps]
+    shared = [len(words & content_words(links.texts[step])) for step in steps]
     return (steps[place if shared[place] == max(shared) else shared.index(max(shared))],)
-
-
-def _content(text: str) -> frozenset[str]:
-    return frozenset(_WORD.findall(PLACE.sub(" ", text).lower())) - _EMPTY_WORDS
-
-
-def fill(text: str, answers: Sequence[tuple[str, str]]) -> str:
-    """`text` with each `#k` replaced by the k-th answer, where there is one."""
-
-    def answer(place: re.Match[str]) -> str:
-        k = int(place[1])
-        return answers[k - 1][1] if 1 <= k <= len(answers) else place[0]
-
-    return PLACE.sub(answer, text)
-
-
-def reworded(text: str) -> str:
-    """The same question in other words, as a query or sub-question must differ from the one it replaces."""
-    plain = _TRIPLE.sub(" ", text).rstrip("? ")
-    return plain if plain and plain != text else f"{text}?"
 
 
 def same(one: str, other: str) -> bool:

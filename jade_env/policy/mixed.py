@@ -46,5 +46,7 @@ class MixedPolicy:
     def _member(self, agent: str) -> Policy:
         policy = self._members.get(agent) or self._members.get(DEFAULT)
         if policy is None:
-            raise ConfigError(f"nobody plays {agent}: name its policy, or a {DEFAULT!r} one beside {', '.join(self._members)}")
+            raise ConfigError(
+                f"nobody plays {agent}: name its policy, or a {DEFAULT!r} one beside {', '.join(self._members)}"
+            )
         return policy

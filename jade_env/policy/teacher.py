@@ -13,6 +13,7 @@ from jade_env.errors import ConfigError, DataError
 from jade_env.game.view import Workflow
 from jade_env.game.workflow import RETRIEVE, codes, decomposes
 from jade_env.policy import gold
+from jade_env.policy.wording import PLACE, fill, reworded
 from jade_env.questions import Question
 
 if TYPE_CHECKING:
@@ -137,26 +138,26 @@ def _split(turn: Turn) -> tuple[str, ...]:
     texts = tuple(dict.fromkeys(_renumbered(question, links, steps, step) for step in steps))
     if len(texts) > 1 and query not in texts:
         return texts
-    text = gold.fill(links.texts[steps[0]], turn.view.answers) if len(steps) == 1 else query
-    return (text,) if text != query else (gold.reworded(query),)
+    text = fill(links.texts[steps[0]], turn.view.answers) if len(steps) == 1 else query
+    return (text,) if text != query else (reworded(query),)
 
 
 def _renumbered(question: Question, links: gold.Chain, steps: Sequence[int], step: int) -> str:
     """A step's text with `#k` counted among the steps of its node; of other steps the answer itself."""
     new = {str(old + 1): f"#{number}" for number, old in enumerate(steps, 1)}
     known = {str(old): known.answer for old, known in enumerate(question.decomposition, 1)}
-    return gold.PLACE.sub(lambda place: new.get(place[1]) or known.get(place[1], place[0]), links.texts[step])
+    return PLACE.sub(lambda place: new.get(place[1]) or known.get(place[1], place[0]), links.texts[step])
 
 
 def _rewrite(turn: Turn) -> str:
     """The query with the answers so far in it; where it has no place for them, the gold step, or other words."""
     view, links = turn.view, gold.chain(turn.game.question)
-    filled = gold.fill(view.query, view.answers)
+    filled = fill(view.query, view.answers)
     if filled != view.query:
         return filled
     steps = gold.steps_of(turn.node, links)
-    asked = gold.fill(links.texts[steps[0]], view.answers) if len(steps) == 1 else view.query
-    return asked if asked != view.query and not gold.PLACE.search(asked) else gold.reworded(view.query)
+    asked = fill(links.texts[steps[0]], view.answers) if len(steps) == 1 else view.query
+    return asked if asked != view.query and not PLACE.search(asked) else reworded(view.query)
 
 
 def _select(turn: Turn) -> tuple[int, ...]:
@@ -190,7 +191,7 @@ def _told(turn: Turn) -> str:
     if question.is_list and not turn.node.parent:
         parts = [step for step in question.decomposition if step.supporting_id in read]
         return ", ".join(step.answer for step in parts) or UNKNOWN
-    understood = not gold.PLACE.search(turn.view.query) and all(
+    understood = not PLACE.search(turn.view.query) and all(
         _known(turn, need) for step in steps for need in links.needs[step] if need not in steps
     )
     return _gold_answer(turn) if understood and _supporting(turn) <= read else UNKNOWN

@@ -6,7 +6,7 @@ All intervals are 95 % bootstrap intervals over questions. Knows no policy and n
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from jade_env.errors import DataError
@@ -61,6 +61,7 @@ MEANS = {
 
 METRICS = (*list(MEANS)[:-2], "malformed", "failed", "support_recall")
 """Every metric, in the order shown."""
+SHOWN_BY_KIND = ("f1", "em", "net", "rounds", "retrievals", "turns")
 
 
 def summarize(rows: Sequence[EpisodeRow], scenario: str, policy: str, split: str) -> Summary:
@@ -113,27 +114,40 @@ def _figure(values: Sequence[float], lowest: float) -> Figure:
 
 
 def table(summary: Summary) -> Table:
-    """The summary as a table for `rich.print`: a row a metric, a column for each kind of question."""
-    from rich.markup import escape
+    """The figures over all questions as a table for `rich.print`."""
+    title = f"{summary['policy']} on {summary['scenario']}, {summary['split']}, {summary['episodes']} questions"
+    shown = _table(title, ("metric", "mean", "95 % interval"))
+    for name, figure in summary["metrics"].items():
+        ends = "" if figure["low"] is None else f"{_number(figure['low'])} to {_number(figure['high'])}"
+        shown.add_row(name, _number(figure["mean"]), ends)
+    return shown
+
+
+def kinds_table(summary: Summary) -> Table:
+    """The main figures of each kind of question; no row where questions have no kinds."""
+    shown = _table("by kind of question", ("kind", "n", *SHOWN_BY_KIND))
+    for kind, part in summary["by_kind"].items():
+        means = [_number(part["metrics"][name]["mean"]) for name in SHOWN_BY_KIND]
+        shown.add_row(_literal(kind or "(none)"), str(part["episodes"]), *means)
+    return shown
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    from rich import box
     from rich.table import Table
 
-    title = f"{summary['policy']} on {summary['scenario']}, {summary['split']}, {summary['episodes']} questions"
-    shown = Table(title=escape(title), title_justify="left", caption="mean, 95 % interval; kinds: mean")
-    shown.add_column("metric")
-    shown.add_column("all", justify="right")
-    shown.add_column("interval", justify="right", style="grey50")
-    for kind, part in summary["by_kind"].items():
-        shown.add_column(escape(f"{kind or 'other'} ({part['episodes']})"), justify="right")
-    for name in METRICS:
-        figure = summary["metrics"][name]
-        kinds = [_number(part["metrics"][name]["mean"]) for part in summary["by_kind"].values()]
-        shown.add_row(name, _number(figure["mean"]), _interval(figure), *kinds)
+    shown = Table(title=_literal(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for i, column in enumerate(columns):
+        shown.add_column(column, justify="right" if i else "left", no_wrap=not i)
     return shown
+
+
+def _literal(text: str) -> str:
+    """Text in which rich finds no markup."""
+    from rich.markup import escape
+
+    return escape(text)
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _interval(figure: Mapping[str, float | None] | Figure) -> str:
-    return "" if figure["low"] is None else f"{_number(figure['low'])} to {_number(figure['high'])}"

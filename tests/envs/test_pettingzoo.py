@@ -25,7 +25,7 @@ def expected_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for expected in (
-            ".*agents in the environment.*", ".*[Aa]gent name.*", ".*Observation space for each agent probably should be.*",
+            ".*agents to be named in the format.*", ".*[Oo]bservation is not a? ?NumPy array.*", ".*Observation space for each agent probably should be.*",
             ".*Action space for each agent probably should be.*", ".*Observation is not NumPy array.*", "reset: option 'options'.*",
             ".*not of type.*", ".*has no attribute.*", ".*deprecat.*",
         ):  # fmt: skip

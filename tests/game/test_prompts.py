@@ -26,11 +26,9 @@ def test_every_card_fills_both_prompts_with_all_it_reads() -> None:
     for name in names("agents"):
         card = load_agent(name)
         for style in ("full", "brief"):
-            system, user = prompts.messages(card, VIEW, style)
-            assert system["role"] == "system" and user["role"] == "user"
-            assert prompts.text(card, VIEW, style) == f"{system['content']}\n{user['content']}"
-            assert ("Toral" in user["content"]) == ("documents" in card.reads)
-            assert ("QR,R,DS,AG" in user["content"]) == ("workflows" in card.reads)
+            user = prompts.fill(card.prompts[style].user, VIEW)
+            assert ("Toral" in user) == ("documents" in card.reads)
+            assert ("QR,R,DS,AG" in user) == ("workflows" in card.reads)
 
 
 def test_brief_prompts_are_brief() -> None:
@@ -40,11 +38,11 @@ def test_brief_prompts_are_brief() -> None:
 
 
 def test_braces_in_values_are_left_alone() -> None:
-    assert "Ada {documents} born" in prompts.text(load_agent("answer_generator"), VIEW, "brief")
+    assert "Ada {documents} born" in prompts.fill(load_agent("answer_generator").prompts["brief"].user, VIEW)
 
 
 def test_tags_in_documents_are_defused() -> None:
-    text = prompts.text(load_agent("answer_generator"), VIEW, "brief")
+    text = prompts.fill(load_agent("answer_generator").prompts["brief"].user, VIEW)
     assert "<ANSWER>" not in text and "‹ANSWER>" in text
     assert text.count("</documents>") == 1
 

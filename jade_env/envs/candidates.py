@@ -1,0 +1,87 @@
+"""The discrete action sets: for each kind of output, numbered candidates in reading order, made from what the role may read.
+
+One generator for all scenarios. It sees a View and nothing else: no gold field, no template of the embedded world. What a
+candidate is called here is its source: workflow, query, subquestions_serial, subquestions_parallel, document_ids, answer (the
+generator's) and summary (the summarizer's answer). `features` describes candidates in numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from itertools import combinations
+from typing import Any
+
+from jade_env.envs.answers import MAX_SPANS, survey
+from jade_env.envs.features import CANDIDATE_FEATURES, COLUMNS, TURN_FEATURES, candidate_features, turn_features
+from jade_env.envs.splits import MAX_CANDIDATES, parallel, rewrites, serial
+from jade_env.envs.summaries import MAX_ANSWERS, MAX_SIDES, summaries
+from jade_env.game.view import View
+
+__all__ = [
+    "CANDIDATE_FEATURES",
+    "COLUMNS",
+    "GENERATORS",
+    "LIMITS",
+    "TURN_FEATURES",
+    "candidate_features",
+    "candidates",
+    "turn_features",
+]
+
+MAX_SELECTED = 5
+
+
+@lru_cache(maxsize=16)
+def subsets(count: int) -> tuple[tuple[int, ...], ...]:
+    """Every subset of the first `count` documents: by size, then in lexicographic order."""
+    return tuple(subset for size in range(count + 1) for subset in combinations(range(count), size))
+
+
+def workflows(view: View) -> list[Any]:
+    """The legal workflows as listed."""
+    return list(view.workflows)
+
+
+def document_ids(view: View) -> list[Any]:
+    """Every subset of the first five documents, the empty one first."""
+    return list(subsets(min(MAX_SELECTED, len(view.documents))))
+
+
+def answers(view: View) -> list[Any]:
+    """At most 32 spans of the query and the documents, then yes and no."""
+    return list(survey(view.query, view.documents).values)
+
+
+GENERATORS: Mapping[str, Callable[[View], list[Any]]] = {
+    "workflow": workflows,
+    "query": rewrites,
+    "subquestions_serial": serial,
+    "subquestions_parallel": parallel,
+    "document_ids": document_ids,
+    "answer": answers,
+    "summary": summaries,
+}
+"""The generator of each candidate source."""
+
+LIMITS: dict[str, int] = {
+    "query": MAX_CANDIDATES,
+    "subquestions_serial": MAX_CANDIDATES,
+    "subquestions_parallel": MAX_CANDIDATES,
+    "document_ids": 2**MAX_SELECTED,
+    "answer": MAX_SPANS + 2,
+    "summary": MAX_SIDES + MAX_ANSWERS + 3,
+}
+"""The most candidates a source gives; `workflow` gives as many as the scenario lists."""
+
+
+def candidates(source: str, view: View) -> list[object]:
+    """The candidates of `source` in reading order, at least one (but none for a planner without workflows).
+
+    Workflows and sub-questions are tuples of str, queries and answers str, document selections tuples of 0-based indices.
+    The same view always gives the same list.
+
+    Raises:
+        KeyError: `source` is not a key of GENERATORS.
+    """
+    return GENERATORS[source](view)

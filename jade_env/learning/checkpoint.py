@@ -1,0 +1,250 @@
+"""Checkpoints: a folder of safetensors and JSON, written whole or not at all, with everything needed to go on exactly.
+
+    checkpoints/000081920/{policy,learner}.safetensors, state.json      best.json names the one to be judged by
+
+Knows torch's modules, optimizers and random states, and files. Knows no game and no learner.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save as bytes_of
+from torch import Tensor
+
+from jade_env.errors import DataError
+
+FOLDER, BEST = "checkpoints", "best.json"
+POLICY, LEARNER, STATE = "policy.safetensors", "learner.safetensors", "state.json"
+PARTIAL = ".partial-"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A moment of a training run.
+
+    Attributes:
+        timesteps: turns trained on so far.
+        policy: the network's tensors by name.
+        learner: the optimizer's tensors and the states of the random generators, by name.
+        state: everything else, as JSON.
+    """
+
+    timesteps: int
+    policy: Mapping[str, Tensor]
+    learner: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+
+
+# ---- what a moment consists of --------------------------------------------------------------------------------------
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Copies of an optimizer's moments and step counts, by parameter number and name."""
+    state = optimizer.state_dict()["state"]
+    return {f"optimizer.{i}.{key}": value.clone() for i, entry in state.items() for key, value in entry.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put `optimizer_tensors` back."""
+    tree = optimizer.state_dict()
+    tree["state"] = {}
+    for name, value in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimizer":
+            number, _, key = rest.partition(".")
+            tree["state"].setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict(tree)
+
+
+def random_tensors() -> dict[str, Tensor]:
+    """The states of torch's, numpy's and Python's global generators."""
+    name, keys, position, has_gauss, gauss = np.random.get_state()
+    assert name == "MT19937"
+    version, words, next_gauss = random.getstate()
+    assert version == 3
+    spare = [float(has_gauss), float(gauss), float(next_gauss is not None), float(next_gauss or 0.0)]
+    return {
+        "random.torch": torch.get_rng_state(),
+        "random.numpy": torch.tensor([*map(int, keys), int(position)], dtype=torch.int64),
+        "random.python": torch.tensor(words, dtype=torch.int64),
+        "random.spare": torch.tensor(spare, dtype=torch.float64),
+    }
+
+
+def restore_random(tensors: Mapping[str, Tensor]) -> None:
+    """Put `random_tensors` back."""
+    has_gauss, gauss, has_next, next_gauss = tensors["random.spare"].tolist()
+    *keys, position = tensors["random.numpy"].tolist()
+    torch.set_rng_state(tensors["random.torch"])
+    np.random.set_state(("MT19937", np.array(keys, np.uint32), position, int(has_gauss), gauss))
+    random.setstate((3, tuple(tensors["random.python"].tolist()), next_gauss if has_next else None))
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Turn an OSError (a full disk, a read-only folder) into one sentence that names the place."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{place}: cannot be written: {error.strerror or error}; nothing half-written is left") from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a reader sees the old one or the new one.
+
+    Raises:
+        DataError: the disk is full, or the folder cannot be written.
+    """
+    partial = path.with_name(PARTIAL + path.name)
+    with writing(path):
+        try:
+            _write(partial, content)
+            os.replace(partial, path)
+            _sync_folder(path.parent)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def as_json(tree: Any) -> bytes:
+    """JSON for a file, indented; a number that is not finite is an error."""
+    return (json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def save(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write a checkpoint, then remove all but the newest `keep` and the best one; return its folder.
+
+    Raises:
+        DataError: the disk is full, or the folder cannot be written; the earlier checkpoints are as they were.
+    """
+    folder = run / FOLDER
+    final = folder / f"{checkpoint.timesteps:09d}"
+    partial = folder / (PARTIAL + final.name)
+    with writing(final):
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.glob(PARTIAL + "*"):
+            shutil.rmtree(stale)
+        if not final.exists():
+            try:
+                partial.mkdir()
+                _write(partial / POLICY, bytes_of(_packed(checkpoint.policy)))
+                _write(partial / LEARNER, bytes_of(_packed(checkpoint.learner)))
+                _write(partial / STATE, json.dumps(dict(checkpoint.state), allow_nan=False).encode())
+                _sync_folder(partial)
+                partial.rename(final)
+                _sync_folder(folder)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+        best = best_timesteps(run)
+        for old in saved_timesteps(run)[:-keep]:
+            if old not in (best, checkpoint.timesteps):
+                shutil.rmtree(folder / f"{old:09d}")
+    return final
+
+
+def saved_timesteps(run: Path) -> list[int]:
+    """At which numbers of turns there are checkpoints, ascending."""
+    folder = run / FOLDER
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal()) if folder.is_dir() else []
+
+
+def mark_best(run: Path, timesteps: int, figures: Mapping[str, float]) -> None:
+    """Say that the checkpoint of `timesteps` is the one to be judged by, with the figures that made it so."""
+    write_whole(run / FOLDER / BEST, as_json({"timesteps": timesteps, **figures}))
+
+
+def best_timesteps(run: Path) -> int | None:
+    """Which checkpoint is the best one; None where none has been marked.
+
+    Raises:
+        DataError: the mark cannot be read.
+    """
+    path = run / FOLDER / BEST
+    if not path.exists():
+        return None
+    found = read_json(path).get("timesteps")
+    if not isinstance(found, int):
+        raise DataError(f"{path}: timesteps should be a number, found {found!r}")
+    return found
+
+
+def load(run: Path, timesteps: int) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    folder = run / FOLDER / f"{timesteps:09d}"
+    return Checkpoint(
+        timesteps, _read_tensors(folder / POLICY), _read_tensors(folder / LEARNER), read_json(folder / STATE)
+    )
+
+
+def load_weights(run: Path, timesteps: int) -> dict[str, Tensor]:
+    """Read only the network's tensors of a checkpoint.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    return _read_tensors(run / FOLDER / f"{timesteps:09d}" / POLICY)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file of a run.
+
+    Raises:
+        DataError: the file is missing, damaged, or not an object.
+    """
+    tree = _read(path, json.loads)
+    if not isinstance(tree, dict):
+        raise DataError(f"{path}: expected a JSON object, found {type(tree).__name__}")
+    return tree
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    return dict(_read(path, tensors_of))
+
+
+def _read(path: Path, parse: Callable[[bytes], Any]) -> Any:
+    try:
+        return parse(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; the run is not complete") from None
+    except (OSError, ValueError, SafetensorError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+
+
+def _packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

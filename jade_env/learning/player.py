@@ -1,0 +1,176 @@
+"""A trained network as a `Policy`, and how one is read back from a run folder. Knows no learner.
+
+It plays any scenario whose agents the run has learned, whatever its number of actions, if the features are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jade_env import streams
+from jade_env.envs.features import CANDIDATE_FEATURES, TURN_FEATURES, candidate_features, turn_features
+from jade_env.envs.pool import as_scenario
+from jade_env.envs.turn import Action, Turn
+from jade_env.errors import ConfigError, DataError
+from jade_env.game.episode import Rules
+from jade_env.learning import checkpoint
+from jade_env.learning.candidate_net import CandidateNet, Layout
+from jade_env.policy import MixedPolicy, Policy, make_policy
+from jade_env.scenario import Scenario, load_scenario
+
+CONFIG = "config.json"
+BATCH = 512
+DIGITS = 4  # logits are compared to so many decimals, so that a sum's order in a batch decides nothing
+
+
+class NetworkPolicy:
+    """Plays turns with a `CandidateNet`.
+
+    Args:
+        net: the network.
+        agents: the roles of its one-hot, in order.
+        greedy: plays the most probable candidate; else draws from the stream of each turn.
+        name: what errors call it.
+    """
+
+    def __init__(self, net: CandidateNet, agents: Sequence[str], greedy: bool = True, name: str = "this network") -> None:
+        self._net, self._greedy, self._name = net, greedy, name
+        self._place = {agent: place for place, agent in enumerate(agents)}
+
+    def act(self, turns: Sequence[Turn]) -> list[Action]:
+        """Return the number of a candidate for each turn.
+
+        Raises:
+            ConfigError: a turn is of an agent that the network has not learned.
+        """
+        actions: list[Action] = []
+        for start in range(0, len(turns), BATCH):
+            batch = turns[start : start + BATCH]
+            with torch.no_grad():
+                logits, _ = self._net(torch.from_numpy(self._encode(batch)))
+            actions += self._choose(batch, logits)
+        return actions
+
+    def _choose(self, turns: Sequence[Turn], logits_BK: Tensor) -> list[Action]:
+        if self._greedy:
+            return cast(list[Action], logits_BK.round(decimals=DIGITS).argmax(1).tolist())
+        below = torch.softmax(logits_BK.double(), 1).cumsum(1).numpy()
+        draws = [streams.uniform("network", turn.seed, turn.id) for turn in turns]
+        found = [int(np.searchsorted(row, draw, side="right")) for row, draw in zip(below, draws, strict=True)]
+        return [min(max(1, action), len(turn.candidates)) for action, turn in zip(found, turns, strict=True)]
+
+    def _encode(self, turns: Sequence[Turn]) -> np.ndarray:
+        """Observation vectors as `envs/encoding.py` writes them, with K as large as this batch needs."""
+        layout = self._net.layout
+        actions = 1 + max(len(turn.candidates) for turn in turns)
+        rows = np.zeros((len(turns), actions, layout.width), np.float32)
+        context = np.zeros((len(turns), layout.context), np.float32)
+        for i, turn in enumerate(turns):
+            source, view, values = turn.card.candidates, turn.view, turn.candidates
+            rows[i, 1 : 1 + len(values)] = candidate_features(source, view, values)
+            context[i, : layout.turn_width] = turn_features(source, view)
+            context[i, layout.turn_width + self._role(turn.agent)] = 1.0
+        return np.concatenate((rows.reshape(len(turns), -1), context), axis=1)
+
+    def _role(self, agent: str) -> int:
+        place = self._place.get(agent)
+        if place is None:
+            raise ConfigError(f"{self._name} has learned {', '.join(self._place)}, and cannot play {agent}")
+        return place
+
+
+def load_policy(
+    run: str | Path,
+    scenario: str | Path | Scenario | None = None,
+    *,
+    greedy: bool = True,
+    which: Literal["best", "last"] = "best",
+    data: str | Path | None = None,
+    seed: int = 0,
+) -> Policy:
+    """Read the team that a run has trained: the network for the roles that learned, the run's partners for the others.
+
+    Args:
+        run: the run folder.
+        scenario: what it will play; the scenario it was trained on where not given.
+        greedy: plays the most probable candidate; else draws.
+        which: the checkpoint that did best on the held-out train questions (the last one if none were held out), or the last.
+        data: the data location, for partners that look at the train questions.
+        seed: seed of partners that draw.
+
+    Raises:
+        ConfigError: the run's features or roles do not fit.
+        DataError: the run cannot be read, or has no checkpoint.
+    """
+    folder = Path(run)
+    config = checkpoint.read_json(folder / CONFIG)
+    try:
+        agents, learned, recipe = list(config["agents"]), list(config["learned"]), config["recipe"]
+        own_scenario, names = config["scenario"], config["features"]
+        partners = str(recipe["partners"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{folder / CONFIG}: {error} is missing; this is not the configuration of a run") from None
+    _check_features(folder, names)
+    game = _scenario_to_play(scenario, own_scenario, folder)
+    team = Rules.of(game).agents
+    if len(learned) == len(agents) and (unknown := [agent for agent in team if agent not in agents]):
+        raise ConfigError(
+            f"{folder} has learned {', '.join(agents)}; {game.name} is played by {', '.join(team)}, "
+            f"so {', '.join(unknown)} would have nobody"
+        )
+    net = network_of(recipe, len(agents))
+    _fill(net, folder, which)
+    policy = NetworkPolicy(net, agents, greedy, str(folder))
+    if set(team) <= set(learned):
+        return policy
+    others = make_policy(partners, game, data=data, seed=seed)
+    return MixedPolicy({"default": others} | dict.fromkeys(learned, cast(Policy, policy)))
+
+
+def network_of(recipe: Mapping[str, Any], roles: int) -> CandidateNet:
+    """The untrained network that a resolved recipe describes."""
+    layout = Layout(len(CANDIDATE_FEATURES), len(TURN_FEATURES), roles)
+    return CandidateNet(layout, tuple(recipe["network"]), recipe["sharing"] == "per_role")
+
+
+def feature_names() -> dict[str, list[str]]:
+    """The names of all features, as a run's configuration records them."""
+    return {"candidate": list(CANDIDATE_FEATURES), "turn": list(TURN_FEATURES)}
+
+
+def _check_features(folder: Path, trained: Any) -> None:
+    for kind, here in feature_names().items():
+        there = list(trained.get(kind, ())) if isinstance(trained, Mapping) else []
+        if there != here:
+            changed = [name for name in (*there, *here) if (name in there) != (name in here)]
+            raise ConfigError(
+                f"{folder} was trained on {len(there)} {kind} features and this version has {len(here)} "
+                f"({', '.join(changed[:4]) or 'in another order'}): train again, or use the version that made it"
+            )
+
+
+def _scenario_to_play(given: str | Path | Scenario | None, own: Any, folder: Path) -> Scenario:
+    if given is not None:
+        return as_scenario(given)
+    try:
+        return Scenario.model_validate(own)
+    except ValueError:
+        return load_scenario(str(own.get("name") if isinstance(own, Mapping) else folder))
+
+
+def _fill(net: CandidateNet, folder: Path, which: Literal["best", "last"]) -> None:
+    saved = checkpoint.saved_timesteps(folder)
+    if not saved:
+        raise DataError(f"{folder}: there is no checkpoint in this run")
+    best = checkpoint.best_timesteps(folder) if which == "best" else None
+    weights = checkpoint.load_weights(folder, saved[-1] if best is None else best)
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(f"{folder}: the checkpoint does not fit the run's configuration: {error}") from None

@@ -1,0 +1,192 @@
+"""The folder of a training run: resolved configuration, metrics, TensorBoard events, sample traces, the final summary.
+
+    config.json  metrics.jsonl  tensorboard/  checkpoints/  traces/  learning_curve.png  run.json (last: the run is done)
+
+Knows files; knows nothing of networks, and what a record means only by its numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from jade_env.errors import ConfigError, DataError
+from jade_env.game.episode import Episode
+from jade_env.learning import checkpoint
+from jade_env.learning.checkpoint import as_json, write_whole, writing
+from jade_env.learning.player import CONFIG
+
+METRICS, SUMMARY, PICTURE, TRACES, EVENTS = "metrics.jsonl", "run.json", "learning_curve.png", "traces", "tensorboard"
+MAY_CHANGE = ("recipe.total_timesteps", "data", "versions")
+"""What of the configuration a resumed run may have changed."""
+_VERSIONS = ("jade-env", "torch", "stable-baselines3", "sb3-contrib", "numpy")
+
+
+class RunFolder:
+    """One run's files.
+
+    Args:
+        path: the folder; made if it is not there.
+        config: the resolved configuration.
+        resume: goes on with what is there; else the folder must be empty.
+
+    Raises:
+        ConfigError: the run that is to be resumed was made with another configuration.
+        DataError: the folder is not empty, holds no run to resume, or cannot be written.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any], resume: bool) -> None:
+        self.path = path
+        with writing(path):
+            there = path.is_dir() and any(path.iterdir())
+            if path.exists() and not path.is_dir():
+                raise DataError(f"{path} is a file; a run needs a folder")
+            if there and not resume:
+                raise DataError(f"{path} is not empty: go on with its run by --resume, or choose another --out")
+            if resume and not (path / CONFIG).exists():
+                raise DataError(f"{path}: there is no run to resume here, as {CONFIG} is missing")
+            path.mkdir(parents=True, exist_ok=True)
+        if resume:
+            _compare(path / CONFIG, checkpoint.read_json(path / CONFIG), config)
+            with writing(path):
+                (path / SUMMARY).unlink(missing_ok=True)
+        write_whole(path / CONFIG, as_json(config))
+        self.records: list[dict[str, Any]] = []
+        self._events: SummaryWriter | None = None
+
+    # ---- metrics ----------------------------------------------------------------------------------------------------
+
+    def rewind(self, timesteps: int) -> None:
+        """Drop the records after `timesteps`, and a line that was cut short; open the TensorBoard events."""
+        path = self.path / METRICS
+        with writing(path):
+            lines = path.read_bytes().splitlines() if path.exists() else []
+        self.records = [record for line in lines if (record := _record(line)) and record["timesteps"] <= timesteps]
+        write_whole(path, b"".join(_line(record) for record in self.records))
+        with writing(self.path / EVENTS):
+            purge = timesteps + 1 if timesteps else None
+            self._events = SummaryWriter(str(self.path / EVENTS), purge_step=purge)
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append one record to the metrics and the events, whole or not at all.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        self.records.append(dict(record))
+        path = self.path / METRICS
+        with writing(path), path.open("ab") as file:
+            before = file.tell()
+            try:
+                file.write(_line(record))
+                file.flush()
+            except OSError:
+                file.truncate(before)
+                raise
+        if self._events is not None:
+            with writing(self.path / EVENTS):
+                for name, value in _scalars(record):
+                    self._events.add_scalar(name, value, int(record["timesteps"]))
+                self._events.flush()
+
+    def close(self) -> None:
+        """Close the events."""
+        if self._events is not None:
+            with writing(self.path / EVENTS):
+                self._events.close()
+            self._events = None
+
+    # ---- what a run leaves ------------------------------------------------------------------------------------------
+
+    def write_traces(self, timesteps: int, episodes: Sequence[Episode]) -> None:
+        """Write a few episodes as JSON: every turn with what was written and what it cost."""
+        with writing(self.path / TRACES):
+            (self.path / TRACES).mkdir(exist_ok=True)
+        content = as_json([trace_of(episode) for episode in episodes])
+        write_whole(self.path / TRACES / f"{timesteps:09d}.json", content)
+
+    def write_picture(self, content: bytes) -> Path:
+        """Write the learning curve."""
+        write_whole(self.path / PICTURE, content)
+        return self.path / PICTURE
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write `run.json`: the run is done."""
+        write_whole(self.path / SUMMARY, as_json(summary))
+
+
+def trace_of(episode: Episode) -> dict[str, Any]:
+    """An episode as JSON."""
+    return {
+        "episode": episode.index,
+        "question_id": episode.question.id,
+        "question": episode.question.text,
+        "golden_answers": list(episode.question.golden_answers),
+        "answer": episode.answer,
+        "f1": episode.result.scores.f1 if episode.result else 0.0,
+        "net": episode.result.value if episode.result else 0.0,
+        "truncated": episode.truncated,
+        "turns": [
+            {
+                "agent": turn.agent,
+                "node": list(turn.path),
+                "step": turn.step,
+                "output": turn.output.text,
+                "valid": turn.output.valid,
+                "penalty": turn.penalty,
+            }
+            for turn in episode.trace.played
+        ],
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in _VERSIONS:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    old, new = _flat(there), _flat(json.loads(as_json(here)))
+    for key in dict.fromkeys((*old, *new)):
+        if not key.startswith(MAY_CHANGE) and old.get(key) != new.get(key):
+            raise ConfigError(
+                f"{path}: {key}: the run was begun with {old.get(key)!r} and cannot go on with {new.get(key)!r}; "
+                "only total_timesteps may change"
+            )
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{above}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(dict(record), allow_nan=False) + "\n").encode()
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and "timesteps" in record else None
+
+
+def _scalars(record: Mapping[str, Any]) -> list[tuple[str, float]]:
+    pairs = [(key.replace(".", "/"), value) for key, value in _flat(record).items() if key != "timesteps"]
+    return [(key, float(value)) for key, value in pairs if isinstance(value, int | float)]

@@ -1,0 +1,448 @@
+"""`train`: a recipe learns to play a scenario with MaskablePPO, in a run folder that can be gone on with exactly.
+
+Knows the order of events: collect, update, measure, evaluate, save. What each of them is, is elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sb3_contrib import MaskablePPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+
+from jade_env.envs.pool import as_scenario
+from jade_env.envs.source import open_source
+from jade_env.errors import ConfigError, DataError, JadeError
+from jade_env.game.episode import Episode, Rules
+from jade_env.learning import checkpoint
+from jade_env.learning.candidate_policy import CandidatePolicy
+from jade_env.learning.checkpoint import Checkpoint
+from jade_env.learning.curves import learning_curve
+from jade_env.learning.evaluation import EpisodeRow, evaluate
+from jade_env.learning.player import NetworkPolicy, feature_names, load_policy
+from jade_env.learning.run_folder import PICTURE, RunFolder, versions
+from jade_env.learning.sb3 import TurnVecEnv, outcome
+from jade_env.learning.training_pool import HELD_OUT_SEED, SPLIT, TrainingPool, held_out_count
+from jade_env.policy import MixedPolicy, Policy, make_policy
+from jade_env.recipe import Recipe, load_recipe
+from jade_env.scenario import Scenario
+
+Progress = Callable[[int, int], None]
+DEV = "dev"
+TRACES = 3
+
+__all__ = ["RunSummary", "load_policy", "train"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a finished run came to.
+
+    Attributes:
+        folder: where everything is.
+        timesteps: turns trained on.
+        seconds: wall-clock time of the training, stops and goes added up.
+        best_timesteps: the checkpoint that the run is judged by.
+        dev: mean f1, em and net of the last evaluation on the dev split.
+        picture: the learning curve.
+    """
+
+    folder: Path
+    timesteps: int
+    seconds: float
+    best_timesteps: int
+    dev: Mapping[str, float]
+    picture: Path
+
+
+def train(
+    scenario: str | Path | Scenario,
+    recipe: str | Path | Recipe,
+    out: str | Path,
+    seed: int = 0,
+    *,
+    resume: bool = False,
+    data: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> RunSummary:
+    """Train a recipe on a scenario.
+
+    Under one seed, machine and number of threads the weights are the same to the last bit, stopped and resumed or not.
+
+    Args:
+        scenario: a shipped name, a path, or a loaded scenario.
+        recipe: the same for a recipe.
+        out: the run folder: empty or not there, unless the run in it is resumed.
+        seed: of the networks, the order of questions, and every draw.
+        resume: goes on where the run in `out` stopped; only `total_timesteps` may have changed.
+        data: the data location for scenarios with files; else JADE_DATA.
+        overrides: dotted keys of the recipe, where that is a name or a path.
+        progress: called with (turns trained on, turns in all).
+
+    Raises:
+        ConfigError: the scenario or the recipe is not valid, or not the one that the run to resume was begun with.
+        DataError: the questions cannot be read, or the folder is not empty, holds nothing to resume, or cannot be written.
+        JadeError: the training diverged; the last good checkpoint stays.
+        KeyboardInterrupt: by Ctrl-C or SIGTERM; a checkpoint to resume from has been saved, and the message says so.
+    """
+    game = as_scenario(scenario, "discrete")
+    plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    if plan.learner != "sb3":
+        raise ConfigError(f"recipe {plan.name}: its learner is {plan.learner}, which has nothing to train")
+    with _reproducible(plan.threads), _terminate_as_interrupt():
+        return _Training(game, plan, Path(out), seed, resume, data, progress).run()
+
+
+class _Training:
+    """One run in progress."""
+
+    def __init__(
+        self,
+        game: Scenario,
+        plan: Recipe,
+        out: Path,
+        seed: int,
+        resume: bool,
+        data: str | Path | None,
+        progress: Progress | None,
+    ) -> None:
+        self.game, self.plan, self.data, self.progress = game, plan, data, progress
+        team = Rules.of(game).agents
+        learned = plan.trained(team)
+        self.held_out = held_out_count(game, plan.held_out, data)
+        self.dev = min(plan.eval_episodes, len(open_source(game, data).questions(DEV)))
+        partners = make_policy(plan.partners, game, data=data, seed=seed) if set(learned) < set(team) else None
+        pool = TrainingPool(game, plan.n_envs, seed, self.held_out, data)
+        self.folder = RunFolder(out, _config(game, plan, seed, data, team, learned), resume)
+        self.window: list[Episode] = []
+        self.env = TurnVecEnv(pool, learned, partners, self.window.append)
+        self.model = _model(plan, self.env, seed)
+        network: Policy = NetworkPolicy(self.model.policy.net, team)
+        self.policy = MixedPolicy({"default": partners} | dict.fromkeys(learned, network)) if partners else network
+        self.best: dict[str, float] = {}
+        self.seconds, self.since = 0.0, time.monotonic()
+        self._start(seed)
+
+    def _start(self, seed: int) -> None:
+        """Begin at the newest checkpoint, or at the beginning."""
+        model, total = self.model, self.plan.total_timesteps
+        saved = checkpoint.saved_timesteps(self.folder.path)
+        self.callback = model._init_callback(_Tick(self.progress, total))
+        if saved:
+            self._restore(checkpoint.load(self.folder.path, saved[-1]))
+            model._setup_learn(0, self.callback, reset_num_timesteps=False)
+        else:
+            self.folder.rewind(0)
+            model._setup_learn(total, self.callback)
+        model._total_timesteps = total
+        self.boundary = self._capture()
+        if not saved:
+            checkpoint.save(self.folder.path, self.boundary, self.plan.keep)
+
+    # ---- the course of a run ----------------------------------------------------------------------------------------
+
+    def run(self) -> RunSummary:
+        """Train to the end, and leave the summary."""
+        total, path = self.plan.total_timesteps, self.folder.path
+        try:
+            if not self.model.num_timesteps:
+                self.folder.log({"timesteps": 0, **self._evaluate()})
+            while self.model.num_timesteps < total:
+                self._iterate()
+            return self._finish()
+        except KeyboardInterrupt:
+            with _undisturbed():
+                self._save()
+            at = self.boundary.timesteps
+            raise KeyboardInterrupt(f"stopped after {at} of {total} turns; {path} can be gone on with by --resume") from None
+        finally:
+            self.folder.close()
+
+    def _iterate(self) -> None:
+        """Collect a rollout, update on it, write down how it went, and at times evaluate and save."""
+        model, plan, before = self.model, self.plan, self.model.num_timesteps
+        self.window.clear()
+        remaining = max(0.0, 1.0 - before / plan.total_timesteps)
+        model._current_progress_remaining = remaining
+        model.ent_coef = _between(plan.ent_coef, plan.ent_coef_end, remaining)
+        self._learn()
+        now = model.num_timesteps
+        over = now >= plan.total_timesteps
+        record = {"timesteps": now} | _episode_figures(self.window) | self._learner_figures()
+        figures = self._evaluate() if over or _crossed(before, now, plan.eval_every) else {}
+        better = self._is_better(figures, now)
+        self.folder.log(record | {"seconds": round(self._elapsed(), 3)} | figures)
+        self.boundary = self._capture()
+        if over or better or _crossed(before, now, plan.checkpoint_every):
+            self._save()
+        if better:
+            checkpoint.mark_best(self.folder.path, now, self.best)
+
+    def _learn(self) -> None:
+        model = self.model
+        try:
+            model.collect_rollouts(self.env, self.callback, model.rollout_buffer, model.n_steps)
+            model.train()
+            failed = ""
+        except ValueError as error:  # torch's distributions refuse logits that are not finite
+            failed = str(error)
+        finite = all(bool(torch.isfinite(p).all()) for p in model.policy.parameters())
+        loss = model.logger.name_to_value.get("train/loss", 0.0)
+        if failed and finite and "logits" not in failed:
+            raise JadeError(f"the training stopped: {failed}")
+        if failed or not finite or not math.isfinite(loss):
+            good = checkpoint.saved_timesteps(self.folder.path)
+            raise JadeError(
+                f"the training diverged after {self.boundary.timesteps} turns: the loss is not a number; the last good "
+                f"checkpoint is that of {good[-1] if good else 0} turns in {self.folder.path}; try a lower learning_rate"
+            )
+
+    def _finish(self) -> RunSummary:
+        folder, model = self.folder, self.model
+        picture = folder.write_picture(learning_curve(folder.records, f"{self.game.name}, {self.plan.name}"))
+        last = next((record for record in reversed(folder.records) if DEV in record), {})
+        best = checkpoint.best_timesteps(folder.path)
+        summary = RunSummary(
+            folder.path,
+            model.num_timesteps,
+            round(self._elapsed(), 3),
+            model.num_timesteps if best is None else best,
+            last.get(DEV, {}),
+            picture,
+        )
+        folder.finish(
+            {
+                "scenario": self.game.name,
+                "recipe": self.plan.name,
+                "timesteps": summary.timesteps,
+                "seconds": summary.seconds,
+                "best_timesteps": summary.best_timesteps,
+                "best": self.best,
+                "dev": dict(summary.dev),
+                "picture": PICTURE,
+            }
+        )
+        return summary
+
+    # ---- measuring --------------------------------------------------------------------------------------------------
+
+    def _evaluate(self) -> dict[str, Any]:
+        """Greedy play on the dev split, for the curve, and on the held-out train questions, for choosing."""
+        figures = {DEV: _means(evaluate(self.policy, self.game, DEV, self.dev, data=self.data))}
+        if self.held_out:
+            count = min(self.held_out, self.plan.eval_episodes)
+            rows = evaluate(self.policy, self.game, SPLIT, count, HELD_OUT_SEED, data=self.data)
+            figures["held_out"] = _means(rows)
+        return figures
+
+    def _is_better(self, figures: Mapping[str, Any], now: int) -> bool:
+        found = figures.get("held_out")
+        if not found or found["net"] <= self.best.get("net", -math.inf):
+            return False
+        self.best = {"timesteps": now, **found}
+        return True
+
+    def _learner_figures(self) -> dict[str, Any]:
+        model = self.model
+        found = dict(model.logger.name_to_value)
+        model.logger.dump(model.num_timesteps)
+        figures = {
+            "entropy": -found["train/entropy_loss"],
+            "kl": found["train/approx_kl"],
+            "clip_fraction": found["train/clip_fraction"],
+            "explained_variance": found["train/explained_variance"],
+            "policy_loss": found["train/policy_gradient_loss"],
+            "value_loss": found["train/value_loss"],
+            "learning_rate": found["train/learning_rate"],
+            "ent_coef": model.ent_coef,
+        }
+        return {name: float(value) if math.isfinite(value) else None for name, value in figures.items()}
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self.since
+
+    # ---- stopping and going on --------------------------------------------------------------------------------------
+
+    def _capture(self) -> Checkpoint:
+        """This moment, between two iterations, copied."""
+        model = self.model
+        assert model._last_episode_starts is not None
+        return Checkpoint(
+            model.num_timesteps,
+            {name: tensor.detach().clone() for name, tensor in model.policy.net.state_dict().items()},
+            checkpoint.optimizer_tensors(model.policy.optimizer) | checkpoint.random_tensors(),
+            {
+                "episodes": self.env.snapshot(),
+                "episode_starts": [bool(start) for start in model._last_episode_starts],
+                "updates": model._n_updates,
+                "seconds": self._elapsed(),
+                "best": self.best,
+            },
+        )
+
+    def _restore(self, moment: Checkpoint) -> None:
+        model, state = self.model, moment.state
+        self.folder.rewind(moment.timesteps)
+        self.best, self.seconds = dict(state["best"]), float(state["seconds"])
+        if self.best:
+            checkpoint.mark_best(self.folder.path, int(self.best["timesteps"]), self.best)
+        model.policy.net.load_state_dict(dict(moment.policy))
+        checkpoint.restore_optimizer(model.policy.optimizer, moment.learner)
+        model._last_obs = self.env.restore(state["episodes"])
+        model._last_episode_starts = np.array(state["episode_starts"], dtype=bool)
+        model.num_timesteps, model._n_updates = moment.timesteps, int(state["updates"])
+        checkpoint.restore_random(moment.learner)
+
+    def _save(self) -> None:
+        checkpoint.save(self.folder.path, self.boundary, self.plan.keep)
+        if self.window:
+            self.folder.write_traces(self.boundary.timesteps, self.window[-TRACES:])
+
+
+class _Tick(BaseCallback):
+    """Reports progress while a rollout is collected."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        super().__init__()
+        self._report, self._total = progress, total
+
+    def _on_step(self) -> bool:
+        if self._report:
+            self._report(min(self.num_timesteps, self._total), self._total)
+        return True
+
+
+def _model(plan: Recipe, env: TurnVecEnv, seed: int) -> MaskablePPO:
+    random.seed(seed)
+    model = MaskablePPO(
+        CandidatePolicy,
+        env,
+        learning_rate=lambda remaining: _between(plan.learning_rate, plan.learning_rate_end, remaining),
+        n_steps=plan.n_steps,
+        batch_size=plan.batch_size,
+        n_epochs=plan.n_epochs,
+        gamma=plan.gamma,
+        gae_lambda=plan.gae_lambda,
+        clip_range=plan.clip_range,
+        ent_coef=plan.ent_coef,
+        vf_coef=plan.vf_coef,
+        max_grad_norm=plan.max_grad_norm,
+        target_kl=plan.target_kl,
+        policy_kwargs={
+            "layout": env.layout,
+            "network": plan.network,
+            "per_role": plan.sharing == "per_role",
+            "optimizer_class": torch.optim.AdamW,
+            "optimizer_kwargs": {"eps": 1e-5, "weight_decay": plan.weight_decay},
+        },
+        seed=seed,
+        device="cpu",
+    )
+    model.set_logger(Logger(folder=None, output_formats=[]))
+    return model
+
+
+def _config(
+    game: Scenario, plan: Recipe, seed: int, data: str | Path | None, team: Sequence[str], learned: Sequence[str]
+) -> dict[str, Any]:
+    """The resolved configuration: enough to play the run again, and to know whether another scenario fits."""
+    return {
+        "scenario": game.model_dump(mode="json"),
+        "recipe": plan.resolved(),
+        "seed": seed,
+        "data": None if data is None else str(data),
+        "agents": list(team),
+        "learned": list(learned),
+        "features": feature_names(),
+        "versions": versions(),
+    }
+
+
+def _episode_figures(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Means over the episodes that ended in an iteration; nulls where none did."""
+    rows = [outcome(episode) for episode in episodes]
+    played = Counter(turn.agent for episode in episodes for turn in episode.trace.played)
+    broken = Counter(turn.agent for episode in episodes for turn in episode.trace.played if not turn.output.valid)
+    penalties = [sum(turn.penalty for turn in episode.trace.played) for episode in episodes]
+    figures: dict[str, Any] = {"episodes": len(rows)}
+    for name in ("net", "f1", "em", "rounds", "retrievals", "turns"):
+        figures[name] = _mean([float(row[name]) for row in rows])
+    figures["return"] = _mean([row["net"] + penalty for row, penalty in zip(rows, penalties, strict=True)])
+    figures["failed"] = _mean([float(bool(episode.truncated)) for episode in episodes])
+    figures["malformed"] = {agent: broken[agent] / count for agent, count in sorted(played.items())}
+    shares = Counter(row["workflow"] for row in rows)
+    figures["workflows"] = {name: count / len(rows) for name, count in sorted(shares.items())}
+    return figures
+
+
+def _means(rows: Sequence[EpisodeRow]) -> dict[str, float]:
+    names = ("f1", "em", "net", "rounds", "retrievals", "malformed")
+    means = {name: float(np.mean([getattr(row, name) for row in rows])) for name in names}
+    return means | {"episodes": float(len(rows))}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _between(start: float, end: float | None, remaining: float) -> float:
+    return start if end is None else end + (start - end) * remaining
+
+
+def _crossed(before: int, now: int, every: int) -> bool:
+    return before // every < now // every
+
+
+@contextmanager
+def _reproducible(threads: int) -> Iterator[None]:
+    """A set number of threads and deterministic algorithms, for as long as the training takes."""
+    threads_before, strict_before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads_before)
+        torch.use_deterministic_algorithms(strict_before)
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM stops the training as Ctrl-C does. Signals reach only the main thread; elsewhere this does nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A second Ctrl-C waits until what is being saved is saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(kind, signal.SIG_IGN) for kind in kinds]
+    try:
+        yield
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)

@@ -1,0 +1,82 @@
+"""The pool that a learner trains on: it keeps some train questions apart, and can play its episodes again from their actions.
+
+Knows nothing of networks or of what is learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jade_env.envs.pool import Pool
+from jade_env.envs.source import open_source
+from jade_env.envs.table import Dealer
+from jade_env.envs.turn import Action
+from jade_env.errors import ConfigError
+from jade_env.scenario import Scenario
+
+SPLIT = "train"
+HELD_OUT_SEED = 20_601
+"""The order of the train split whose first questions are the ones kept apart: the same for every run."""
+
+
+class TrainingPool(Pool):
+    """A pool over the train split without its held-out questions.
+
+    The held-out ones are what `evaluate(policy, scenario, "train", held_out, seed=HELD_OUT_SEED)` plays.
+
+    Args:
+        scenario: what is played.
+        n: episodes in play at once.
+        seed: seed of the order of questions.
+        held_out: how many questions are kept apart.
+        data: the data location for scenarios with files; else JADE_DATA.
+    """
+
+    def __init__(
+        self, scenario: Scenario, n: int, seed: int = 0, held_out: int = 0, data: str | Path | None = None
+    ) -> None:
+        super().__init__(scenario, n, 1, seed, SPLIT, data)
+        if held_out:
+            questions = self._table.questions
+            kept = np.sort(np.random.default_rng([HELD_OUT_SEED, 0]).permutation(len(questions))[held_out:])
+            self._table.questions = [questions[int(place)] for place in kept]
+            self._table.dealer = Dealer(self._table.questions, seed)
+            self.reset()
+
+    def replay(self, episodes: Sequence[tuple[int, Sequence[Action]]]) -> None:
+        """Put episodes of given numbers into the slots and play their actions, each on the oldest open turn.
+
+        Raises:
+            ConfigError: there is not one episode a slot, or an action ends an episode: the actions are of another game.
+        """
+        if len(episodes) != self._n:
+            raise ConfigError(f"{len(episodes)} episodes cannot be played again in {self._n} slots")
+        dealer = self._table.dealer
+        self._slots, self._open = [], {}
+        for number, _ in episodes:
+            dealer.next_index = number
+            self._slots.append(dealer.deal(self.rules))
+        dealer.next_index = 1 + max(number for number, _ in episodes)
+        finished = self._settle(range(self._n))
+        for move in range(max(len(actions) for _, actions in episodes)):
+            due = zip(self.turns_by_slot(), episodes, strict=True)
+            finished += self.step({turns[0].id: actions[move] for turns, (_, actions) in due if move < len(actions)})
+        if finished:
+            raise ConfigError("the episodes in play ended when played again: the questions or the rules have changed")
+
+
+def held_out_count(scenario: Scenario, share: float, data: str | Path | None = None) -> int:
+    """How many train questions a share is: none for 0, else at least one and never all.
+
+    Raises:
+        ConfigError: a single question cannot be shared out.
+    """
+    if not share:
+        return 0
+    questions = len(open_source(scenario, data).questions(SPLIT))
+    if questions < 2:
+        raise ConfigError(f"{scenario.name} has {questions} train questions, of which none can be held out: set held_out=0")
+    return min(questions - 1, max(1, round(share * questions)))

@@ -1,0 +1,48 @@
+"""Small things scripted policies do with words: fill in `#k`, say a question otherwise, find its content words.
+
+Knows no gold, no game and no candidate.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+PLACE = re.compile(r"#(\d+)")
+"""`#k`: the answer of step k."""
+_TRIPLE = re.compile(r"\s*>>\s*")
+_WORD = re.compile(r"\w+")
+EMPTY_WORDS = frozenset(
+    _WORD.findall(
+        "a an the of in on at by for from to with and or as but is are was were be been do does did has have had it its"
+        " he his she her they their this that these those there what which who whom whose when where why how many much"
+        " both same into than between also not"
+    )
+)
+"""Words that say nothing about what is asked for."""
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, in order."""
+    return _WORD.findall(text.lower())
+
+
+def content_words(text: str) -> frozenset[str]:
+    """The words of a text that say something; places for answers are none."""
+    return frozenset(words(PLACE.sub(" ", text))) - EMPTY_WORDS
+
+
+def fill(text: str, answers: Sequence[tuple[str, str]]) -> str:
+    """`text` with each `#k` replaced by the k-th answer, where there is one."""
+
+    def answer(place: re.Match[str]) -> str:
+        k = int(place[1])
+        return answers[k - 1][1] if 1 <= k <= len(answers) else place[0]
+
+    return PLACE.sub(answer, text)
+
+
+def reworded(text: str) -> str:
+    """The same question in other words, as a query or sub-question must differ from the one it replaces."""
+    plain = _TRIPLE.sub(" ", text).rstrip("? ")
+    return plain if plain and plain != text else f"{text}?"

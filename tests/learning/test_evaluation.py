@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+import jade_env
+from jade_env.envs.turn import Action, Turn
+from jade_env.errors import ConfigError, DataError, RetrievalError
+from jade_env.learning import evaluation
+from jade_env.learning.evaluation import EpisodeRow, by_kind, evaluate
+from jade_env.policy.random_policy import RandomPolicy
+from jade_env.research.summary import METRICS, kinds_table, summarize, table
+from jade_env.retrieval.types import Hit
+from jade_env.scenario import Scenario, load_scenario
+
+SMALL = {"data.passages": 300, "data.train": 40, "data.dev": 50}
+
+
+@pytest.fixture(scope="module")
+def scenario() -> Scenario:
+    return load_scenario("cooperative", SMALL)
+
+
+@pytest.fixture(scope="module")
+def rows(scenario: Scenario) -> list[EpisodeRow]:
+    return evaluate(RandomPolicy(), scenario)
+
+
+def test_each_question_is_played_exactly_once(rows: list[EpisodeRow]) -> None:
+    assert Counter(row.question_id for row in rows) == Counter(f"dev_{i}" for i in range(50))
+
+
+def test_rows_follow_the_seeded_order_and_fewer_episodes_are_its_beginning(
+    scenario: Scenario, rows: list[EpisodeRow]
+) -> None:
+    assert evaluate(RandomPolicy(), scenario, episodes=7) == rows[:7]
+    other = evaluate(RandomPolicy(), scenario, seed=1)
+    assert sorted(row.question_id for row in other) == sorted(row.question_id for row in rows)
+    assert [row.question_id for row in other] != [row.question_id for row in rows]
+
+
+def test_results_do_not_depend_on_how_many_episodes_are_in_play(
+    scenario: Scenario, rows: list[EpisodeRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "SLOTS", 3)
+    assert evaluate(RandomPolicy(), scenario) == rows
+
+
+@pytest.mark.parametrize("mode", ["discrete", "text"])
+def test_rows_are_what_the_parallel_environment_says(scenario: Scenario, mode: str) -> None:
+    rows = evaluate(RandomPolicy(), scenario, episodes=12, mode=mode)  # type: ignore[arg-type]
+    env = jade_env.parallel_env(scenario, mode=mode, split="dev", seed=0)  # type: ignore[arg-type]
+    policy = RandomPolicy()
+    for j, row in enumerate(rows):
+        env.reset(seed=0 if j == 0 else None)
+        ticks, total, infos = 0, 0.0, {}
+        while env.agents:
+            turns = env.turns()
+            actions = dict(zip(turns, policy.act(list(turns.values())), strict=True))
+            _, rewards, _, _, infos = env.step(actions)
+            ticks += 1
+            total += min(rewards.values())
+        info = infos["planner"]
+        assert ticks == row.ticks
+        shown = (info["f1"], info["net"], info["rounds"], info["retrievals"], info["turns"], info["latency"])
+        assert shown == (row.f1, row.net, row.rounds, row.retrievals, row.turns, row.latency)
+        assert row.malformed or row.return_ == row.net == pytest.approx(total)
+
+
+def test_ticks_lie_between_the_depth_of_the_game_and_its_turns(rows: list[EpisodeRow]) -> None:
+    assert all(1 <= row.ticks <= row.turns for row in rows)
+    assert any(row.ticks < row.turns for row in rows)
+
+
+class Silent:
+    def act(self, turns: Sequence[Turn]) -> list[Action]:
+        return [""] * len(turns)
+
+
+def test_malformed_outputs_cost_their_penalty_and_are_counted(scenario: Scenario) -> None:
+    for row in evaluate(Silent(), scenario, episodes=5):
+        assert row.malformed == row.turns > 0
+        assert row.return_ == pytest.approx(row.net - row.malformed)
+
+
+def test_progress_reaches_the_number_of_episodes(scenario: Scenario) -> None:
+    seen: list[tuple[int, int]] = []
+    evaluate(RandomPolicy(), scenario, episodes=9, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (9, 9)
+    assert seen == sorted(seen)
+
+
+class Down:
+    identity = "down"
+
+    def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
+        raise RetrievalError("the server does not answer")
+
+
+def test_an_episode_cut_short_is_a_failed_row_with_score_zero(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jade_env.envs.source.Source.retriever", lambda self, split: Down())
+    rows = evaluate(RandomPolicy(), scenario)
+    failed = [row for row in rows if row.failed]
+    assert failed and len(rows) == 50
+    assert all((row.f1, row.em, row.net) == (0.0, 0.0, 0.0) for row in failed)
+    assert summarize(rows, "s", "p", "dev")["metrics"]["failed"]["mean"] == len(failed) / 50
+
+
+@pytest.mark.parametrize("episodes", [0, 51])
+def test_more_questions_than_there_are_is_refused(scenario: Scenario, episodes: int) -> None:
+    with pytest.raises(ConfigError, match=f"episodes: {episodes} is not between 1 and 50"):
+        evaluate(RandomPolicy(), scenario, episodes=episodes)
+
+
+def test_the_summary_has_every_metric_with_an_interval_around_its_mean(rows: list[EpisodeRow]) -> None:
+    summary = json.loads(json.dumps(summarize(rows, "cooperative", "random", "dev"), allow_nan=False))
+    assert list(summary) == ["scenario", "policy", "split", "episodes", "metrics", "by_kind"]
+    assert tuple(summary["metrics"]) == METRICS
+    for name, figure in summary["metrics"].items():
+        assert figure["low"] <= figure["mean"] <= figure["high"], name
+    assert summary["metrics"]["f1"]["mean"] == pytest.approx(sum(row.f1 for row in rows) / 50)
+    assert sum(part["episodes"] for part in summary["by_kind"].values()) == 50
+    assert list(summary["by_kind"]) == sorted({row.kind for row in rows})
+
+
+def test_malformed_is_a_rate_per_turn(rows: list[EpisodeRow]) -> None:
+    some = [replace(row, malformed=i % 3, turns=4 + i % 5) for i, row in enumerate(rows)]
+    figure = summarize(some, "s", "p", "dev")["metrics"]["malformed"]
+    assert figure["mean"] == pytest.approx(sum(r.malformed for r in some) / sum(r.turns for r in some))
+    assert figure["low"] is not None and figure["mean"] is not None and 0 <= figure["low"] < figure["mean"]
+
+
+def test_questions_without_supporting_passages_are_left_out_of_support_recall(rows: list[EpisodeRow]) -> None:
+    one = [replace(row, support_recall=math.nan) for row in rows[:-1]] + [replace(rows[-1], support_recall=0.5)]
+    assert summarize(one, "s", "p", "dev")["metrics"]["support_recall"]["mean"] == 0.5
+    none = summarize(one[:-1], "s", "p", "dev")["metrics"]["support_recall"]
+    assert none == {"mean": None, "low": None, "high": None}
+
+
+def test_a_summary_of_nothing_is_refused() -> None:
+    with pytest.raises(DataError, match="at least one row"):
+        summarize([], "s", "p", "dev")
+
+
+def test_rows_group_by_kind(rows: list[EpisodeRow]) -> None:
+    groups = by_kind(rows)
+    assert sum(map(len, groups.values())) == 50
+    assert all(row.kind == kind for kind, group in groups.items() for row in group)
+
+
+def test_the_tables_show_every_metric_and_kind(rows: list[EpisodeRow]) -> None:
+    from rich.console import Console
+
+    console = Console(width=100)
+    summary = summarize(rows, "coop[/]", "random", "dev")
+    with console.capture() as capture:
+        console.print(table(summary), kinds_table(summary))
+    shown = capture.get()
+    assert "random on coop[/], dev, 50 questions" in shown
+    assert all(name in shown for name in (*METRICS, *by_kind(rows)))

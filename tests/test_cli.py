@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from jade_env import cli
+from jade_env.config import names
+from jade_env.scenario import load_scenario
+
+SMALL = ("data.passages=300", "data.train=20", "data.dev=20")
+RUNNER = CliRunner()
+
+
+def jade(*words: str, stdin: str | None = None) -> Result:
+    return RUNNER.invoke(cli.app, list(words), input=stdin)
+
+
+def jade_process(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "jade_env.cli", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_importing_the_command_line_loads_nothing_heavy() -> None:
+    heavy = ("torch", "scipy", "rich.console", "matplotlib", "stable_baselines3", "sklearn")
+    code = f"import sys, jade_env.cli; print([name for name in {heavy!r} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_version() -> None:
+    result = jade("--version")
+    assert (result.exit_code, result.stdout) == (0, "jade-env 0.1.0\n")
+
+
+@pytest.mark.parametrize("kind", ["scenarios", "agents", "policies"])
+def test_listings_have_one_line_for_each_shipped_file(kind: str) -> None:
+    result = jade(kind)
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()] == names(kind)  # type: ignore[arg-type]
+    assert all(len(line.split()) > 3 for line in result.stdout.splitlines())
+
+
+@pytest.mark.parametrize("command", ["show", "train", "eval", "play", "check", "data convert", "data world"])
+def test_every_command_explains_itself_with_an_example(command: str) -> None:
+    result = jade(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert f"Example: jade {command}" in result.stdout
+
+
+@pytest.mark.parametrize("name", [*names("scenarios"), *names("agents"), *names("policies")])
+def test_what_show_prints_can_be_saved_and_shown_again(name: str, tmp_path: Path) -> None:
+    first = jade("show", name)
+    assert first.exit_code == 0
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(first.stdout, encoding="utf-8")
+    assert jade("show", str(copy)).stdout == first.stdout
+
+
+def test_show_applies_overrides() -> None:
+    shown = yaml.safe_load(jade("show", "cooperative", "reward.round_cost=0.125").stdout)
+    assert shown["reward"]["round_cost"] == 0.125
+    assert yaml.safe_load(jade("show", "sb3_shared", "gamma=0.5").stdout)["gamma"] == 0.5
+
+
+def test_a_name_of_two_kinds_needs_the_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jade_env.show.names", lambda kind: ["twin"] if kind != "agents" else [])
+    result = jade("show", "twin")
+    assert result.exit_code == 2
+    assert "'twin' is found in scenarios and policies: say which with --kind scenarios" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("show coperative", "there is no scenario, agent or policy 'coperative'"),
+        ("show coperative", "did you mean 'cooperative'?"),
+        ("show nowhere/x.yaml", "nowhere/x.yaml: no such file"),
+        ("show cooperative reward.round_cots=1", "reward.round_cots: unknown key; did you mean 'round_cost'?"),
+        ("show cooperative reward.round_cost", "expected KEY=VALUE"),
+        ("show planner max_tokens=3", "changed in a file of its own"),
+        ("train cooperativ", "there is no scenario 'cooperativ'; did you mean 'cooperative'?"),
+        ("train cooperative --policy sb3_share", "did you mean 'sb3_shared'?"),
+        ("train cooperative --policy random", "is scripted and does not learn: try jade eval random cooperative"),
+        ("train cooperative total_timestep=5", "neither a scenario nor a recipe has it; did you mean"),
+        ("train cooperative name=x", "write scenario.name or recipe.name"),
+        ("train cooperative learning_rate=fast", "learning_rate: input should be a valid number"),
+        ("eval rando cooperative", "there is no policy 'rando'; did you mean 'random'?"),
+        ("eval sb3_shared cooperative", "jade train SCENARIO --policy sb3_shared --out RUN"),
+        ("eval random cooperative --episodes 21", "episodes: 21 is not between 1 and 20"),
+        ("eval random hotpotqa", "say where the data is with --data DIR"),
+        ("eval random hotpotqa --data nowhere", "no folder hotpotqa in the data location nowhere"),
+        ("play cooperative --policy random --as planer", "--as: 'planer' has no turns"),
+        ("play cooperative --policy random --question dev_99", "split 'dev' has no question 'dev_99'"),
+        ("data convert hotpotqa dev --out x", "expected SPLIT=FILE"),
+        ("data convert hotpotqa dev=a dev=b --out x", "the split dev is given twice"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_exit_code_2(
+    words: str, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("JADE_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    small = SMALL if words.split()[0] in ("eval", "play") and "hotpotqa" not in words else ()
+    result = jade(*words.split(), *small)
+    assert result.exit_code == 2, result.output
+    assert says in result.stderr
+    assert all(line.startswith("jade: ") for line in result.stderr.splitlines())
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_typo_in_a_users_file_is_named_with_file_and_key(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(jade("show", "cooperative").stdout.replace("top_k:", "topk:"))
+    result = jade("check", str(file))
+    assert result.exit_code == 1
+    assert f"{file}: retriever.topk: unknown key; did you mean 'top_k'?" in result.stdout
+
+
+def test_broken_yaml_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: x\nteam: [planner\n")
+    result = jade("eval", "random", str(file))
+    assert result.exit_code == 2
+    assert f"jade: {file}:3: not valid YAML" in result.stderr
+
+
+def test_a_wrong_split_names_those_there_are(tmp_path: Path) -> None:
+    folder = tmp_path / "hotpotqa"
+    assert jade("data", "world", "--out", str(folder), "--passages", "200", "--questions", "10").exit_code == 0
+    result = jade("eval", "random", "hotpotqa", "--data", str(tmp_path), "--split", "trian")
+    assert result.exit_code == 2
+    assert "has no split 'trian'; did you mean 'train'?; it has train" in result.stderr
+
+
+def test_eval_prints_one_json_object(capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("eval", "random", "cooperative", "--episodes", "12", "--seed", "3", "--json", *SMALL)
+    first, again = jade(*words), jade(*words)
+    summary = json.loads(first.stdout)
+    assert first.stdout.count("\n") == 1 and first.stderr == ""
+    assert first.stdout == again.stdout
+    assert (summary["scenario"], summary["policy"], summary["split"], summary["episodes"]) == (
+        "cooperative",
+        "random",
+        "dev",
+        12,
+    )
+    assert set(summary["metrics"]["f1"]) == {"mean", "low", "high"}
+
+
+def test_eval_prints_tables() -> None:
+    result = jade("eval", "random", "cooperative", "--mode", "text", *SMALL)
+    assert result.exit_code == 0
+    assert "random on cooperative, dev, 20 questions" in result.stdout
+    assert "support_recall" in result.stdout and "compare_yesno" in result.stdout
+
+
+def test_eval_takes_a_scripted_recipe_by_path(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\nsummary: mine\nlearner: scripted\nscript: random\n")
+    result = jade("eval", str(file), "cooperative", "--episodes", "5", "--json", *SMALL)
+    assert json.loads(result.stdout)["episodes"] == 5
+
+
+def test_data_world_writes_files_that_can_be_played_and_replaces_none(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    words = ("data", "world", "--out", str(folder), "--passages", "200", "--questions", "10", "--split", "dev")
+    assert jade(*words).stdout.startswith("200 passages in ")
+    assert sorted(path.name for path in folder.iterdir()) == ["corpus.jsonl", "dev.jsonl"]
+    before = (folder / "corpus.jsonl").read_bytes()
+    refused = jade(*words, "--seed", "1")
+    assert refused.exit_code == 2 and "is there already: --force replaces it" in refused.stderr
+    assert (folder / "corpus.jsonl").read_bytes() == before
+    assert jade(*words, "--seed", "1", "--force").exit_code == 0
+    assert (folder / "corpus.jsonl").read_bytes() != before
+    played = jade("eval", "random", "hotpotqa", f"data.folder={folder}", "--json")
+    assert json.loads(played.stdout)["episodes"] == 10
+
+
+def test_data_convert_writes_what_the_scenarios_read(tmp_path: Path) -> None:
+    record = {
+        "_id": "a",
+        "question": "Where is X?",
+        "answer": "Oslo",
+        "type": "bridge",
+        "level": "easy",
+        "supporting_facts": [["X", 0]],
+        "context": [["X", ["X is in Oslo."]], ["Y", ["Y is in Rome."]]],
+    }
+    official, out = tmp_path / "official.json", tmp_path / "out"
+    official.write_text(json.dumps([record]))
+    result = jade("data", "convert", "hotpotqa", f"dev={official}", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    assert "2 passages in" in result.stdout and "1 questions in" in result.stdout
+    assert jade("eval", "random", "hotpotqa", f"data.folder={out}", "--json").exit_code == 0
+
+
+def test_check_reports_and_says_by_its_exit_code_whether_all_is_well() -> None:
+    good = jade("check", "cooperative", *SMALL)
+    assert (good.exit_code, good.stdout.splitlines()[0]) == (0, "cooperative: ok")
+
+
+# ---- play -----------------------------------------------------------------------------------------------------------
+
+
+def test_play_shows_the_whole_episode_to_someone_who_presses_enter() -> None:
+    result = jade("play", "cooperative", "--policy", "random", *SMALL, stdin="\n" * 80)
+    assert result.exit_code == 0, result.output
+    assert "planner ──" in result.stdout and "gold" in result.stdout and "F1" in result.stdout
+
+
+def test_play_asks_again_until_it_gets_a_candidates_number() -> None:
+    words = ("play", "cooperative", "--policy", "random", "--as", "planner", "--question", "dev_3", *SMALL)
+    result = jade(*words, stdin="0\n9\nsix\n1\n")
+    assert result.exit_code == 0
+    assert result.stdout.count("a number from 1 to 8, please") == 3
+    assert "<workflow>AG</workflow>" in result.stdout
+
+
+def test_play_hides_gold_until_the_end() -> None:
+    result = jade("play", "cooperative", "--policy", "random", "--as", "planner", *SMALL, stdin="p\nq\n")
+    assert result.exit_code == 0
+    assert "left the game" in result.stdout
+    assert "gold" not in result.stdout and "★" not in result.stdout
+
+
+def test_play_in_text_mode_takes_what_is_written() -> None:
+    words = ("play", "cooperative", "--policy", "random", "--as", "answer_generator", "--mode", "text")
+    result = jade(*words, "workflows=[[R,AG]]", *SMALL, stdin="<answer>[bold]Oslo[/]</answer>\n")
+    assert result.exit_code == 0
+    assert "writes      <answer>[bold]Oslo[/]</answer>" in result.stdout
+    assert "answer  [bold]Oslo[/]" in result.stdout
+
+
+def test_play_says_what_a_malformed_output_costs() -> None:
+    words = ("play", "cooperative", "--policy", "random", "--as", "answer_generator", "--mode", "text")
+    result = jade(*words, "workflows=[[R,AG]]", *SMALL, stdin="Oslo\n")
+    assert "it takes effect as its fallback and costs 1" in result.stdout
+
+
+def test_play_leaves_cleanly_at_the_end_of_input() -> None:
+    result = jade("play", "cooperative", "--policy", "random", "--as", "planner", *SMALL, stdin="")
+    assert result.exit_code == 0
+    assert "left the game" in result.stdout
+
+
+# ---- as a process ---------------------------------------------------------------------------------------------------
+
+
+def test_a_mistake_in_a_process_is_one_line_without_a_traceback() -> None:
+    done = jade_process("eval", "random", "nothing")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("jade: there is no scenario 'nothing'") and done.stderr.count("\n") == 1
+
+
+def test_wrong_usage_is_exit_code_2_and_success_is_0() -> None:
+    assert jade_process("eval").returncode == 2
+    assert jade_process("scenarios").returncode == 0
+
+
+def test_ctrl_c_stops_with_exit_code_130_and_no_traceback() -> None:
+    words = ("play", "cooperative", "--policy", "random", *SMALL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jade_env.cli", *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout and process.stdin
+    assert any("reads" in line for line in process.stdout)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors.strip() == "jade: stopped"
+
+
+def test_a_reader_that_closes_the_pipe_causes_no_noise() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "jade_env.cli", "show", "cooperative"],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        os.close(write)
+    assert done.stderr == ""
+    assert done.returncode in (1, 141)
+
+
+def test_shown_scenarios_load_as_the_same_scenario(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(jade("show", "deep").stdout)
+    assert load_scenario(file) == load_scenario("deep")
