@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -179,7 +180,9 @@ def train(
         done = trainer.train(game, recipe, run, seed, resume=resume, data=data, progress=progress)
     figures = "  ".join(f"{name} {value:.3f}" for name, value in done.dev.items() if name in ("f1", "em", "net"))
     typer.echo(f"{done.timesteps} turns in {done.seconds:.0f} s; dev: {figures}; learning curve: {done.picture}")
-    typer.echo(f"next: jade eval {run} {scenario}")
+    where = ["--data", str(data)] if data else []
+    changes = [f"{key}={json.dumps(value)}" for key, value in for_scenario.items()]
+    typer.echo(f"next: {shlex.join(['jade', 'eval', str(run), scenario, *where, *changes])}")
 
 
 @app.command(name="eval")

@@ -152,7 +152,9 @@ def validate(model: type[Model], tree: Mapping[str, Any], label: str) -> Model:
 
 def _explain(model: type[BaseModel], problem: Any) -> str:
     location = [part for part in problem["loc"] if not (isinstance(part, str) and _is_variant_tag(part))]
-    path = ".".join(str(part) for part in location) or "the file"
+    path = ".".join(str(part) for part in location)
+    if not path:
+        return str(problem["ctx"]["error"]) if problem["type"] == "value_error" else str(problem["msg"])
     kind, found = problem["type"], problem["input"]
     if kind == "extra_forbidden":
         allowed = _fields_at(model, location[:-1])

@@ -305,3 +305,47 @@ def test_shown_scenarios_load_as_the_same_scenario(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(jade("show", "deep").stdout)
     assert load_scenario(file) == load_scenario("deep")
+
+
+# ---- train ----------------------------------------------------------------------------------------------------------
+
+TINY = ("total_timesteps=256", "n_envs=4", "n_steps=32", "batch_size=64", "eval_episodes=5", "threads=1")
+
+
+def test_train_leaves_a_run_that_eval_and_play_take_and_train_will_not_overwrite(tmp_path: Path) -> None:
+    pytest.importorskip("sb3_contrib")
+    run = tmp_path / "a run"
+    words = ("train", "cooperative", "--out", str(run), "--seed", "1", *TINY, *SMALL, "reward.round_cost=0.3")
+    trained = jade(*words)
+    assert trained.exit_code == 0, trained.output
+    assert trained.stdout.startswith("256 turns in ")
+    last = trained.stdout.splitlines()[-1]
+    assert last.startswith(f"next: jade eval '{run}' cooperative ") and "reward.round_cost=0.3" in last
+    evaluated = jade("eval", str(run), "cooperative", "--json", *SMALL)
+    assert json.loads(evaluated.stdout)["policy"] == str(run)
+    assert jade("play", "cooperative", "--policy", str(run), *SMALL, stdin="\n" * 80).exit_code == 0
+    refused = jade(*words)
+    assert refused.exit_code == 2
+    assert "is not empty: go on with its run by --resume, or choose another --out" in refused.stderr
+    longer = jade(*words, "total_timesteps=384", "--resume")
+    assert longer.exit_code == 0 and longer.stdout.startswith("384 turns in ")
+
+
+def test_ctrl_c_during_training_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
+    pytest.importorskip("sb3_contrib")
+    run = tmp_path / "run"
+    words = ("train", "cooperative", "--out", str(run), "total_timesteps=1000000", *TINY[1:], *SMALL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jade_env.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    metrics, deadline = run / "metrics.jsonl", time.monotonic() + 60
+    while not (metrics.exists() and metrics.read_bytes().count(b"\n") > 2):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.startswith("jade: stopped after ") and "--resume" in errors and errors.count("\n") == 1
+    done = int(errors.split()[3])
+    resumed = jade(*words, f"total_timesteps={done + 128}", "--resume")
+    assert resumed.exit_code == 0 and resumed.stdout.startswith(f"{done + 128} turns in ")

@@ -112,12 +112,12 @@ def candidate_features(source: str, view: View, values: Sequence[Any]) -> Floats
 def _answer_rows(view: View, values: Sequence[Any]) -> Floats:
     """The rows of answers; one that `survey` did not find is a row of zeros."""
     result = survey(view.query, view.documents)
-    packed = answers.rows(result)
-    if values != result.values:
-        known = dict(zip(result.values, packed, strict=True))
-        blank = bytes(4 * len(answers.COLUMNS))
-        packed = [known.get(value, blank) for value in values]
-    return np.frombuffer(bytearray(b"".join(packed)), dtype=np.float32).reshape(len(packed), _F)
+    described = np.frombuffer(bytearray(answers.rows(result)), dtype=np.float32).reshape(len(result.values), _F)
+    if values == result.values:
+        return described
+    known = dict(zip(result.values, described, strict=True))
+    blank = np.zeros(_F, dtype=np.float32)
+    return np.array([known.get(value, blank) for value in values], dtype=np.float32).reshape(-1, _F)
 
 
 _WANTED = [[float(place == wanted) for place in range(len(WANTED))] for wanted in range(len(WANTED))]

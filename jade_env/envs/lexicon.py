@@ -193,7 +193,7 @@ def stem(word: str) -> str:
 
 _SIGNS = {
     ".": ".", "?": ".", "!": ".", ",": ",", ";": ";", ":": ";", "(": "(", ")": ")", '"': '"', "“": '"', "”": '"',
-    "-": "-", "–": "-", "—": "-", "&": "A", "%": "O", "'s": "s", "’s": "s", "#": "#",
+    "-": "-", "–": "-", "—": "-", "&": "A", "%": "O", "'s": "s", "’s": "s", "#": "#", "<": "z", ">": "z",
 }  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def kind(word: str) -> str:
 
     U capitalised, T capitalised function word, D capitalised article, l lowercase, f function word, d article, v copula, i preposition, o "of",
     p name particle, & "and", / "or", A ampersand, Y year, N number, W number word, O scale, M month, s possessive, # marker,
-    and punctuation: . sentence end, comma, ; colon, brackets, quote, - dash between words, x anything else (never part of a span).
+    and punctuation: . sentence end, comma, ; colon, brackets, quote, - dash between words, z an angle bracket (never part of a span), x anything else.
     """
     sign = _SIGNS.get(word)
     if sign is not None:

@@ -29,17 +29,8 @@ MARGIN, GAP, FOOTER = 22, 54, 92
 SIDE, PAD, LINE = 14, 8, 17
 
 INK, FAINT, BORDER, EDGE, PAPER, CARD = "#1f2933", "#66727f", "#cbd2d9", "#9aa5b1", "#f4f6f8", "#ffffff"
-GREEN, RED, AMBER = "#1a7f4b", "#c0392b", "#8a5a00"
-COLOURS = {"QDS": "#6b4fbb", "QDP": "#8d3f97", "R": "#b7791f", "QR": "#0b7285", "DS": "#2f6fb2", "AG": GREEN}
-
-
-@dataclass(frozen=True, slots=True)
-class _Box:
-    node: Branch
-    x: float
-    y: float
-    width: float
-    height: float
+BLUE, RED, AMBER = "#1746a2", "#c0392b", "#8a5a00"
+COLOURS = {"QDS": "#6b4fbb", "QDP": "#8d3f97", "R": "#b7791f", "QR": "#0b7285", "DS": "#2f6fb2", "AG": "#1a7f4b"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +40,18 @@ class _Part:
     rank: int
     height: float
     draw: Callable[[float, float, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """A card in its place."""
+
+    node: Branch
+    x: float
+    y: float
+    width: float
+    height: float
+    parts: Sequence[_Part]
 
 
 def draw(root: Branch, verdict: Sequence[tuple[str, str]]) -> NDArray[np.uint8]:
@@ -87,9 +90,10 @@ def _place(root: Branch, sheet: _Sheet) -> dict[tuple[int, ...], _Box]:
             bottom = put(child, bottom)
         bottom = bottom if node.children else top + slot
         room = bottom - top - spacing
-        height = min(room, 2 * PAD + sum(part.height for part in _parts(sheet, node, width, room)))
+        parts = _parts(sheet, node, width, room)
+        height = max(2.0, min(room, 2 * PAD + sum(part.height for part in parts)))
         x = left + len(node.path) * (width + GAP)
-        boxes[node.path] = _Box(node, x, (top + bottom - height) / 2, width, height)
+        boxes[node.path] = _Box(node, x, (top + bottom - height) / 2, width, height, parts)
         return bottom
 
     put(root, MARGIN / 2)
@@ -153,7 +157,7 @@ def _card(sheet: _Sheet, box: _Box) -> None:
     sheet.panel(box.x, box.y, box.width, box.height, CARD, BORDER)
     sheet.strip(box.x, box.y, box.height, colour)
     room = box.height - 2 * PAD + 3
-    parts = _parts(sheet, box.node, box.width, box.height)
+    parts = box.parts
     kept: set[int] = set()
     for i in sorted(range(len(parts)), key=lambda i: (parts[i].rank, i)):
         if parts[i].height <= room:
@@ -175,8 +179,9 @@ def _footer(sheet: _Sheet, verdict: Sequence[tuple[str, str]]) -> None:
         x = MARGIN + 6.0
         for label, text in pairs:
             bold = label == "answer"
-            colour = GREEN if bold else RED if label == "cut short" else INK
-            shown = _cut(text, 10, bold, half - 90)
+            colour = BLUE if bold else RED if label == "cut short" else INK
+            room = half if pairs is first else sheet.width - MARGIN - x
+            shown = _cut(text, 10, bold, room - 60)
             sheet.text(x, y, label, 9, FAINT)
             sheet.text(x + _width(label, 9, False) + 12, y, shown, 10, colour, bold)
             x += half if pairs is first else _width(label, 9, False) + _width(shown, 10, bold) + 48
@@ -224,7 +229,7 @@ class _Sheet:
 
     def strip(self, x: float, y: float, height: float, colour: str) -> None:
         """The coloured left edge of a card."""
-        self._axes.add_patch(Rectangle((x, y + 6), 4, height - 12, facecolor=colour, linewidth=0))
+        self._axes.add_patch(Rectangle((x, y + 6), 4, max(0, height - 12), facecolor=colour, linewidth=0))
 
     def outcome(self, x: float, y: float, width: float, workflow: str, answer: str | None) -> None:
         """A workflow as boxes with arrows between them, and the answer it led to."""
@@ -238,7 +243,7 @@ class _Sheet:
             x += chip + 21
         if answer is not None:
             x -= 4 if workflow else 0
-            self.text(x, y + 12, _cut(f"=  {answer or '(empty)'}", 10, True, right - x), 10, GREEN, True)
+            self.text(x, y + 12, _cut(f"=  {answer or '(empty)'}", 10, True, right - x), 10, BLUE, True)
 
     def pills(self, pills: Sequence[tuple[str, bool]], x: float, y: float, width: float) -> None:
         """Retrieved documents, gold ones in gold."""

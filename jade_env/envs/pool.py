@@ -17,7 +17,7 @@ from typing import Any
 from jade_env.envs.source import open_source
 from jade_env.envs.table import Table
 from jade_env.envs.turn import Action, Turn, TurnId
-from jade_env.errors import ConfigError, JadeError
+from jade_env.errors import ConfigError, JadeError, RetrievalError
 from jade_env.game.episode import Episode, Rules
 from jade_env.game.outputs import Output
 from jade_env.questions import Question
@@ -86,7 +86,7 @@ class Pool:
         self._slots: list[Episode] = []
         for _ in range(self._n):
             self._slots.append(self._table.dealer.deal(self.rules))
-        self._settle(range(self._n))
+        self._ended_early = self._settle(range(self._n))
         return self.turns()
 
     def turns(self) -> list[Turn]:
@@ -104,10 +104,11 @@ class Pool:
             actions: by turn id: text, a candidate's number, or a ready `Output`.
 
         Returns:
-            The episodes that ended in this step, in slot order.
+            The episodes that ended in this step, in slot order (and any that were cut short while being dealt).
 
         Raises:
             JadeError: no action was given, or one is for a turn that is not open; nothing has been played then.
+            RetrievalError: the retriever fails for every episode before anybody has a turn.
         """
         if not actions:
             raise JadeError("step needs an action for at least one open turn")
@@ -129,7 +130,8 @@ class Pool:
                     episode.act(turn.game_turn, output)
                 if self._executions > 1 and turn.node.parent is None and turn.kind == "workflow":
                     touched.update(self._share_plan(episode, output))
-        return self._settle(touched)
+        ended, self._ended_early = self._ended_early, []
+        return ended + self._settle(touched)
 
     def _in_turn_order(self, slot: int, chosen: list[tuple[Turn, Output]]) -> list[tuple[Turn, Output]]:
         if len(chosen) == 1:
@@ -163,11 +165,16 @@ class Pool:
         """Retrieve, collect what ended, refill, and list what is open, until every touched slot waits for an agent."""
         finished: list[Episode] = []
         slots = sorted(slots)
+        lost_unplayed = 0
         while slots:
             self._table.settle(self._slots[slot] for slot in slots)
             ended = [slot for slot in slots if self._slots[slot].finished]
             for slot in ended:
-                finished.append(self._slots[slot])
+                episode = self._slots[slot]
+                finished.append(episode)
+                lost_unplayed += not episode.trace.played
+                if lost_unplayed > self._n:  # no slot can be filled: the retriever fails before anybody has a turn
+                    raise RetrievalError(f"no episode can begin: {episode.truncated}")
                 self._slots[slot] = self._table.dealer.deal(self.rules)
             for slot in slots:
                 self._list_open(slot)

@@ -18,12 +18,12 @@ MAX_QUERY = 1_000
 """Characters of a question that are read."""
 PERSON, PLACE, TIME, QUANTITY, YES_NO, CHOICE, THING = range(7)
 
-_CAPITALISED = r"(?>[NY]{0,2}[UM](?:(?:s|A|-|;|[oip]|od|id|pp|pd|[TD]{1,2})?[UMNY])*+(?:\([^().]{1,5}\))?)"
-NAME_PATTERN = re.compile(rf'"[^".]{{1,12}}"|{_CAPITALISED}|#[NWY]')
-_ITEM = rf'(?>[Dd]?"[^".]{{1,12}}"|[Dd]?{_CAPITALISED}|#[NWY])'
+_CAPITALISED = r"(?>[NY]{0,2}[UM](?:(?:s|A|-|;|[oip]|od|id|pp|pd|[TD]{1,2})?[UMNY]){0,14}+(?:\([^().z]{1,5}\))?)"
+NAME_PATTERN = re.compile(rf'"[^".z]{{1,12}}"|{_CAPITALISED}|#[NWY]')
+_ITEM = rf'(?>[Dd]?"[^".z]{{1,12}}"|[Dd]?{_CAPITALISED}|#[NWY])'
 COORDINATION = re.compile(rf"{_ITEM}(?:,{_ITEM})*+,?[&/A]d?{_ITEM}")
 ITEM = re.compile(_ITEM)
-LAST_CHOICE = re.compile(r',([DdUTM"#NY][^,./]{0,11}),?/([DdUTM"#NY][^./]{0,13})\.?$')
+LAST_CHOICE = re.compile(r',([DdUTM"#NY][^,./z]{0,11}),?/([DdUTM"#NY][^./z]{0,13})\.?$')
 
 
 @dataclass(slots=True)
@@ -39,6 +39,7 @@ class Reading:
         items: token ranges of the sides of its coordination ("X, Y and Z", "X or Y"), empty if none.
         per_relation, per_entity: one over the number of `relation` and of `entity` stems.
         words: both together.
+        twice: positions of the content words that occur more than once.
         polarity: 1 for a comparison by more/later/larger, -1 by less/earlier/first/older, 0 for none. Ages count by birth year.
     """
 
@@ -57,6 +58,7 @@ class Reading:
     per_relation: float
     per_entity: float
     words: frozenset[str]
+    twice: list[int]
 
     def phrase(self, start: int, end: int) -> str:
         """The text of tokens [start, end)."""
@@ -94,7 +96,19 @@ def read(text: str) -> Reading:
         1.0 / (len(relation) or 1),
         1.0 / (len(entity) or 1),
         frozenset(relation | entity),
+        _twice(stems),
     )
+
+
+def _twice(stems: list[str]) -> list[int]:
+    seen: set[str] = {""}
+    repeated: set[str] = set()
+    for stem in stems:
+        if stem in seen:
+            repeated.add(stem)
+        seen.add(stem)
+    repeated.discard("")
+    return [place for place, stem in enumerate(stems) if stem in repeated] if repeated else []
 
 
 def _items(kinds: str) -> tuple[tuple[int, int], ...]:

@@ -7,10 +7,9 @@ string finds the spans. Nothing here knows a question.
 from __future__ import annotations
 
 import re
-import struct
 from functools import lru_cache
 
-from jade_env.envs.lexicon import MONTH_ORDER, NUMBER_WORDS, SCALE_VALUES, Table, analyse
+from jade_env.envs.lexicon import MONTH_ORDER, NUMBER_WORDS, SCALE_VALUES, analyse
 from jade_env.retrieval.types import Document
 
 MAX_TEXT = 4_000
@@ -23,53 +22,24 @@ NAME, SINGLE, NUMBER, YEAR, DATE, LOWERCASE, QUOTED = range(7)
 """Kinds of span: several capitalised words, one capitalised word, number, year, date, lowercase phrase, quotation."""
 
 PATTERN = re.compile(
-    r'"(?P<quoted>[UTDMNYW][^".(]{0,11})"'
+    r'"(?P<quoted>[UTDMNYW][^".(z]{0,11})"'
     r"|(?P<date>N[sUl]?o?M,?Y|MN,?Y|MY|NM|MN)"
     r"|(?P<year>Y)"
-    r"|(?P<number>[NW][ON]*+)"
-    r"|(?P<name>[UM](?:(?:s|A|-|op|od|o|pd|pp|p|T)?[UM])*+(?:N|Y(?!-))?)"
+    r"|(?P<number>[NW][ON]{0,6}+)"
+    r"|(?P<name>[UM](?:(?:s|A|-|op|od|o|pd|pp|p|T)?[UM]){0,14}+(?:N|Y(?!-))?)"
     r"|(?P<lower>l(?:(?<=dl)|(?<=dUl)|(?<=l&l))l{0,3})"
 )
 _GROUPS = {"quoted": QUOTED, "date": DATE, "year": YEAR, "number": NUMBER, "name": NAME, "lower": LOWERCASE}
 _SINGLE_GROUPS = {**_GROUPS, "name": SINGLE}
+_VARIED = frozenset((NAME, DATE, NUMBER, LOWERCASE))
 _OF_PHRASE = re.compile(r"od?l{1,2}")
 _WORDS = re.compile(r"\b\w+\b")
 _PARENTHESIS = re.compile(r"\s*\([^()]*\)\s*$")
 _MONTH_NUMBERS = {name.lower(): float(number) for number, name in enumerate(MONTH_ORDER, 1)}
 _DIGITS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
 
-_ONE_HOT = [struct.pack("=6f", *(float(code == min(kind, 5)) for code in range(6))) for kind in range(7)]
-_PLACE = [struct.pack("=f", 1.0 - 2.0 * min(1.0, position / 60)) for position in range(MAX_TEXT + MAX_TITLE + 2)]
-_LENGTH = [struct.pack("=f", min(1.0, length / 8)) for length in range(MAX_TEXT + MAX_TITLE + 2)]
-_BEFORE_GROUPS = ({"in", "at", "near"}, {"by"}, {"of"}, {"as", "is", "was"})
-
 Mention = tuple[int, int, str, str, int]
 """One occurrence of a span: start and end token, text, lowercase text, kind."""
-
-STATIC = (
-    ("length", "tokens in the span, eight or more give 1"),
-    ("early", "1 at the start of its passage, falling to -1 at token 60"),
-    ("name", "several capitalised words"),
-    ("capitalised", "one capitalised word"),
-    ("number", "a number that is neither a year nor a date"),
-    ("year", "a year"),
-    ("date", "a date with a month"),
-    ("other_kind", "a lowercase phrase or a quotation"),
-    ("after_in", "preceded by in, at or near"),
-    ("after_by", "preceded by by"),
-    ("after_of", "preceded by of"),
-    ("after_is", "preceded by as, is or was"),
-)
-"""What is known of a mention without a question, in the order in which it is packed."""
-
-
-def _before(token: str) -> bytes:
-    low = token.strip().lower()
-    return struct.pack("=4f", *(float(low in group) for group in _BEFORE_GROUPS))
-
-
-_BEFORE: Table[bytes] = Table(_before)
-_NOTHING = _before("")
 
 
 def clean(text: str, limit: int = MAX_ANSWER_WORDS) -> str:
@@ -90,8 +60,7 @@ class Passage:
         head: the number of the title's tokens, which is the separator's position.
         title: the title without a closing parenthesis.
         text: the characters of the text that were read.
-        stops: positions of sentence ends, the separator's included.
-        first: the stems of the first sentence of the text.
+        stops: positions of sentence ends: the separator's, the others', and one past the last token.
     """
 
     __slots__ = ("_first", "_mentions", "head", "kinds", "stems", "stops", "text", "title", "tokens")
@@ -106,9 +75,10 @@ class Passage:
         self.tokens += tokens
         self.stems.append("")
         self.stems += stems
-        self.kinds = f"{kinds}.{more}"
+        self.kinds = kinds = f"{kinds}.{more}"
         self.title = clean(_PARENTHESIS.sub("", title) if "(" in title else title)
-        self.stops = [position for position, letter in enumerate(self.kinds) if letter == "."]
+        self.stops = [place for place, letter in enumerate(kinds) if letter == "."]
+        self.stops.append(len(kinds))
         self._mentions: list[Mention] | None = None
         self._first: frozenset[str] | None = None
 
@@ -116,18 +86,18 @@ class Passage:
     def mentions(self) -> list[Mention]:
         """Every span in reading order, the title first, each as often as it occurs."""
         if self._mentions is None:
-            found = find(self.kinds, self.tokens, self.head)
+            found: list[Mention] = []
             if self.title:
-                found.insert(0, (0, self.head, self.title, self.title.lower(), NAME if self.head > 1 else SINGLE))
-            self._mentions = found
+                found.append((0, self.head, self.title, self.title.lower(), NAME if self.head > 1 else SINGLE))
+            self._mentions = find(self.kinds, self.tokens, self.head, found)
         return self._mentions
 
     @property
     def first(self) -> frozenset[str]:
-        """The stems of the first sentence of the text."""
+        """The stems of the first sentence of the text (at least five tokens)."""
         if self._first is None:
-            end = next((stop for stop in self.stops if stop > self.head + 5), self.head + 40)
-            self._first = frozenset(self.stems[self.head + 1 : end])
+            end = self.kinds.find(".", self.head + 6)
+            self._first = frozenset(self.stems[self.head + 1 : end if end > 0 else None])
         return self._first
 
 
@@ -135,60 +105,44 @@ passage = lru_cache(maxsize=2048)(Passage)
 """`Passage(document)`, remembered for documents met again."""
 
 
-def find(kinds: str, tokens: list[str], begin: int) -> list[Mention]:
-    """Every span of a tokenised text from token `begin` on, in reading order."""
-    found: list[Mention] = []
+def find(kinds: str, tokens: list[str], begin: int, found: list[Mention]) -> list[Mention]:
+    """Add every span of a tokenised text from token `begin` on to `found`, at most MAX_MENTIONS, and return it."""
     for match in PATTERN.finditer(kinds, begin):
-        group = match.lastgroup
+        group = match.lastgroup or ""
         start, end = match.span(group)
         if end == start + 1:
             text = tokens[start].rstrip()
             kind = _SINGLE_GROUPS[group]
-            found.append((start, end, text, text.lower(), kind))
         else:
             text = "".join(tokens[start:end]).rstrip()
             kind = _GROUPS[group]
-            found.append((start, end, text, text.lower(), kind))
-        if kind in _VARIANTS:
-            found += _variants(kinds, tokens, start, end, kind)
-    return found[:MAX_MENTIONS]
+        if len(text) > 79:
+            text = clean(text)
+        found.append((start, end, text, text.lower(), kind))
+        if kind in _VARIED:
+            found += _variant(kinds, tokens, start, end, kind)
+    del found[MAX_MENTIONS:]
+    return found
 
 
-_VARIANTS = frozenset((NAME, DATE, NUMBER, LOWERCASE))
-
-
-def _variants(kinds: str, tokens: list[str], start: int, end: int, kind: int) -> list[Mention]:
-    """Another cut of the same span, if there is one: the owner in "X's Y", a date's year, a number's unit, "N of M"."""
+def _variant(kinds: str, tokens: list[str], start: int, end: int, kind: int) -> list[Mention]:
+    """Another cut of a span, if there is one: the owner in "X's Y", a date's year, a number's unit, "N of M"."""
     if kind == NAME:
-        stop = kinds.find("s", start, end)
-        if stop < 0:
-            return []
-        kind = NAME if stop > start + 1 else SINGLE
+        end = kinds.find("s", start, end)
+        kind = NAME if end > start + 1 else SINGLE
     elif kind == DATE:
         start = kinds.find("Y", start, end)
-        if start < 0:
-            return []
-        stop, kind = start + 1, YEAR
+        end = start + 1 if start >= 0 else -1
+        kind = YEAR
     elif kind == NUMBER:
-        if kinds[end : end + 1] != "l":
-            return []
-        stop = end + 1
+        end = end + 1 if kinds[end : end + 1] == "l" else -1
     else:
         tail = _OF_PHRASE.match(kinds, end)
-        if tail is None:
-            return []
-        stop = tail.end()
-    text = "".join(tokens[start:stop]).rstrip()
-    return [(start, stop, text, text.lower(), kind)]
-
-
-def static(kinds: str, tokens: list[str], start: int, end: int, kind: int) -> bytes:
-    """The columns of STATIC for the mention at tokens [start, end) of a tokenised text, packed."""
-    left = start - 1
-    if left > 0 and kinds[left] in "dD":
-        left -= 1
-    before = _BEFORE[tokens[left]] if left >= 0 else _NOTHING
-    return _LENGTH[end - start] + _PLACE[start] + _ONE_HOT[kind] + before
+        end = tail.end() if tail else -1
+    if end < 0:
+        return []
+    text = clean("".join(tokens[start:end]))
+    return [(start, end, text, text.lower(), kind)]
 
 
 def numeric(text: str) -> float | None:

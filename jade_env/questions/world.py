@@ -26,11 +26,11 @@ from jade_env.retrieval.types import Document
 
 MIXTURE: Mapping[str, float] = {
     "direct": 0.15,
-    "single": 0.2,
+    "single": 0.15,
     "bridge2": 0.15,
     "bridge3": 0.05,
-    "list": 0.3,
-    "compare_which": 0.1,
+    "list": 0.4,
+    "compare_which": 0.05,
     "compare_yesno": 0.05,
 }
 """The kinds of question, with the default share of each."""

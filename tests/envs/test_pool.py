@@ -12,7 +12,9 @@ from jade_env import streams
 from jade_env.envs.pool import Pool
 from jade_env.errors import ConfigError, DataError, JadeError, RetrievalError
 from jade_env.game.episode import Episode
-from jade_env.scenario import Scenario
+from jade_env.scenario import Scenario, load_scenario
+
+SMALL = {"data.passages": 300, "data.train": 60}
 
 
 def play(pool: Pool, episodes: int, key: str = "") -> list[Episode]:
@@ -107,6 +109,21 @@ def test_a_retriever_that_is_down_truncates_without_a_score(small: Scenario) -> 
     _, rewards, terminations, truncations, infos = env.step({"planner": 3})
     assert all(truncations.values()) and not any(terminations.values())
     assert set(rewards.values()) == {0.0} and infos["planner"]["failed"] == 1.0
+
+
+def test_a_retriever_that_is_down_before_anybody_has_a_turn_is_an_error_and_not_a_hang() -> None:
+    scenario = load_scenario("cooperative", {**SMALL, "workflows": [["R", "AG"]]})
+    pool = jade_env.make_pool(scenario, n=3, seed=0)
+
+    class Down:
+        identity = "down"
+
+        def search(self, queries: Sequence[str], top_k: int) -> list[list[object]]:
+            raise RetrievalError("the retriever does not answer")
+
+    pool._table.retriever = Down()  # type: ignore[assignment]
+    with pytest.raises(RetrievalError, match="no episode can begin: the retriever does not answer"):
+        pool.step({t.id: "<answer>x</answer>" for t in pool.turns()})
 
 
 @pytest.mark.parametrize(("arguments", "message"), [({"n": 0}, "n >= 1"), ({"n": 2, "group_size": (0, 2)}, "group_size")])

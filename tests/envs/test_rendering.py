@@ -177,3 +177,15 @@ def test_long_text_is_cut_and_wide_trees_fit() -> None:
     episode = play(lambda turn: words if turn.kind.startswith("sub") else split_first("QDP")(turn))
     assert max(map(len, rendering.ansi(episode, width=100).splitlines())) == 100
     assert rendering.rgb_array(episode).shape == (720, 1280, 3)
+
+
+@pytest.mark.parametrize(("width", "depth"), [(200, 1), (2, 8), (7, 3)])
+def test_trees_far_beyond_the_default_limits_are_drawn_all_the_same(width: int, depth: int) -> None:
+    def tree(path: tuple[int, ...]) -> rendering.Branch:
+        wide = width if len(path) < 2 else 1
+        children = tuple(tree((*path, i)) for i in range(1, wide + 1)) if len(path) < depth else ()
+        return rendering.Branch(path, "why?", "QDS" if children else "AG", (), children, (), "so", bool(children))
+
+    from jade_env.envs.picture import draw
+
+    assert draw(tree(()), [("answer", "so")]).shape == (720, 1280, 3)

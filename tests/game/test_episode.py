@@ -22,7 +22,7 @@ DOCUMENTS = [Document(str(i), f"title {i}", f"text {i}") for i in range(4)]
 
 def episode_of(question: Question = QUESTION, **overrides: Any) -> Episode:
     keys = {key.replace("__", "."): value for key, value in overrides.items()}
-    costs = {"reward.round_cost": 0.2, "reward.retrieval_cost": 0.1}
+    costs = {"reward.round_cost": 0.2, "reward.retrieval_cost": 0.1, "reward.cap": 3}
     return Episode(question, Rules.of(load_scenario("cooperative", {"retriever.top_k": 3, **costs, **keys})))
 
 

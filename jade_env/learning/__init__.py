@@ -1,0 +1,1 @@
+"""Learning: experience, the Stable-Baselines3 learners, training runs and evaluation."""
