@@ -78,6 +78,9 @@ class Recipe(Settings):
     target_kl: Annotated[float, Field(gt=0)] | None = None
     """An update stops early beyond this divergence from the policy that played, in nats; never where not given."""
 
+    explore_until: Share = 0.0
+    """Share of the training during which the planner's choice for an original question is drawn evenly and not learned from,
+    so that executors learn every workflow before the planner learns to choose among them."""
     held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     """Share of the train questions kept from training; the checkpoint that does best on them is the one a run is judged by.
     With 0 it is the last one."""

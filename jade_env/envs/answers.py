@@ -59,7 +59,10 @@ COLUMNS = (
     ("in_title", "the best mention is in a title"),
     ("is_title", "it is the title of a document read"),
     ("documents", "documents that mention it, four give 1; yes, no: spans the compared sides share, signed"),
-    ("sentence_relation", "share of the query's common words in its sentence; yes, no: in the worse side's document, signed"),
+    (
+        "sentence_relation",
+        "share of the query's common words in its sentence; yes, no: in the worse side's document, signed",
+    ),
     ("sentence_entity", "share of the query's names in its sentence or that document's title"),
     ("near_left", "closeness of the nearest common word of the query on its left, in the sentence"),
     ("near_right", "the same on its right"),
@@ -103,7 +106,12 @@ _SHAPES = [
     for kind in range(7)
 ]
 _EARLY = [_floats(1.0 - 2.0 * min(1.0, start / 60)) for start in range(61)]
-_BEFORE_GROUPS = (frozenset(("in", "at", "near")), frozenset(("by",)), frozenset(("of",)), frozenset(("as", "is", "was")))
+_BEFORE_GROUPS = (
+    frozenset(("in", "at", "near")),
+    frozenset(("by",)),
+    frozenset(("of",)),
+    frozenset(("as", "is", "was")),
+)
 _BEFORE: Table[bytes] = Table(
     lambda token: _floats(*(float(token.strip().lower() in group) for group in _BEFORE_GROUPS))
 )

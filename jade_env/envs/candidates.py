@@ -7,10 +7,9 @@ generator's) and summary (the summarizer's answer). `features` describes candida
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
-from typing import Any
 
 from jade_env.envs.answers import MAX_SPANS, survey
 from jade_env.envs.features import CANDIDATE_FEATURES, COLUMNS, TURN_FEATURES, candidate_features, turn_features
@@ -29,6 +28,9 @@ __all__ = [
     "turn_features",
 ]
 
+Candidate = str | tuple[str, ...] | tuple[int, ...]
+"""What can be chosen: a query or answer, a workflow or sub-questions, or 0-based indices of documents."""
+
 MAX_SELECTED = 5
 
 
@@ -38,22 +40,22 @@ def subsets(count: int) -> tuple[tuple[int, ...], ...]:
     return tuple(subset for size in range(count + 1) for subset in combinations(range(count), size))
 
 
-def workflows(view: View) -> list[Any]:
+def workflows(view: View) -> list[Candidate]:
     """The legal workflows as listed."""
     return list(view.workflows)
 
 
-def document_ids(view: View) -> list[Any]:
+def document_ids(view: View) -> list[Candidate]:
     """Every subset of the first five documents, the empty one first."""
     return list(subsets(min(MAX_SELECTED, len(view.documents))))
 
 
-def answers(view: View) -> list[Any]:
+def answers(view: View) -> list[Candidate]:
     """At most 32 spans of the query and the documents, then yes and no."""
     return list(survey(view.query, view.documents).values)
 
 
-GENERATORS: Mapping[str, Callable[[View], list[Any]]] = {
+GENERATORS: Mapping[str, Callable[[View], Sequence[Candidate]]] = {
     "workflow": workflows,
     "query": rewrites,
     "subquestions_serial": serial,
@@ -75,7 +77,7 @@ LIMITS: dict[str, int] = {
 """The most candidates a source gives; `workflow` gives as many as the scenario lists."""
 
 
-def candidates(source: str, view: View) -> list[object]:
+def candidates(source: str, view: View) -> list[Candidate]:
     """The candidates of `source` in reading order, at least one (but none for a planner without workflows).
 
     Workflows and sub-questions are tuples of str, queries and answers str, document selections tuples of 0-based indices.
@@ -84,4 +86,4 @@ def candidates(source: str, view: View) -> list[object]:
     Raises:
         KeyError: `source` is not a key of GENERATORS.
     """
-    return GENERATORS[source](view)
+    return list(GENERATORS[source](view))

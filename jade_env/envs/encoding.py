@@ -41,18 +41,20 @@ class Encoder:
         self.state_size = LEDGER_FEATURES + len(self.agents) * (1 + self.turn_width)
         self._place = {agent: i for i, agent in enumerate(self.agents)}
         self._limits = rules.limits
-        self._rows = slice(self.width, self.actions * self.width)
         self._turn = slice(self.actions * self.width, self.actions * self.width + self.turn_width)
         self._role = self.actions * self.width + self.turn_width
+        self._idle = {agent: (np.zeros(self.size, np.float32), np.zeros(self.actions, np.int8)) for agent in self.agents}
+        for agent, (vector, mask) in self._idle.items():
+            vector[self._role + self._place[agent]] = 1.0
+            mask[0] = 1
 
     def write(self, turn: Turn, vector: Array, mask: Array) -> None:
         """Write a turn into given arrays: float32 of shape (size,) and int8 of shape (actions,)."""
         source, view, values = turn.card.candidates, turn.view, turn.candidates
         count = len(values)
-        vector[:] = 0.0
+        vector[:] = self._idle[turn.agent][0]
         vector[self.width : (1 + count) * self.width] = candidate_features(source, view, values).reshape(-1)
         vector[self._turn] = turn_features(source, view)
-        vector[self._role + self._place[turn.agent]] = 1.0
         mask[0] = 0
         mask[1 : 1 + count] = 1
         mask[1 + count :] = 0
@@ -65,10 +67,8 @@ class Encoder:
 
     def idle(self, agent: str) -> tuple[Array, Array]:
         """The observation vector and mask of an agent without a turn: only the no-op is legal."""
-        vector, mask = np.zeros(self.size, np.float32), np.zeros(self.actions, np.int8)
-        vector[self._role + self._place[agent]] = 1.0
-        mask[0] = 1
-        return vector, mask
+        vector, mask = self._idle[agent]
+        return vector.copy(), mask.copy()
 
     def state(self, episode: Episode, turns: Iterable[Turn]) -> Array:
         """The central state: the ledger, then for every role whether it has a turn and the features of its oldest one."""

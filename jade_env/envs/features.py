@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jade_env.envs import answers, rows, summaries
+from jade_env.envs import answers, lexicon, rows, summaries
 from jade_env.envs.answers import survey
-from jade_env.envs.lexicon import AUXILIARIES
 from jade_env.envs.reading import WANTED, read
-from jade_env.envs.spans import passage
 from jade_env.game.view import View
 
 Floats = NDArray[np.float32]
@@ -77,8 +75,8 @@ TURN_FEATURES: dict[str, str] = {
 }
 """The T columns of a turn: name and meaning."""
 
-_RELATIVE = frozenset("who whose that which where".split())
-_CONDITIONS = frozenset("if given suppose since assuming".split())
+_RELATIVE = lexicon.words("who whose that which where")
+_CONDITIONS = lexicon.words("if given suppose since assuming")
 
 
 def candidate_features(source: str, view: View, values: Sequence[Any]) -> Floats:
@@ -146,7 +144,7 @@ def _query_part(query: str) -> list[float]:
         min(1.0, digits / 3),
         min(1.0, kinds[:-1].count(".") / 2),
         1.0 - len(set(content)) / len(content) if content else 0.0,
-        float(first in AUXILIARIES),
+        float(first in lexicon.AUXILIARIES),
         float(first in _CONDITIONS),
         float(bool(reading.head)),
         min(1.0, len(reading.relation) / 8),
@@ -187,14 +185,6 @@ def _document_shares(source: str, view: View) -> list[float]:
     """The mean of the shares of the query's names and of its common words in each document, where documents are read."""
     if source == "answer":
         return [0.5 * (entity + relation) for entity, relation, _ in survey(view.query, view.documents).documents]
-    if source != "document_ids":
-        return []
-    reading = read(view.query)
-    return [
-        0.5
-        * (
-            len(reading.entity.intersection(text.stems)) * reading.per_entity
-            + len(reading.relation.intersection(text.stems)) * reading.per_relation
-        )
-        for text in map(passage, view.documents[:5])
-    ]
+    if source == "document_ids":
+        return [measured[0] for measured in rows.measures(view.query, view.documents)[0]]
+    return []

@@ -21,6 +21,11 @@ _TOKEN = re.compile(
 )
 
 
+def in_order(text: str) -> list[str]:
+    """The words of a white-space separated list, in order."""
+    return text.split()
+
+
 def words(text: str) -> frozenset[str]:
     """The words of a white-space separated list."""
     return frozenset(text.split())
@@ -51,16 +56,16 @@ FUNCTION = (
         "being did does doing done get got now today later still yet even ever never well often"
     )
 )
-MONTH_ORDER = "January February March April May June July August September October November December".split()
+MONTH_ORDER = in_order("January February March April May June July August September October November December")
 MONTHS = frozenset(MONTH_ORDER)
 SCALES = words("hundred thousand million billion trillion percent dozen hundreds thousands millions billions %")
-NUMBER_WORDS = {
-    word: float(value)
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-        "eighteen nineteen twenty".split()
-    )
-} | {"thirty": 30.0, "forty": 40.0, "fifty": 50.0, "sixty": 60.0, "seventy": 70.0, "eighty": 80.0, "ninety": 90.0}
+_ONES = in_order(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+)
+_TENS = in_order("twenty thirty forty fifty sixty seventy eighty ninety")
+NUMBER_WORDS = {word: float(value) for value, word in enumerate(_ONES)}
+NUMBER_WORDS |= {word: 10.0 * value for value, word in enumerate(_TENS, 2)}
 SCALE_VALUES = {
     "dozen": 12.0,
     "hundred": 1e2,
@@ -94,16 +99,21 @@ NOT_PERSONS = words(
     "answer offer daughter-company semester register chamber cancer copper silver leather weather order series"
 )
 TIMES = words("year date day month century decade season era time birthday birthdate anniversary period")
-QUANTITIES = words("number population age height length size distance amount percentage percent total rate cost price depth area weight capacity")
+QUANTITIES = words(
+    "number population age height length size distance amount percentage percent total rate cost price depth area weight capacity"
+)
 HOW_MUCH = words("many much old long tall far high large big deep fast often heavy wide populous")
 MORE = words(
-    "more larger bigger higher taller longer later older's younger newer greater most largest biggest highest tallest longest latest last "
-    "youngest newest recent recently heavier deeper richer wider after newer"
+    "more larger bigger higher taller longer later younger newer greater most largest biggest highest tallest longest "
+    "latest last youngest newest recent recently heavier deeper richer wider after"
 )
 LESS = words(
-    "fewer less smaller lower shorter earlier older elder fewest least smallest lowest shortest earliest first oldest eldest before sooner lighter"
+    "fewer less smaller lower shorter earlier older elder fewest least smallest lowest shortest earliest first oldest "
+    "eldest before sooner lighter"
 )
-TIME_COMPARISONS = words("earlier later first last recently recent sooner older younger newer oldest youngest earliest latest before after elder newest")
+TIME_COMPARISONS = words(
+    "earlier later first last recently recent sooner older younger newer oldest youngest earliest latest before after elder newest"
+)
 MEASURES = {
     "larger": "large",
     "bigger": "big",
@@ -175,7 +185,27 @@ headquarters headquartered based
 named name names called
 """
 IRREGULAR = {word: family.split()[0] for family in _FAMILIES.strip().splitlines() for word in family.split()}
-_SUFFIXES = ("ations", "ation", "ments", "ment", "ings", "ing", "ions", "ion", "ers", "ors", "ies", "er", "or", "ed", "es", "ly", "s", "e", "y")
+_SUFFIXES = (
+    "ations",
+    "ation",
+    "ments",
+    "ment",
+    "ings",
+    "ing",
+    "ions",
+    "ion",
+    "ers",
+    "ors",
+    "ies",
+    "er",
+    "or",
+    "ed",
+    "es",
+    "ly",
+    "s",
+    "e",
+    "y",
+)
 
 
 def stem(word: str) -> str:
@@ -200,9 +230,10 @@ _SIGNS = {
 def kind(word: str) -> str:
     """The class letter of one token, for patterns over whole passages.
 
-    U capitalised, T capitalised function word, D capitalised article, l lowercase, f function word, d article, v copula, i preposition, o "of",
-    p name particle, & "and", / "or", A ampersand, Y year, N number, W number word, O scale, M month, s possessive, # marker,
-    and punctuation: . sentence end, comma, ; colon, brackets, quote, - dash between words, z an angle bracket (never part of a span), x anything else.
+    U capitalised, T capitalised function word, D capitalised article, l lowercase, f function word, d article, v copula,
+    i preposition, o "of", p name particle, & "and", / "or", A ampersand, Y year, N number, W number word, O scale, M month,
+    s possessive, # marker; . sentence end, comma, ; colon, brackets, quote, - dash between words; z an angle bracket, which
+    is never part of a span; x anything else.
     """
     sign = _SIGNS.get(word)
     if sign is not None:
@@ -268,7 +299,7 @@ Pieces = tuple[tuple[str, ...], str, tuple[str, ...]]
 def _pieces(word: str) -> Pieces:
     tokens = _TOKEN.findall(word)
     if not tokens:
-        return (), "", ()
+        return ("",), ".", ("",)
     kinds = [kind(token) for token in tokens]
     if kinds[-1] == "-":
         kinds[-1] = ";"
@@ -277,12 +308,17 @@ def _pieces(word: str) -> Pieces:
     return tuple(tokens), "".join(kinds), stems
 
 
+SEPARATOR = "\n"
+"""A word that stands for one empty token which ends a sentence."""
 _PIECES: Table[Pieces] = Table(_pieces)
 
 
-def analyse(text: str) -> tuple[list[str], str, list[str]]:
-    """Tokens (joined they give the text with single blanks), a string of their class letters, and their stems, aligned."""
-    found = text.split()
+def analyse(found: list[str]) -> tuple[list[str], str, list[str]]:
+    """Cut white-space separated words into tokens.
+
+    Returns:
+        Tokens (joined they give the words with single blanks), a string of their class letters, and their stems, aligned.
+    """
     if not found:
         return [], "", []
     tokens, kinds, stems = zip(*map(_PIECES.__getitem__, found), strict=True)

@@ -75,6 +75,7 @@ class Match:
     def play(self, turn: Turn, action: Any) -> float:
         """Play a turn and return its format penalty; nothing is raised for any action."""
         assert self.episode is not None
+        del self._turns[turn.id]
         return self.episode.act(turn.game_turn, turn.output(readable(action)))
 
     def settle(self) -> None:
@@ -85,15 +86,13 @@ class Match:
         self._refresh()
 
     def _refresh(self) -> None:
-        episode, known, fresh = self.episode, self._turns, {}
+        episode, turns = self.episode, self._turns
         assert episode is not None
-        seed = self.table.dealer.seed
-        for game_turn in episode.turns:
-            turn_id = (episode.index, game_turn.node.path, game_turn.step)
-            fresh[turn_id] = known.get(turn_id) or Turn(
-                game_turn, seed, self.modes[game_turn.card.name], self.scenario.prompt
-            )
-        self._turns = fresh
+        if episode.finished:
+            turns.clear()
+        for game_turn in episode.turns[len(turns) :]:  # a turn that opens stands last, in the game's list and in this
+            turn = Turn(game_turn, self.table.dealer.seed, self.modes[game_turn.card.name], self.scenario.prompt)
+            turns[turn.id] = turn
 
     def observe(self, agent: str, turn: Turn | None) -> Any:
         """What an agent sees: its turn's prompt or arrays, or the idle observation without one."""
@@ -186,7 +185,7 @@ class Match:
 def readable(action: Any) -> Action:
     """Any action as text or a number; what is neither counts as malformed output."""
     if isinstance(action, str):
-        return action[: spaces.MAX_TEXT]
+        return action if len(action) <= spaces.MAX_TEXT else action[: spaces.MAX_TEXT]
     try:
         return int(action)
     except (TypeError, ValueError, OverflowError):

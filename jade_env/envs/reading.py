@@ -68,7 +68,7 @@ class Reading:
 @lru_cache(maxsize=4096)
 def read(text: str) -> Reading:
     """Read a question (its first MAX_QUERY characters)."""
-    tokens, kinds, stems = analyse(text[:MAX_QUERY])
+    tokens, kinds, stems = analyse(text[:MAX_QUERY].split())
     lows = [token.rstrip().lower() for token in tokens]
     names = tuple(match.span() for match in NAME_PATTERN.finditer(kinds))
     entity: set[str] = set()

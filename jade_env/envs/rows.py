@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jade_env.envs import lexicon
-from jade_env.envs.reading import Reading, read
+from jade_env.envs.reading import read
 from jade_env.envs.spans import passage
 from jade_env.game.view import View, Workflow
+from jade_env.retrieval.types import Document
 
 Floats = NDArray[np.float32]
 
@@ -69,7 +70,7 @@ SPLIT = (
     ("relative", "the first part has a relative clause"),
     ("nested", "the first part has of or a possessive"),
     ("reference_last", "the last part ends in its reference"),
-    ("reference_lone", "two # stand side by side with a name (a phrase cut inside a name or before its verb)"),
+    ("broken_name", "a capital letter follows the last part's reference, as where a name was cut in two"),
     ("sides_match", "as many parts as the question's coordination has sides"),
 )
 _STATISTICS = ("mean", "least", "most", "dropped")
@@ -143,7 +144,7 @@ def query_rows(view: View, values: Sequence[str]) -> list[list[float]]:
                 sum([low in lexicon.FUNCTION for low in lows]) / count,
                 sum([word[0].isupper() or word[0].isdigit() for word in words]) / count,
                 float(bool(view.answers) and bool(view.answers[-1][1]) and view.answers[-1][1] in value),
-                float(any([answer in value for answer in answers])),
+                float(any(answer in value for answer in answers)),
                 float(still_open),
                 float(open_query and not still_open),
             ]
@@ -151,9 +152,9 @@ def query_rows(view: View, values: Sequence[str]) -> list[list[float]]:
     return rows
 
 
-_COORDINATING = frozenset("and or both same".split())
+_COORDINATING = lexicon.words("and or both same")
 _COMPARING = lexicon.TIME_COMPARISONS | lexicon.MORE | lexicon.LESS
-_RELATIVE = frozenset("who whose that which where when".split())
+_RELATIVE = lexicon.words("who whose that which where when")
 _NAMED = frozenset("0123456789#ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -199,18 +200,17 @@ def split_rows(view: View, values: Sequence[tuple[str, ...]]) -> list[list[float
                 float(not _RELATIVE.isdisjoint(first[1:])),
                 float("of" in first or "'s" in parts[0]),
                 float(last[-1][:1] == "#"),
-                float(_beside_name(parts[-1])),
+                float(_broken_name(parts[-1])),
                 float(count == sides),
             ]
         )
     return rows
 
 
-def _beside_name(part: str) -> bool:
-    """Whether `#k` is followed by a copula-less name or lowercase noun that belonged to the phrase it replaced."""
+def _broken_name(part: str) -> bool:
+    """Whether the word after the part's last `#k` has a capital letter."""
     _, found, after = part.rpartition("#")
-    following = after[2:3] if found else ""
-    return following.isupper()
+    return bool(found) and after[2:3].isupper()
 
 
 @lru_cache(maxsize=8)
@@ -228,29 +228,35 @@ def _selection(count: int, values: tuple[tuple[int, ...], ...]) -> tuple[Floats,
     return fixed, kept
 
 
+@lru_cache(maxsize=32)
+def measures(
+    query: str, documents: tuple[Document, ...]
+) -> tuple[list[tuple[float, float, float, float]], list[list[bool]]]:
+    """For each of the first five documents: its four measures, and which words of the query it has."""
+    reading = read(query)
+    relation, entity, words = reading.relation, reading.entity, reading.words
+    order = sorted(words)
+    measured, has = [], []
+    for document in documents[:5]:
+        text = passage(document)
+        found = words.intersection(text.stems)
+        in_entity = len(found & entity) * reading.per_entity
+        in_relation = len(found & relation) * reading.per_relation
+        in_title = sum([stem in words for stem in text.stems[: text.head]]) / (text.head or 1)
+        measured.append((0.5 * (in_entity + in_relation), in_entity, in_relation, in_title))
+        has.append([word in found for word in order])
+    return measured, has
+
+
 def document_rows(view: View, values: Sequence[tuple[int, ...]]) -> Floats:
     """The rows of document selections, in the order of DOCUMENTS; shape (n, len(DOCUMENTS))."""
-    reading = read(view.query)
-    texts = [passage(document) for document in view.documents[:5]]
-    fixed, kept = _selection(len(texts), tuple(values))
+    measured, has = measures(view.query, view.documents)
+    fixed, kept = _selection(len(measured), tuple(values))
     rows = fixed.copy()
-    if not texts:
-        return rows
-    relation, entity = reading.relation, reading.entity
-    words = tuple(relation | entity)
-    measured = []
-    for text in texts:
-        has = frozenset(text.stems)
-        in_entity = len(entity & has) * reading.per_entity
-        in_relation = len(relation & has) * reading.per_relation
-        title = text.stems[: text.head]
-        in_title = sum([stem in entity or stem in relation for stem in title]) / (text.head or 1)
-        measured.append((0.5 * (in_entity + in_relation), in_entity, in_relation, in_title))
-    values_dm = np.array(measured, dtype=np.float32)
-    _measure(rows, kept, values_dm)
-    if words:
-        found_dw = np.array([[word in text.stems for word in words] for text in texts], dtype=np.float32)
-        rows[:, 2] = (kept @ found_dw > 0.0).mean(axis=1)
+    if measured:
+        _measure(rows, kept, np.array(measured, dtype=np.float32))
+        if has[0]:
+            rows[:, 2] = (kept @ np.array(has, dtype=np.float32) > 0.0).mean(axis=1)
     return rows
 
 

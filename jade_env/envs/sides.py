@@ -8,9 +8,11 @@ from __future__ import annotations
 from jade_env.envs import lexicon
 from jade_env.envs.reading import Reading
 
-_SINGULAR = {"were": "was", "are": "is", "do": "does", "have": "has", "Were": "Was", "Are": "Is", "Do": "Does", "Have": "Has"}
-_DROPPED = frozenset("both either between respectively".split())
-_FILLERS = frozenset("more most than the other".split())
+_SINGULAR = dict(
+    word.split("/") for word in lexicon.in_order("were/was are/is do/does have/has Were/Was Are/Is Do/Does Have/Has")
+)
+_DROPPED = lexicon.words("both either between respectively")
+_FILLERS = lexicon.words("more most than the other")
 
 
 def ask(text: str) -> str:
@@ -40,7 +42,11 @@ def sides(reading: Reading) -> list[tuple[str, ...]]:
     cuts = [tuple([ask(f"{left} {item} {right}") for item in items])]
     found = [word for word in (*before, *after) if word != ","]
     owner, event = _owned(found)
-    patterns = (_property(found), _same(before, after), f"When {event[0]} the {owner} of {{}} {event[1]}" if owner else "")
+    patterns = (
+        _property(found),
+        _same(before, after),
+        f"When {event[0]} the {owner} of {{}} {event[1]}" if owner else "",
+    )
     cuts += [tuple([ask(pattern.replace("{}", item)) for item in items]) for pattern in patterns if pattern]
     if owner:
         people = [f"Who is the {owner} of {item}?" for item in items]
@@ -75,34 +81,44 @@ def _property(found: list[str]) -> str:
         return f"When did {{}} {' '.join(tail[2:])}" if timed else ""
     auxiliary = lows[verb]
     if auxiliary in ("has", "have", "had") and tail:
-        return f"How many {' '.join(tail)} does {{}} have" if tail[0].endswith("s") else f"What is the {' '.join(tail)} of {{}}"
+        return (
+            f"How many {' '.join(tail)} does {{}} have"
+            if tail[0].endswith("s")
+            else f"What is the {' '.join(tail)} of {{}}"
+        )
     measure = next((lexicon.MEASURES[low] for low in cues if low in lexicon.MEASURES), "")
     if not tail:
         return f"How {measure} {auxiliary} {{}}" if measure and measure != "old" else "When was {} born"
-    return f"When {auxiliary} {{}} {' '.join(tail)}" if timed else f"How {measure or 'much'} {auxiliary} {{}} {' '.join(tail)}"
+    return (
+        f"When {auxiliary} {{}} {' '.join(tail)}"
+        if timed
+        else f"How {measure or 'much'} {auxiliary} {{}} {' '.join(tail)}"
+    )
 
 
 def _owned(found: list[str]) -> tuple[str, tuple[str, str]]:
-    """For "which film has the director who was born earlier": ("director", ("was", "born")); ("", ...) if it is not so."""
-    lows = [word.lower() for word in found]
+    """The owner and the event a comparison of owners is about, ("", ...) if it is none.
+
+    "which film has the director who was born earlier" and "whose director was born earlier" give ("director", ("was", "born")).
+    """
     rest = [word for word in found if word.lower() not in lexicon.TIME_COMPARISONS and word.lower() not in _FILLERS]
-    low_rest = [word.lower() for word in rest]
-    link = next((position for position in range(1, len(rest)) if low_rest[position] in ("who", "whose")), -1)
-    if len(rest) == len(found) or not (link > 0 or low_rest[1:3].count("has") or low_rest[2:3] == ["has"]):
-        return "", ("", "")
+    lows = [word.lower() for word in rest]
+    nothing = "", ("", "")
+    if len(rest) == len(found):
+        return nothing
+    link = next((place for place in range(1, len(rest)) if lows[place] in ("who", "whose")), -1)
     if link < 0:
-        link = lows.index("has")
-        owner, tail = (rest[low_rest.index("has") + 1 :] + [""])[0], rest[low_rest.index("has") + 2 :]
-        return (owner, ("did" if tail[:1] == ["died"] else "was", " ".join(tail))) if tail else ("", ("", ""))
-    tail = rest[link + 1 :]
-    owner = rest[link - 1]
-    if low_rest[link] == "whose":
-        owner, tail = (tail + [""])[0], tail[1:]
+        if lows[2:3] != ["has"] or len(rest) < 5:
+            return nothing
+        return rest[3], ("did" if lows[4] == "died" else "was", " ".join(rest[4:]))
+    owner, tail = rest[link - 1], rest[link + 1 :]
+    if lows[link] == "whose":
+        if not tail:
+            return nothing
+        owner, tail = tail[0], tail[1:]
     verb = _auxiliary([word.lower() for word in tail])
-    if verb >= 0:
-        event = " ".join(tail[verb + 1 :])
-        return owner, (tail[verb].lower(), event) if event else ("was", "born")
-    return owner, ("did", " ".join(tail) or "born")
+    event = " ".join(tail[verb + 1 :])
+    return owner, (tail[verb].lower() if verb >= 0 else "did", event) if event else ("was", "born")
 
 
 def _same(before: list[str], after: list[str]) -> str:

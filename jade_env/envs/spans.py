@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from jade_env.envs.lexicon import MONTH_ORDER, NUMBER_WORDS, SCALE_VALUES, analyse
+from jade_env.envs.lexicon import MONTH_ORDER, NUMBER_WORDS, SCALE_VALUES, SEPARATOR, analyse
 from jade_env.retrieval.types import Document
 
 MAX_TEXT = 4_000
@@ -27,12 +27,11 @@ PATTERN = re.compile(
     r"|(?P<year>Y)"
     r"|(?P<number>[NW][ON]{0,6}+)"
     r"|(?P<name>[UM](?:(?:s|A|-|op|od|o|pd|pp|p|T)?[UM]){0,14}+(?:N|Y(?!-))?)"
-    r"|(?P<lower>l(?:(?<=dl)|(?<=dUl)|(?<=l&l))l{0,3})"
+    r"|(?P<lower>l(?:(?<=dl)|(?<=dUl)|(?<=l&l))l{0,3}+(?![oi]))"
 )
 _GROUPS = {"quoted": QUOTED, "date": DATE, "year": YEAR, "number": NUMBER, "name": NAME, "lower": LOWERCASE}
 _SINGLE_GROUPS = {**_GROUPS, "name": SINGLE}
-_VARIED = frozenset((NAME, DATE, NUMBER, LOWERCASE))
-_OF_PHRASE = re.compile(r"od?l{1,2}")
+_VARIED = frozenset((NAME, DATE, NUMBER))
 _WORDS = re.compile(r"\b\w+\b")
 _PARENTHESIS = re.compile(r"\s*\([^()]*\)\s*$")
 _MONTH_NUMBERS = {name.lower(): float(number) for number, name in enumerate(MONTH_ORDER, 1)}
@@ -68,14 +67,10 @@ class Passage:
     def __init__(self, document: Document) -> None:
         title = document.title[:MAX_TITLE]
         self.text = document.text[:MAX_TEXT]
-        self.tokens, kinds, self.stems = analyse(title)
-        tokens, more, stems = analyse(self.text)
-        self.head = len(kinds)
-        self.tokens.append("")
-        self.tokens += tokens
-        self.stems.append("")
-        self.stems += stems
-        self.kinds = kinds = f"{kinds}.{more}"
+        named = title.split()
+        self.tokens, self.kinds, self.stems = analyse([*named, SEPARATOR, *self.text.split()])
+        kinds = self.kinds
+        self.head = len(analyse(named)[1])
         self.title = clean(_PARENTHESIS.sub("", title) if "(" in title else title)
         self.stops = [place for place, letter in enumerate(kinds) if letter == "."]
         self.stops.append(len(kinds))
@@ -126,7 +121,7 @@ def find(kinds: str, tokens: list[str], begin: int, found: list[Mention]) -> lis
 
 
 def _variant(kinds: str, tokens: list[str], start: int, end: int, kind: int) -> list[Mention]:
-    """Another cut of a span, if there is one: the owner in "X's Y", a date's year, a number's unit, "N of M"."""
+    """Another cut of a name, date or number, if there is one: the owner in "X's Y", the year, the number with its unit."""
     if kind == NAME:
         end = kinds.find("s", start, end)
         kind = NAME if end > start + 1 else SINGLE
@@ -134,11 +129,8 @@ def _variant(kinds: str, tokens: list[str], start: int, end: int, kind: int) -> 
         start = kinds.find("Y", start, end)
         end = start + 1 if start >= 0 else -1
         kind = YEAR
-    elif kind == NUMBER:
-        end = end + 1 if kinds[end : end + 1] == "l" else -1
     else:
-        tail = _OF_PHRASE.match(kinds, end)
-        end = tail.end() if tail else -1
+        end = end + 1 if kinds[end : end + 1] == "l" else -1
     if end < 0:
         return []
     text = clean("".join(tokens[start:end]))
@@ -151,7 +143,7 @@ def numeric(text: str) -> float | None:
     year: float | None = None
     month = 0.0
     scale = 1.0
-    tokens, kinds, _ = analyse(text)
+    tokens, kinds, _ = analyse(text.split())
     for token, letter in zip(tokens, kinds, strict=True):
         low = token.strip().lower()
         if low in SCALE_VALUES:

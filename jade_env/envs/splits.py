@@ -16,9 +16,9 @@ from jade_env.game.view import View
 MAX_CANDIDATES = 8
 MAX_QUERY_WORDS = 100
 MAX_PARTS = 7
-_RELATIVE = frozenset("who whose whom that which where when".split())
+_RELATIVE = lexicon.words("who whose whom that which where when")
 _OWN = frozenset("lUMNY")
-_LINKS = frozenset("of who whose whom that which where when by from in with for behind on at".split())
+_LINKS = lexicon.words("of who whose whom that which where when by from in with for behind on at")
 
 
 def substitute(text: str, answers: tuple[tuple[str, str], ...]) -> str:

@@ -15,13 +15,19 @@ COLUMNS = (
     ("overlap", "share of its words that are in the question"),
     ("yes", "1 for yes"),
     ("no", "1 for no"),
-    ("fit", "1 if such a candidate suits the kind of answer wanted (side: choice, yes and no: yes/no, others: the rest)"),
+    (
+        "fit",
+        "1 if such a candidate suits the kind of answer wanted (side: choice, yes and no: yes/no, others: the rest)",
+    ),
     ("side", "a side of the question's coordination"),
     ("sub_answer", "a sub-answer"),
     ("last", "the last sub-answer"),
     ("first", "the first sub-answer"),
     ("list", "the list of all sub-answers"),
-    ("list_fit", "the list, where the question has a coordination and is no choice and no yes/no question (-1: has not)"),
+    (
+        "list_fit",
+        "the list, where the question has a coordination and is no choice and no yes/no question (-1: has not)",
+    ),
     ("order", "number of the sub-answer, seven give 1"),
     ("agreement", "share of the sub-answers equal to it"),
     ("compared", "a side: 1 if its value is the one asked for (largest, earliest, yes), -1 if not, 0 if unknown"),
@@ -57,12 +63,12 @@ def _last_values(view: View, reading: Reading) -> dict[str, str]:
     found: dict[str, str] = {}
     for item in reading.items[:MAX_SIDES]:
         side = clean(reading.phrase(*item).strip('"')).casefold()
-        follow = (side.removeprefix("the "),)
+        follow = [side.removeprefix("the ")]
         for question, answer in view.answers:
             low = question.casefold()
             if any(name and name in low for name in follow):
                 found[side] = answer.casefold().strip()
-                follow = (*follow, found[side])
+                follow.append(found[side])
     return found
 
 
@@ -85,7 +91,9 @@ def rows(view: View, values: list[str]) -> list[list[float]]:
     compared = _compared(chains, reading.polarity)
     answers = [clean(answer).casefold() for _, answer in view.answers]
     questions = [question.casefold() for question, _ in view.answers]
-    used = {answer for place, answer in enumerate(answers) if answer and any(answer in q for q in questions[place + 1 :])}
+    used = {
+        answer for place, answer in enumerate(answers) if answer and any(answer in q for q in questions[place + 1 :])
+    }
     lasting = list(chains.values()) if len(chains) > 1 else answers
     equal = 0.0 if len(lasting) < 2 else 1.0 if len(set(lasting)) == 1 else -1.0
     affirmed = -1.0 if "no" in answers else 1.0 if answers and set(answers) == {"yes"} else 0.0

@@ -18,6 +18,7 @@ import gymnasium
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from jade_env import streams
 from jade_env.config import nearest
 from jade_env.envs.encoding import Encoder
 from jade_env.envs.pool import Pool, make_pool
@@ -76,6 +77,9 @@ class TurnVecEnv(VecEnv):
         ConfigError: an agent is not in the team, or there are no partners for those who do not learn.
     """
 
+    explore = False
+    """Whether the planner's turns on original questions are drawn evenly from the legal workflows, and are no rows: executors
+    then learn every workflow before the planner learns to choose."""
     spec = None
     render_mode: str | None = None
 
@@ -202,12 +206,11 @@ class TurnVecEnv(VecEnv):
             partners: list[tuple[_Slot, Turn]] = []
             for slot, turns in zip(self._slots, self.pool.turns_by_slot(), strict=True):
                 slot.turn = turns[0]
-                if slot.turn.agent not in self.agents:
+                if self._explores(slot.turn) or slot.turn.agent not in self.agents:
                     partners.append((slot, slot.turn))
             if not partners:
                 break
-            assert self._partners is not None
-            actions = self._partners.act([turn for _, turn in partners])
+            actions = self._play_others([turn for _, turn in partners])
             for (slot, _), action in zip(partners, actions, strict=True):
                 slot.actions.append(action if isinstance(action, str) else int(action))
             finished = self.pool.step({turn.id: action for (_, turn), action in zip(partners, actions, strict=True)})
@@ -215,6 +218,17 @@ class TurnVecEnv(VecEnv):
             assert slot.turn is not None
             self.encoder.write(slot.turn, self._obs[place], self._masks[place])
         return ended
+
+    def _explores(self, turn: Turn) -> bool:
+        return self.explore and turn.kind == "workflow" and turn.view.depth == 0
+
+    def _play_others(self, turns: Sequence[Turn]) -> list[Action]:
+        """Actions for turns that are no rows: partners' and explored ones."""
+        explored = [self._explores(turn) for turn in turns]
+        theirs = [turn for turn, drawn in zip(turns, explored, strict=True) if not drawn]
+        played = iter(self._partners.act(theirs) if theirs and self._partners else ())
+        return [1 + streams.bits("explore", t.seed, t.id) % len(t.candidates) if drawn else next(played)
+                for t, drawn in zip(turns, explored, strict=True)]
 
     def _refill(self, finished: Iterable[Episode], ended: dict[int, _Slot]) -> int:
         """Put the pool's new episodes into the slots; return how many ended without a row of the learner."""

@@ -179,6 +179,7 @@ class _Training:
         remaining = max(0.0, 1.0 - before / plan.total_timesteps)
         model._current_progress_remaining = remaining
         model.ent_coef = _between(plan.ent_coef, plan.ent_coef_end, remaining)
+        self.env.explore = 1.0 - remaining < plan.explore_until
         self._learn()
         now = model.num_timesteps
         over = now >= plan.total_timesteps

@@ -1,0 +1,62 @@
+"""`check_scenario` plays a user's scenario and explains what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+
+import jade_env
+from jade_env.questions.datasets import write_corpus, write_questions
+from jade_env.questions.world import WorldSpec, make_world
+from jade_env.scenario import load_scenario
+
+SMALL = {"data.passages": 300, "data.train": 60}
+
+
+def write(folder: Path, **changes: object) -> Path:
+    """A user's scenario over files of his own."""
+    world = make_world(WorldSpec(seed=1, passages=200), "train", 30)
+    (folder / "mine").mkdir()
+    write_corpus(folder / "mine" / "corpus.jsonl", world.documents)
+    write_questions(folder / "mine" / "train.jsonl", world.questions)
+    tree = load_scenario("hotpotqa").model_dump(mode="json")
+    tree.update(name="mine", data={"source": "files", "folder": "mine"}, **changes)
+    (folder / "mine.yaml").write_text(yaml.safe_dump(tree))
+    return folder / "mine.yaml"
+
+
+def test_a_good_scenario_is_ok_and_its_facts_are_told() -> None:
+    report = jade_env.check_scenario("cooperative", overrides=SMALL)
+    assert report.ok and not report.problems
+    assert report.facts["questions"] == 60 and report.facts["malformed outputs"] == 0
+    assert "cooperative: ok" in str(report)
+
+
+def test_a_scenario_on_files_is_played_and_its_idle_members_are_named(tmp_path: Path) -> None:
+    report = jade_env.check_scenario(write(tmp_path, workflows=[["R", "AG"], ["QR", "R", "AG"]]), data=tmp_path)
+    assert report.ok
+    assert any("serial_decomposer, parallel_decomposer" in hint and "can never have a turn" in hint for hint in report.hints)
+
+
+def test_supporting_ids_that_match_nothing_are_noticed(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    questions = tmp_path / "mine" / "train.jsonl"
+    rows = [json.loads(line) for line in questions.read_text("utf-8").splitlines()]
+    for row in rows:
+        row["metadata"]["supporting_ids"] = ["nowhere"]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    report = jade_env.check_scenario(path, data=tmp_path)
+    assert any("do supporting_ids match the corpus ids" in hint for hint in report.hints), report
+
+
+def test_mistakes_are_reported_and_not_raised(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    assert "did you mean 'cooperative'" in jade_env.check_scenario("coperative").problems[0]
+    assert "no folder mine" in jade_env.check_scenario(path).problems[0]
+    (tmp_path / "mine" / "corpus.jsonl").write_text("")
+    assert "corpus.jsonl" in jade_env.check_scenario(path, data=tmp_path).problems[0]
+    (tmp_path / "mine" / "train.jsonl").write_text('{"id": "1", "question": "Who?"}\n')
+    problem = jade_env.check_scenario(path, data=tmp_path).problems[0]
+    assert "train.jsonl" in problem or "corpus.jsonl" in problem
