@@ -231,17 +231,10 @@ def rows(result: Survey) -> bytes:
     """The packed feature rows of `result.values`, in the order of COLUMNS, as native 32-bit floats."""
     reading, passages, masks, found = result.reading, result.passages, result.masks, result.found
     head, words = reading.head, reading.words
-    order = sorted([entry[0] for entry in found.values()], reverse=True)
-    top = order[0] if order else 0.0
-    places = dict(zip(order[::-1], _PLACE[: len(order)][::-1], strict=True))
+    top, places, about = _ranks(result)
     titles = {text.title.lower(): text for text in passages}
     compared = compare(reading, passages) if reading.wanted == CHOICE else {}
     fits = _SCALED_FITS[reading.wanted]
-    about = [
-        (max(0.0, 1.0 - 0.2 * rank), *measured, *linked)
-        for rank, (measured, linked) in enumerate(zip(result.documents, links(passages), strict=True))
-    ]
-    about.append((0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
     packed: list[bytes] = []
     for index, (key, entry) in enumerate(found.items()):
         salience, rank, start, end, _, kind, left, right, in_relation, in_entity = entry
@@ -291,6 +284,18 @@ def rows(result: Survey) -> bytes:
             _BEFORE[text.tokens[place]] if place >= 0 else _BEFORE[""],
         )
     return b"".join([*packed, *_yes_and_no(result)])
+
+
+def _ranks(result: Survey) -> tuple[float, dict[float, float], list[tuple[float, ...]]]:
+    """The greatest salience, the `place` of each, and the columns rank to bridge of each document (last: of the query)."""
+    order = sorted([entry[0] for entry in result.found.values()], reverse=True)
+    places = dict(zip(order[::-1], _PLACE[: len(order)][::-1], strict=True))
+    about: list[tuple[float, ...]] = [
+        (max(0.0, 1.0 - 0.2 * rank), *measured, *linked)
+        for rank, (measured, linked) in enumerate(zip(result.documents, links(result.passages), strict=True))
+    ]
+    about.append((0.0,) * 6)
+    return order[0] if order else 0.0, places, about
 
 
 def _yes_and_no(result: Survey) -> list[bytes]:

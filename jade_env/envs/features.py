@@ -6,6 +6,7 @@ source, and the role one-hot beside them tells the learner which. Unused columns
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -160,24 +161,33 @@ def turn_features(source: str, view: View) -> Floats:
         Array of shape (T,), float32 in [-1, 1]; T = len(TURN_FEATURES).
     """
     shares = _document_shares(source, view) if view.documents else []
+    packed = _PACK(
+        min(1.0, view.depth / 3),
+        view.retrieved,
+        *_query_part(view.query),
+        min(1.0, len(view.documents) / 5),
+        max(shares, default=0.0),
+        sum(shares) / len(shares) if shares else 0.0,
+        *(_answers_part(view) if view.answers else _NO_ANSWERS),
+        view.query == view.question,
+    )
+    return np.frombuffer(bytearray(packed), dtype=np.float32)
+
+
+_PACK = struct.Struct(f"={len(TURN_FEATURES)}f").pack
+_NO_ANSWERS = (0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def _answers_part(view: View) -> tuple[float, float, float, float, float]:
+    """The features of the sub-answers."""
     texts = [answer for _, answer in view.answers]
-    count = len(texts) or 1
-    return np.array(
-        [
-            min(1.0, view.depth / 3),
-            float(view.retrieved),
-            *_query_part(view.query),
-            min(1.0, len(view.documents) / 5),
-            max(shares, default=0.0),
-            sum(shares) / len(shares) if shares else 0.0,
-            min(1.0, len(texts) / 7),
-            texts.count("") / count,
-            sum([text != "" and text in view.query for text in texts]) / count,
-            float(len(texts) > 1 and len(set(texts)) == 1),
-            sum([text.lower() in ("yes", "no") for text in texts]) / count,
-            float(view.query == view.question),
-        ],
-        dtype=np.float32,
+    count = len(texts)
+    return (
+        min(1.0, count / 7),
+        texts.count("") / count,
+        sum([text != "" and text in view.query for text in texts]) / count,
+        float(count > 1 and len(set(texts)) == 1),
+        sum([text.lower() in ("yes", "no") for text in texts]) / count,
     )
 
 

@@ -60,8 +60,18 @@ def sides(reading: Reading) -> list[tuple[str, ...]]:
 def _around(reading: Reading, start: int, end: int) -> list[str]:
     """The words on one side of a coordination in the singular, without "both" and the like or closing punctuation."""
     text = "".join(reading.tokens[start:end]).rstrip("?,.:;-– ")
-    found = text.replace(", ", " , ").split()
-    return [_SINGULAR.get(word, word) for word in found if word not in _DROPPED]
+    found = [word for word in text.replace(", ", " , ").split() if word not in _DROPPED]
+    singular = [_SINGULAR.get(word, word) for word in found]
+    if singular != found and singular[-1] == "of" and len(singular) > 1:
+        singular[-2] = _one(singular[-2])
+    return singular
+
+
+def _one(noun: str) -> str:
+    """A regular plural in the singular."""
+    if noun.endswith("ies") and len(noun) > 4:
+        return f"{noun[:-3]}y"
+    return noun[:-1] if noun.endswith("s") and not noun.endswith("ss") and len(noun) > 3 else noun
 
 
 def _auxiliary(lows: list[str]) -> int:

@@ -25,6 +25,7 @@ from jade_env.envs.pool import Pool, make_pool
 from jade_env.envs.turn import Action, Turn
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Episode
+from jade_env.game.workflow import decomposes
 from jade_env.learning.training_pool import TrainingPool
 from jade_env.policy import Policy, make_policy
 from jade_env.scenario import Scenario
@@ -227,8 +228,7 @@ class TurnVecEnv(VecEnv):
         explored = [self._explores(turn) for turn in turns]
         theirs = [turn for turn, drawn in zip(turns, explored, strict=True) if not drawn]
         played = iter(self._partners.act(theirs) if theirs and self._partners else ())
-        return [1 + streams.bits("explore", t.seed, t.id) % len(t.candidates) if drawn else next(played)
-                for t, drawn in zip(turns, explored, strict=True)]
+        return [_draw(turn) if drawn else next(played) for turn, drawn in zip(turns, explored, strict=True)]
 
     def _refill(self, finished: Iterable[Episode], ended: dict[int, _Slot]) -> int:
         """Put the pool's new episodes into the slots; return how many ended without a row of the learner."""
@@ -288,6 +288,16 @@ class TurnVecEnv(VecEnv):
             slot.rows, slot.return_ = int(saved["rows"]), float(saved["return"])
         self._to_next_rows([])
         return self._obs.copy()
+
+
+def _draw(turn: Turn) -> int:
+    """A workflow: chains, serial and parallel decompositions are equally likely, and so are the members of each."""
+    shapes: dict[str, list[int]] = {}
+    for number, workflow in enumerate(turn.view.workflows, 1):
+        shapes.setdefault(workflow[0] if decomposes(workflow) else "", []).append(number)
+    bits = streams.bits("explore", turn.seed, turn.id)
+    members = list(shapes.values())[bits % len(shapes)]
+    return members[bits // len(shapes) % len(members)]
 
 
 def outcome(episode: Episode) -> dict[str, Any]:

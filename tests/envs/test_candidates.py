@@ -179,6 +179,10 @@ def test_nested_questions_are_offered_as_chains(query: str, steps: tuple[str, ..
             "Where were Alda Brenn, Toma Vell, Ira Kost and Sel Norr born?",
             tuple(f"Where was {name} born?" for name in ("Alda Brenn", "Toma Vell", "Ira Kost", "Sel Norr")),
         ),
+        (
+            "What are the currencies of Toral and Ostra?",
+            ("What is the currency of Toral?", "What is the currency of Ostra?"),
+        ),
         ("Who was born earlier, Alda Brenn or Toma Vell?", ("When was Alda Brenn born?", "When was Toma Vell born?")),
         (
             "Were Alda Brenn and Toma Vell born in the same city?",
