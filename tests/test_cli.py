@@ -138,7 +138,7 @@ def test_a_wrong_split_names_those_there_are(tmp_path: Path) -> None:
     assert jade("data", "world", "--out", str(folder), "--passages", "200", "--questions", "10").exit_code == 0
     result = jade("eval", "random", "hotpotqa", "--data", str(tmp_path), "--split", "trian")
     assert result.exit_code == 2
-    assert "has no split 'trian'; did you mean 'train'?; it has train" in result.stderr
+    assert "has no split 'trian'; it has train; did you mean 'train'?" in result.stderr
 
 
 def test_eval_prints_one_json_object(capfd: pytest.CaptureFixture[str]) -> None:

@@ -117,6 +117,6 @@ def _questions(folder: Path, split: str) -> Sequence[Question]:
     splits = sorted(path.stem for path in folder.glob("*.jsonl") if path.stem != "corpus")
     if split not in splits:
         raise DataError(
-            f"{folder} has no split {split!r} but {', '.join(splits) or 'none'}{nearest(split, splits)}"
+            f"{folder} has no split {split!r}; it has {', '.join(splits) or 'none'}{nearest(split, splits)}"
         )
     return tuple(read_questions(folder / f"{split}.jsonl"))
