@@ -67,6 +67,8 @@ class Recipe(Settings):
     """Weight of the entropy bonus at the start."""
     ent_coef_end: Weight | None = None
     """Its value at the end, reached linearly; constant where not given."""
+    ent_planning: Weight = 1.0
+    """How many times as much it weighs for planners and decomposers, whose right choices pay only once executors are good."""
     clip_range: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """PPO's clipping of the probability ratio."""
     vf_coef: Weight = 0.5

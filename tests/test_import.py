@@ -1,4 +1,4 @@
-"""`import jade_env` is light: nothing that learns, draws or serves comes with it, and its public names are where they are promised."""
+"""`import jade_env` is light: nothing that learns, draws or serves comes with it; its public names are where promised."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ HEAVY = ("torch", "stable_baselines3", "transformers", "scipy", "matplotlib", "r
 
 def loaded_by(code: str) -> set[str]:
     program = f"import sys\n{code}\nprint(*sys.modules)"
-    return set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    )
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
@@ -26,7 +28,9 @@ def test_playing_an_episode_loads_no_learning_library() -> None:
 
 def test_the_game_is_pure_python() -> None:
     code = "import importlib.machinery, types, sys\nimport jade_env.game.episode"
-    program = code.replace("import jade_env.game.episode", "sys.modules['jade_env'] = stub()\nimport jade_env.game.episode")
+    program = code.replace(
+        "import jade_env.game.episode", "sys.modules['jade_env'] = stub()\nimport jade_env.game.episode"
+    )
     stub = (
         "def stub():\n    import types\n    from pathlib import Path\n    module = types.ModuleType('jade_env')\n"
         f"    module.__path__ = [{str(jade_env.__path__[0])!r}]\n    return module\n"

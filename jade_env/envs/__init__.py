@@ -1,4 +1,4 @@
-'''The JADE environment: retrieval-augmented question answering as a cooperative game (`jade_v0`).
+"""The JADE environment: retrieval-augmented question answering as a cooperative game (`jade_v0`).
 
 A question is dealt. The planner writes a workflow for it; the workflow's members rewrite, retrieve, select and answer, or
 decompose the question into sub-questions that are planned in turn. One global reward scores the final answer. The game is
@@ -43,4 +43,4 @@ on with it. `reset(options={"question_id": ..., "split": ...})` plays a given qu
 `latency`, `failed`; in text mode also `messages` and `truncated_because`.
 
 Version history: v0 (0.1.0), first release.
-'''
+"""

@@ -43,7 +43,9 @@ class Encoder:
         self._limits = rules.limits
         self._turn = slice(self.actions * self.width, self.actions * self.width + self.turn_width)
         self._role = self.actions * self.width + self.turn_width
-        self._idle = {agent: (np.zeros(self.size, np.float32), np.zeros(self.actions, np.int8)) for agent in self.agents}
+        self._idle = {
+            agent: (np.zeros(self.size, np.float32), np.zeros(self.actions, np.int8)) for agent in self.agents
+        }
         for agent, (vector, mask) in self._idle.items():
             vector[self._role + self._place[agent]] = 1.0
             mask[0] = 1

@@ -44,7 +44,9 @@ class SingleAgentEnv(gymnasium.Env[Any, Any]):
         self._match = Match(scenario, split, seed, data, render_mode)
         if agent not in self._match.agents:
             allowed = self._match.agents
-            raise ConfigError(f"{scenario.name} has no agent {agent!r} but {', '.join(allowed)}{nearest(agent, allowed)}")
+            raise ConfigError(
+                f"{scenario.name} has no agent {agent!r} but {', '.join(allowed)}{nearest(agent, allowed)}"
+            )
         self.agent, self.scenario, self._partners, self.render_mode = agent, scenario, partners, render_mode
         self._text = self._match.modes[agent] == "text"
         encoder = self._match.encoder

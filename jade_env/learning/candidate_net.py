@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -66,45 +67,59 @@ class CandidateNet(nn.Module):
 
 
 class _Player(nn.Module):
-    """A scorer and a critic. Only rows that hold a candidate are computed: most turns have far fewer than K."""
+    """A scorer and a critic. Only rows that hold a candidate are computed: most turns have far fewer than K.
+
+    The same column means different things for different roles, so each role has input layers of its own; what is above them
+    is common.
+    """
 
     def __init__(self, layout: Layout, hidden: Sequence[int]) -> None:
         super().__init__()
         self.layout = layout
         first = hidden[0]
-        self.row = nn.Linear(layout.width, first)
+        self.row = nn.ModuleList(nn.Linear(layout.width, first) for _ in range(layout.roles))
         self.context = nn.Linear(layout.context, first, bias=False)
-        self.deeper = nn.ModuleList(nn.Linear(a, b) for a, b in zip(hidden, hidden[1:], strict=False))
+        self.deeper = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(hidden))
         self.score = nn.Linear(hidden[-1], 1)
-        self.critic_row = nn.Linear(layout.width, first)
-        self.critic = nn.Sequential(nn.Linear(layout.context + 2 * first, first), nn.ReLU(), nn.Linear(first, 1))
+        self.critic_row = nn.ModuleList(nn.Linear(layout.width, first) for _ in range(layout.roles))
+        value = nn.Linear(first, 1)
+        self.critic = nn.Sequential(nn.Linear(layout.context + 2 * first, first), nn.ReLU(), value)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.orthogonal_(module.weight, 2**0.5)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         nn.init.orthogonal_(self.score.weight, 0.01)
-        nn.init.orthogonal_(self.critic[-1].weight, 0.1)
+        nn.init.orthogonal_(value.weight, 0.1)
 
     def forward(self, obs_BD: Tensor) -> tuple[Tensor, Tensor]:
         turns, actions, width = len(obs_BD), self.layout.actions(obs_BD.shape[1]), self.layout.width
+        order_B = obs_BD[:, -self.layout.roles :].argmax(1).argsort(stable=True)  # turns of one role stand together
+        obs_BD = obs_BD.index_select(0, order_B)
         rows_BKF = obs_BD[:, : actions * width].reshape(turns, actions, width)
         context_BC = obs_BD[:, actions * width :]
         there_BK = (rows_BKF != 0).any(2)
         owner_N, rows_NF = there_BK.nonzero()[:, 0], rows_BKF[there_BK]
+        role_N = context_BC[:, -self.layout.roles :].argmax(1).index_select(0, owner_N)
+        counts = torch.bincount(role_N, minlength=self.layout.roles).tolist()
+        rows: tuple[Tensor, ...] = rows_NF.split(counts)  # type: ignore[no-untyped-call]
         logits_BK = obs_BD.new_full((turns, actions), ILLEGAL)
-        logits_BK[there_BK] = self._scores(rows_NF, owner_N, context_BC)
-        return logits_BK, self._values(rows_NF, owner_N, context_BC)
+        logits_BK[there_BK] = self._scores(rows, owner_N, context_BC)
+        values_B = self._values(rows, owner_N, context_BC)
+        back_B = order_B.argsort()
+        return logits_BK.index_select(0, back_B), values_B.index_select(0, back_B)
 
-    def _scores(self, rows_NF: Tensor, owner_N: Tensor, context_BC: Tensor) -> Tensor:
-        hidden = torch.relu(self.row(rows_NF) + self.context(context_BC).index_select(0, owner_N))
+    def _scores(self, rows_RNF: Sequence[Tensor], owner_N: Tensor, context_BC: Tensor) -> Tensor:
+        read_NH = torch.cat([layer(rows) for layer, rows in zip(self.row, rows_RNF, strict=True)])
+        hidden_NH = torch.relu(read_NH + self.context(context_BC).index_select(0, owner_N))
         for layer in self.deeper:
-            hidden = torch.relu(layer(hidden))
-        return self.score(hidden).squeeze(1)  # type: ignore[no-any-return]
+            hidden_NH = torch.relu(layer(hidden_NH))
+        return self.score(hidden_NH).squeeze(1)  # type: ignore[no-any-return]
 
-    def _values(self, rows_NF: Tensor, owner_N: Tensor, context_BC: Tensor) -> Tensor:
+    def _values(self, rows_RNF: Sequence[Tensor], owner_N: Tensor, context_BC: Tensor) -> Tensor:
         """From the context and the mean and maximum over the candidates, which the critic reads for itself."""
-        hidden_NH = torch.relu(self.critic_row(rows_NF))
+        read_NH = torch.cat([layer(rows) for layer, rows in zip(self.critic_row, rows_RNF, strict=True)])
+        hidden_NH = torch.relu(read_NH)
         empty_BH = hidden_NH.new_zeros(len(context_BC), hidden_NH.shape[1])
         count_B = torch.bincount(owner_N, minlength=len(context_BC)).clamp(min=1)
         mean_BH = empty_BH.index_add(0, owner_N, hidden_NH) / count_B.unsqueeze(1)

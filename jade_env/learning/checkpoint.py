@@ -102,7 +102,9 @@ def writing(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"{place}: cannot be written: {error.strerror or error}; nothing half-written is left") from error
+        raise DataError(
+            f"{place}: cannot be written: {error.strerror or error}; nothing half-written is left"
+        ) from error
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -115,7 +117,7 @@ def write_whole(path: Path, content: bytes) -> None:
     with writing(path):
         try:
             _write(partial, content)
-            os.replace(partial, path)
+            partial.replace(path)
             _sync_folder(path.parent)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -127,8 +129,8 @@ def as_json(tree: Any) -> bytes:
     return (json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def save(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Write a checkpoint, then remove all but the newest `keep` and the best one; return its folder.
+def save(run: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint, whole or not at all; return its folder.
 
     Raises:
         DataError: the disk is full, or the folder cannot be written; the earlier checkpoints are as they were.
@@ -152,11 +154,20 @@ def save(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
-        best = best_timesteps(run)
-        for old in saved_timesteps(run)[:-keep]:
-            if old not in (best, checkpoint.timesteps):
-                shutil.rmtree(folder / f"{old:09d}")
     return final
+
+
+def prune(run: Path, keep: int) -> None:
+    """Remove all checkpoints but the newest `keep` and the best one.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    folder, best = run / FOLDER, best_timesteps(run)
+    with writing(folder):
+        for old in saved_timesteps(run)[:-keep]:
+            if old != best:
+                shutil.rmtree(folder / f"{old:09d}")
 
 
 def saved_timesteps(run: Path) -> list[int]:

@@ -39,7 +39,9 @@ class NetworkPolicy:
         name: what errors call it.
     """
 
-    def __init__(self, net: CandidateNet, agents: Sequence[str], greedy: bool = True, name: str = "this network") -> None:
+    def __init__(
+        self, net: CandidateNet, agents: Sequence[str], greedy: bool = True, name: str = "this network"
+    ) -> None:
         self._net, self._greedy, self._name = net, greedy, name
         self._place = {agent: place for place, agent in enumerate(agents)}
 

@@ -98,7 +98,9 @@ class TurnVecEnv(VecEnv):
         self.pool, self.encoder = pool, Encoder(pool.scenario, pool.rules)
         self.agents = frozenset(team if agents is None else agents)
         if partners is None and len(self.agents) < len(team):
-            raise ConfigError(f"{', '.join(a for a in team if a not in self.agents)}: no partners are given to play them")
+            raise ConfigError(
+                f"{', '.join(a for a in team if a not in self.agents)}: no partners are given to play them"
+            )
         self._partners, self._on_episode = partners, on_episode
         n, encoder = len(pool.episodes), self.encoder
         self._obs = np.zeros((n, encoder.size), np.float32)
@@ -268,7 +270,13 @@ class TurnVecEnv(VecEnv):
     def snapshot(self) -> list[dict[str, Any]]:
         """The episodes in play, as JSON: each one's number and every action so far, from which `restore` plays it again."""
         return [
-            {"episode": s.episode.index, "actions": list(s.actions), "counted": s.counted, "rows": s.rows, "return": s.return_}
+            {
+                "episode": s.episode.index,
+                "actions": list(s.actions),
+                "counted": s.counted,
+                "rows": s.rows,
+                "return": s.return_,
+            }
             for s in self._slots
         ]
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,9 +25,10 @@ from stable_baselines3.common.logger import Logger
 
 from jade_env.envs.pool import as_scenario
 from jade_env.envs.source import open_source
-from jade_env.errors import ConfigError, DataError, JadeError
+from jade_env.errors import ConfigError, JadeError
 from jade_env.game.episode import Episode, Rules
 from jade_env.learning import checkpoint
+from jade_env.learning.candidate_net import CandidateNet
 from jade_env.learning.candidate_policy import CandidatePolicy
 from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.curves import learning_curve
@@ -43,6 +44,7 @@ from jade_env.scenario import Scenario
 Progress = Callable[[int, int], None]
 DEV = "dev"
 TRACES = 3
+PLANNING = ("workflow", "subquestions_serial", "subquestions_parallel")
 
 __all__ = ["RunSummary", "load_policy", "train"]
 
@@ -131,11 +133,15 @@ class _Training:
         self.window: list[Episode] = []
         self.env = TurnVecEnv(pool, learned, partners, self.window.append)
         self.model = _model(plan, self.env, seed)
-        network: Policy = NetworkPolicy(self.model.policy.net, team)
+        network: Policy = NetworkPolicy(self._net, team)
         self.policy = MixedPolicy({"default": partners} | dict.fromkeys(learned, network)) if partners else network
         self.best: dict[str, float] = {}
         self.seconds, self.since = 0.0, time.monotonic()
         self._start(seed)
+
+    @property
+    def _net(self) -> CandidateNet:
+        return cast(CandidateNet, self.model.policy.net)
 
     def _start(self, seed: int) -> None:
         """Begin at the newest checkpoint, or at the beginning."""
@@ -151,7 +157,7 @@ class _Training:
         model._total_timesteps = total
         self.boundary = self._capture()
         if not saved:
-            checkpoint.save(self.folder.path, self.boundary, self.plan.keep)
+            checkpoint.save(self.folder.path, self.boundary)
 
     # ---- the course of a run ----------------------------------------------------------------------------------------
 
@@ -168,7 +174,9 @@ class _Training:
             with _undisturbed():
                 self._save()
             at = self.boundary.timesteps
-            raise KeyboardInterrupt(f"stopped after {at} of {total} turns; {path} can be gone on with by --resume") from None
+            raise KeyboardInterrupt(
+                f"stopped after {at} of {total} turns; {path} can be gone on with by --resume"
+            ) from None
         finally:
             self.folder.close()
 
@@ -192,6 +200,7 @@ class _Training:
             self._save()
         if better:
             checkpoint.mark_best(self.folder.path, now, self.best)
+        checkpoint.prune(self.folder.path, self.plan.keep)
 
     def _learn(self) -> None:
         model = self.model
@@ -215,7 +224,7 @@ class _Training:
     def _finish(self) -> RunSummary:
         folder, model = self.folder, self.model
         picture = folder.write_picture(learning_curve(folder.records, f"{self.game.name}, {self.plan.name}"))
-        last = next((record for record in reversed(folder.records) if DEV in record), {})
+        last: Mapping[str, Any] = next((record for record in reversed(folder.records) if DEV in record), {})
         best = checkpoint.best_timesteps(folder.path)
         summary = RunSummary(
             folder.path,
@@ -284,7 +293,7 @@ class _Training:
         assert model._last_episode_starts is not None
         return Checkpoint(
             model.num_timesteps,
-            {name: tensor.detach().clone() for name, tensor in model.policy.net.state_dict().items()},
+            {name: tensor.detach().clone() for name, tensor in self._net.state_dict().items()},
             checkpoint.optimizer_tensors(model.policy.optimizer) | checkpoint.random_tensors(),
             {
                 "episodes": self.env.snapshot(),
@@ -301,7 +310,7 @@ class _Training:
         self.best, self.seconds = dict(state["best"]), float(state["seconds"])
         if self.best:
             checkpoint.mark_best(self.folder.path, int(self.best["timesteps"]), self.best)
-        model.policy.net.load_state_dict(dict(moment.policy))
+        self._net.load_state_dict(dict(moment.policy))
         checkpoint.restore_optimizer(model.policy.optimizer, moment.learner)
         model._last_obs = self.env.restore(state["episodes"])
         model._last_episode_starts = np.array(state["episode_starts"], dtype=bool)
@@ -309,7 +318,7 @@ class _Training:
         checkpoint.restore_random(moment.learner)
 
     def _save(self) -> None:
-        checkpoint.save(self.folder.path, self.boundary, self.plan.keep)
+        checkpoint.save(self.folder.path, self.boundary)
         if self.window:
             self.folder.write_traces(self.boundary.timesteps, self.window[-TRACES:])
 
@@ -347,6 +356,7 @@ def _model(plan: Recipe, env: TurnVecEnv, seed: int) -> MaskablePPO:
             "layout": env.layout,
             "network": plan.network,
             "per_role": plan.sharing == "per_role",
+            "entropy_weights": [plan.ent_planning if _plans(env, agent) else 1.0 for agent in env.encoder.agents],
             "optimizer_class": torch.optim.AdamW,
             "optimizer_kwargs": {"eps": 1e-5, "weight_decay": plan.weight_decay},
         },
@@ -355,6 +365,10 @@ def _model(plan: Recipe, env: TurnVecEnv, seed: int) -> MaskablePPO:
     )
     model.set_logger(Logger(folder=None, output_formats=[]))
     return model
+
+
+def _plans(env: TurnVecEnv, agent: str) -> bool:
+    return env.pool.scenario.cards[agent].writes in PLANNING
 
 
 def _config(

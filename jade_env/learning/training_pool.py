@@ -78,5 +78,7 @@ def held_out_count(scenario: Scenario, share: float, data: str | Path | None = N
         return 0
     questions = len(open_source(scenario, data).questions(SPLIT))
     if questions < 2:
-        raise ConfigError(f"{scenario.name} has {questions} train questions, of which none can be held out: set held_out=0")
+        raise ConfigError(
+            f"{scenario.name} has {questions} train questions, of which none can be held out: set held_out=0"
+        )
     return min(questions - 1, max(1, round(share * questions)))

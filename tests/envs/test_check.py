@@ -37,7 +37,9 @@ def test_a_good_scenario_is_ok_and_its_facts_are_told() -> None:
 def test_a_scenario_on_files_is_played_and_its_idle_members_are_named(tmp_path: Path) -> None:
     report = jade_env.check_scenario(write(tmp_path, workflows=[["R", "AG"], ["QR", "R", "AG"]]), data=tmp_path)
     assert report.ok
-    assert any("serial_decomposer, parallel_decomposer" in hint and "can never have a turn" in hint for hint in report.hints)
+    assert any(
+        "serial_decomposer, parallel_decomposer" in hint and "can never have a turn" in hint for hint in report.hints
+    )
 
 
 def test_supporting_ids_that_match_nothing_are_noticed(tmp_path: Path) -> None:

@@ -126,7 +126,9 @@ def test_a_retriever_that_is_down_before_anybody_has_a_turn_is_an_error_and_not_
         pool.step({t.id: "<answer>x</answer>" for t in pool.turns()})
 
 
-@pytest.mark.parametrize(("arguments", "message"), [({"n": 0}, "n >= 1"), ({"n": 2, "group_size": (0, 2)}, "group_size")])
+@pytest.mark.parametrize(
+    ("arguments", "message"), [({"n": 0}, "n >= 1"), ({"n": 2, "group_size": (0, 2)}, "group_size")]
+)
 def test_impossible_pools_are_refused(arguments: dict[str, object], message: str, small: Scenario) -> None:
     with pytest.raises(ConfigError, match=message):
         jade_env.make_pool(small, **arguments)  # type: ignore[arg-type]

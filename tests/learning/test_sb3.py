@@ -286,7 +286,9 @@ def test_per_role_networks_learn_only_from_their_own_role():
     obs = observations(7, [4, 6])
     logits, values = net(obs)
     (logits[:, 1].sum() + values.sum()).backward()
-    gradients = [any(p.grad is not None and p.grad.abs().sum() > 0 for p in player.parameters()) for player in net.players]
+    gradients = [
+        any(p.grad is not None and p.grad.abs().sum() > 0 for p in player.parameters()) for player in net.players
+    ]
     assert gradients == [True, False]
 
 

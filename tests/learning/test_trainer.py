@@ -62,9 +62,17 @@ def test_a_run_leaves_its_configuration_metrics_checkpoints_traces_events_pictur
     assert config["scenario"]["data"]["passages"] == 300 and "torch" in config["versions"]
     records = metrics(unbroken)
     assert [record["timesteps"] for record in records] == [0, 512, 1024, 1536, 2048]
-    assert {"net", "f1", "return", "malformed", "entropy", "kl", "clip_fraction", "explained_variance", "workflows"} <= set(
-        records[1]
-    )
+    assert {
+        "net",
+        "f1",
+        "return",
+        "malformed",
+        "entropy",
+        "kl",
+        "clip_fraction",
+        "explained_variance",
+        "workflows",
+    } <= set(records[1])
     assert records[1]["malformed"]["planner"] == 0.0 and sum(records[1]["workflows"].values()) == pytest.approx(1.0)
     assert [record["timesteps"] for record in records if "dev" in record] == [0, 1024, 2048]
     assert (unbroken / "learning_curve.png").read_bytes().startswith(b"\x89PNG")

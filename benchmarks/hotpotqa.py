@@ -1,0 +1,95 @@
+"""Real questions: a team learns HotpotQA's train questions under three seeds and is compared on the dev questions.
+
+    python benchmarks/hotpotqa.py [--data ../shared/data] [--out runs/hotpotqa] [--seeds 0 1 2]
+
+Every seed is `jade train hotpotqa --policy sb3_shared`. Finished runs are kept, a stopped one goes on. Prints F1 of random
+play, the heuristic, each seed and the ceiling, and paired differences on the same questions with 95 % bootstrap intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from jade_env.errors import JadeError
+from jade_env.learning.evaluation import evaluate
+from jade_env.learning.trainer import train
+from jade_env.policy import make_policy
+from jade_env.research.statistics import bootstrap_mean, paired_difference
+from jade_env.scenario import load_scenario
+
+SCENARIO, RECIPE = "hotpotqa", "sb3_shared"
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def learn(out: Path, seed: int, data: Path, console: Console) -> tuple[Path, float]:
+    """Train one seed; returns its run folder and the seconds it took."""
+    folder = out / f"seed-{seed}"
+    columns = (TextColumn(f"seed {seed}"), BarColumn(), TextColumn("{task.completed:,} of {task.total:,} turns"))
+    bar = Progress(
+        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    )
+    with bar:
+        task = bar.add_task("training", total=1)
+        resume = (folder / "config.json").exists()
+        run = train(
+            SCENARIO,
+            RECIPE,
+            folder,
+            seed,
+            resume=resume,
+            data=data,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    return folder, run.seconds
+
+
+def main() -> int:
+    """Train what is missing, play the dev questions, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("JADE_DATA", SHARED)))
+    parser.add_argument("--out", type=Path, default=Path("runs/hotpotqa"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    args = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    try:
+        scenario = load_scenario(SCENARIO)
+        runs = {seed: learn(args.out, seed, args.data, console) for seed in args.seeds}
+        players = {name: name for name in ("random", "heuristic")}
+        players |= {f"trained, seed {seed}": str(folder) for seed, (folder, _) in runs.items()}
+        players["ceiling"] = "ceiling"
+        f1 = {
+            name: np.array(
+                [row.f1 for row in evaluate(make_policy(player, scenario, data=args.data), scenario, data=args.data)]
+            )
+            for name, player in players.items()
+        }
+    except JadeError as error:
+        console.print(f"hotpotqa: {error}", markup=False)
+        return 2
+    table = Table(title=f"HotpotQA, {len(f1['random'])} dev questions")
+    table.add_column("policy")
+    table.add_column("F1, mean and 95 % interval", justify="right")
+    for name, values in f1.items():
+        interval = bootstrap_mean(values)
+        table.add_row(name, f"{interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})")
+    console.print(table)
+    trained = np.mean([values for name, values in f1.items() if name.startswith("trained")], axis=0)
+    for other in ("random", "heuristic"):
+        gain = paired_difference(trained, f1[other])
+        console.print(
+            f"trained, mean of {len(runs)} seeds, above {other}: {gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+        )
+    console.print("training took " + ", ".join(f"{seconds:.0f} s" for _, seconds in runs.values()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
