@@ -43,3 +43,14 @@ def test_the_promised_names_are_there() -> None:
         assert getattr(jade_env, name) is not None
     assert jade_env.game.outputs.parse("answer", "<answer>Rome</answer>").value == "Rome"
     assert jade_env.metrics.score("Rome", ["Rome"]).f1 == 1.0
+
+
+def test_a_missing_extra_is_one_sentence_that_names_it() -> None:
+    code = (
+        "import importlib.util as u, sys\nreal = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'torch' else real(name, *a)\nsys.argv = "
+        "['jade', 'train', 'cooperative', '--out', 'never-made']\nfrom jade_env.cli import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "jade: torch is not installed: pip install 'jade-env[train]'"

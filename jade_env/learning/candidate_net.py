@@ -6,6 +6,10 @@ Shapes: B turns, K actions, F candidate features, C context features (the turn's
 
 from __future__ import annotations
 
+import jade_env.learning.requires  # noqa: F401 - first: it names the extra where a package is missing
+
+# isort: split
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise

@@ -5,6 +5,10 @@ MaskablePPO(CandidatePolicy, vec_env, policy_kwargs={"layout": vec_env.layout})
 
 from __future__ import annotations
 
+import jade_env.learning.requires  # noqa: F401 - first: it names the extra where a package is missing
+
+# isort: split
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -7,6 +7,10 @@ Knows torch's modules, optimizers and random states, and files. Knows no game an
 
 from __future__ import annotations
 
+import jade_env.learning.requires  # noqa: F401 - first: it names the extra where a package is missing
+
+# isort: split
+
 import json
 import os
 import random

@@ -5,6 +5,10 @@ It plays any scenario whose agents the run has learned, whatever its number of a
 
 from __future__ import annotations
 
+import jade_env.learning.requires  # noqa: F401 - first: it names the extra where a package is missing
+
+# isort: split
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast

@@ -7,6 +7,10 @@ Knows files; knows nothing of networks, and what a record means only by its numb
 
 from __future__ import annotations
 
+import jade_env.learning.requires  # noqa: F401 - first: it names the extra where a package is missing
+
+# isort: split
+
 import json
 import platform
 from collections.abc import Mapping, Sequence

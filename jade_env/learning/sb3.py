@@ -8,6 +8,10 @@ One slot an episode; a slot's row is its oldest open turn (the AEC order), whoev
 
 from __future__ import annotations
 
+import jade_env.learning.requires  # noqa: F401 - first: it names the extra where a package is missing
+
+# isort: split
+
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -5,6 +5,10 @@ Knows the order of events: collect, update, measure, evaluate, save. What each o
 
 from __future__ import annotations
 
+import jade_env.learning.requires  # noqa: F401 - first: it names the extra where a package is missing
+
+# isort: split
+
 import math
 import random
 import signal
