@@ -5,7 +5,7 @@ See `jade_env.envs` for the manual page: agents, spaces, rewards, rules, argumen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ METADATA: dict[str, Any] = {
 
 
 class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
-    """The AEC environment without the order-checking wrapper. Made by `jade_env.raw_env`."""
+    """The AEC environment without order checks. Made by `jade_env.raw_env`."""
 
     metadata = METADATA
 
@@ -86,7 +86,7 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
         self._select()
 
     def _select(self) -> None:
-        self._turn: Turn | None = next(iter(self._match._turns.values()), None)
+        self._turn: Turn | None = self._match.oldest_turn()
         if self._turn is not None:
             self.agent_selection = self._turn.agent
         elif self.agents:
@@ -96,8 +96,25 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
         """What an agent sees now; without a turn, an empty prompt or an array of zeros with only the no-op legal."""
         turn = self._turn
         if turn is not None and turn.agent != agent:
-            turn = self._match.oldest_turn(agent)
+            turn = self._match.oldest_turn_of(agent)
         return self._match.observe(agent, turn)
+
+    def last(self, observe: bool = True) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Observation, reward since its last step, terminated, truncated, info of the selected agent."""
+        agent = self.agent_selection
+        return (
+            self.observe(agent) if observe else None,
+            self._cumulative_rewards[agent],
+            self.terminations[agent],
+            self.truncations[agent],
+            self.infos[agent],
+        )
+
+    def agent_iter(self, max_iter: int = 2**63) -> Iterator[str]:
+        """The selected agent, again and again, until no agent is left or for `max_iter` steps."""
+        while self.agents and max_iter > 0:
+            max_iter -= 1
+            yield self.agent_selection
 
     def state(self) -> np.ndarray:
         """The central state: float32 of shape `state_space.shape`, in [-1, 1]."""
@@ -105,12 +122,11 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
 
     def step(self, action: Any) -> None:
         """Play the selected agent's turn. Any action is understood; a malformed one costs the format penalty."""
-        agent = self.agent_selection
-        if self.terminations[agent] or self.truncations[agent]:
-            self._retire(agent, action)
-            return
         match, turn = self._match, self._turn
-        assert turn is not None
+        if turn is None:
+            self._retire(self.agent_selection, action)
+            return
+        agent = turn.agent
         if self._dirty:
             self.rewards = dict.fromkeys(self.agents, 0.0)
             self._dirty = False
@@ -125,7 +141,7 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
         if self._dirty:
             self._accumulate_rewards()
         self._select()
-        if not match.finished and self._turn is not None:
+        if self._turn is not None:
             self._note_turn(agent, self._turn)
 
     def _retire(self, agent: str, action: Any) -> None:
@@ -133,22 +149,21 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
         if action is not None:
             raise JadeError(f"{agent} has ended: step(None) until no agent is left")
         self.agents.remove(agent)
-        for by_agent in (self.rewards, self._cumulative_rewards, self.terminations, self.truncations, self.infos):
-            del by_agent[agent]
+        del self._cumulative_rewards[agent], self.terminations[agent], self.truncations[agent], self.infos[agent]
         if self._dirty:
             self.rewards = dict.fromkeys(self.agents, 0.0)
             self._dirty = False
+        else:
+            del self.rewards[agent]
         if self.agents:
             self.agent_selection = self.agents[0]
 
     def _note_turn(self, played: str, turn: Turn) -> None:
         """Keep the infos of the two agents concerned true; the others' have not changed."""
-        for agent in {played, turn.agent}:
-            own = turn if agent == turn.agent else self._match.oldest_turn(agent)
-            info = self.infos[agent]
-            info["has_turn"] = float(own is not None)
-            if "messages" in info:
-                info["messages"] = own.messages if own else []
+        agent = turn.agent
+        if played != agent:
+            self._match.note(self.infos[played], self._match.oldest_turn_of(played))
+        self._match.note(self.infos[agent], turn)
 
     def _end(self) -> None:
         match = self._match
@@ -169,84 +184,14 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
         """Nothing to release: data is shared by the process."""
 
 
-class OrderChecked(AECEnv[str, Any, Any]):  # type: ignore[misc]
-    """A thin wrapper that turns misuse of the calling order into a sentence; attributes are the wrapped environment's own."""
+class OrderChecked(RawEnv):
+    """The environment in which misuse of the calling order is a sentence. Made by `jade_env.env`."""
 
-    def __init__(self, env: RawEnv) -> None:
-        super().__init__()
-        self.env = env
-        self.metadata = env.metadata
-        self.render_mode = env.render_mode
-        self.possible_agents = env.possible_agents
-        self.observation_spaces, self.action_spaces = env.observation_spaces, env.action_spaces
-        self.state_space, self.scenario = env.state_space, env.scenario
-        self._has_reset = False
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the wrapped environment's description."""
-        return OrderChecked, (self.env,)
-
-    def _checked(self, name: str) -> Any:
-        if not self._has_reset:
-            raise JadeError(f"call reset() before {name}")
-        return getattr(self.env, name)
-
-    @property
-    def unwrapped(self) -> RawEnv:
-        """The environment without this wrapper."""
-        return self.env
-
-    @property
-    def agents(self) -> list[str]:
-        """Agents still in the episode."""
-        return self.env.agents if self._has_reset else []
-
-    @property
-    def agent_selection(self) -> str:
-        """The agent whose turn it is."""
-        return self.env.agent_selection if self._has_reset else str(self._checked("agent_selection"))
-
-    @property
-    def rewards(self) -> dict[str, float]:
-        """What the last step earned, by agent."""
-        return self._checked("rewards")  # type: ignore[no-any-return]
-
-    @property
-    def _cumulative_rewards(self) -> dict[str, float]:
-        return self._checked("_cumulative_rewards")  # type: ignore[no-any-return]
-
-    @property
-    def terminations(self) -> dict[str, bool]:
-        """Whether the episode has ended by the game's rules."""
-        return self._checked("terminations")  # type: ignore[no-any-return]
-
-    @property
-    def truncations(self) -> dict[str, bool]:
-        """Whether it has ended for an outside cause."""
-        return self._checked("truncations")  # type: ignore[no-any-return]
-
-    @property
-    def infos(self) -> dict[str, dict[str, Any]]:
-        """Infos, by agent."""
-        return self._checked("infos")  # type: ignore[no-any-return]
-
-    @property
-    def turn(self) -> Turn | None:
-        """The turn of the selected agent."""
-        return self._checked("turn")  # type: ignore[no-any-return]
-
-    def observation_space(self, agent: str) -> Any:
-        """The same space object at every call."""
-        return self.env.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> Any:
-        """The same space object at every call."""
-        return self.env.action_spaces[agent]
-
-    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """Open the next episode; `seed` restarts the order, `options` may hold `question_id` and `split`."""
-        self.env.reset(seed=seed, options=options)
-        self._has_reset = True
+    def __getattr__(self, name: str) -> Any:
+        """Called for what is not there: what `reset` makes, asked for too early."""
+        if name in _MADE_BY_RESET:
+            raise JadeError(f"call reset() before {_MADE_BY_RESET[name]}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def step(self, action: Any) -> None:
         """Play the selected agent's turn.
@@ -254,51 +199,21 @@ class OrderChecked(AECEnv[str, Any, Any]):  # type: ignore[misc]
         Raises:
             JadeError: before reset, after the end, or an action for an agent that has ended.
         """
-        if not self._has_reset:
-            raise JadeError("call reset() before step()")
-        env = self.env
-        if not env.agents:
+        if action is None and self._turn is not None:
+            raise JadeError(f"{self.agent_selection} is still playing: None is only for agents that have ended")
+        if not self.agents:
             raise JadeError("the episode has ended: call reset()")
-        if action is None and env.turn is not None:
-            raise JadeError(f"{env.agent_selection} is still playing: None is only for agents that have ended")
-        if action is not None and env.turn is None:
-            raise JadeError(f"{env.agent_selection} has ended: step(None) until no agent is left")
-        env.step(action)
-
-    def observe(self, agent: str) -> Any:
-        """What an agent sees now."""
-        if not self._has_reset:
-            raise JadeError("call reset() before observe()")
-        return self.env.observe(agent)
-
-    def last(self, observe: bool = True) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Observation, reward since its last step, terminated, truncated, info of the selected agent."""
-        if not self._has_reset:
-            raise JadeError("call reset() before last()")
-        env = self.env
-        agent = env.agent_selection
-        observation = env.observe(agent) if observe else None
-        return (
-            observation,
-            env._cumulative_rewards[agent],
-            env.terminations[agent],
-            env.truncations[agent],
-            env.infos[agent],
-        )
-
-    def state(self) -> np.ndarray:
-        """The central state."""
-        return self.env.state()
-
-    def render(self) -> Any:
-        """The trace, in the environment's render mode."""
-        return self.env.render()
-
-    def close(self) -> None:
-        """Nothing to release."""
+        super().step(action)
 
     def __str__(self) -> str:
         return f"jade_v0<{self.scenario.name}>"
+
+
+_MADE_BY_RESET = {
+    "agent_selection": "agent_selection and last()",
+    "_turn": "turn, observe() and step()",
+    **{name: name for name in ("rewards", "_cumulative_rewards", "terminations", "truncations", "infos")},
+}
 
 
 def _rebuild(
@@ -337,4 +252,4 @@ def env(
         ConfigError: the scenario or an argument is not valid.
         DataError: its data cannot be read.
     """
-    return OrderChecked(RawEnv(scenario, mode, render_mode, overrides=overrides, split=split, seed=seed, data=data))
+    return OrderChecked(scenario, mode, render_mode, overrides=overrides, split=split, seed=seed, data=data)

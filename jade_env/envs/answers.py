@@ -11,12 +11,11 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from jade_env.envs.comparison import compare, links, side_documents
-from jade_env.envs.lexicon import Table
+from jade_env.envs.memory import Table, remember
 from jade_env.envs.reading import CHOICE, YES_NO, Reading, read
-from jade_env.envs.spans import MAX_TEXT, MAX_TITLE, NAME, Mention, Passage, find, passage
+from jade_env.envs.spans import MAX_MENTIONS, MAX_TEXT, MAX_TITLE, NAME, Mention, Passage, cut, mentions, passage
 from jade_env.retrieval.types import Document
 
 MAX_SPANS = 32
@@ -43,7 +42,8 @@ _RIGHT = [0.9 * near for near in _NEAR]
 _START = [0.012 * start for start in range(_TOKENS)]
 _LENGTH = [0.13 * min(length, 12) for length in range(_TOKENS)]
 _INDEX = [index / (MAX_SPANS + 2) for index in range(MAX_SPANS + 2)]
-_PLACE = [1.0 - place / 16 for place in range(MAX_SPANS)]
+_PLACES = [[1.0 - place / 16 for place in range(count)][::-1] for count in range(MAX_SPANS + 1)]
+"""For so many candidates, their places from the least salient to the most."""
 _FOURTHS = [min(1.0, count / 4) for count in range(MAX_DOCUMENTS + 1)]
 
 COLUMNS = (
@@ -91,10 +91,18 @@ COLUMNS = (
     ("after_of", "preceded by of"),
     ("after_is", "preceded by as, is or was"),
 )
-_STATIC = 12
-"""How many of the last columns do not depend on the query; they are looked up."""
-_PACK = struct.Struct(f"={len(COLUMNS) - _STATIC}f").pack
-_NO_STATIC = bytes(4 * _STATIC)
+_FIRST = [struct.pack("=2f", 1.0, index) for index in _INDEX]
+"""The columns present and index by place in the list."""
+_MIDDLE = struct.Struct("=f8x11f").pack
+"""The columns from overlap to right; yes and no are 0."""
+_ABOUT = struct.Struct("=6f").pack
+"""The columns from rank to bridge, the same for all spans of a document."""
+_HEAD = struct.Struct("=6f").pack
+"""The columns from head_inside to side, 0 for most questions."""
+_NO_HEAD = _HEAD(*[0.0] * 6)
+_NO_DOCUMENT = _ABOUT(*[0.0] * 6)
+_TAIL = 12
+"""How many of the last columns, from length on, do not depend on the question; they are made once a document."""
 
 
 def _floats(*values: float) -> bytes:
@@ -116,9 +124,59 @@ _BEFORE: Table[bytes] = Table(
     lambda token: _floats(*(float(token.strip().lower() in group) for group in _BEFORE_GROUPS))
 )
 
-Found = tuple[float, int, int, int, str, int, int, int, float, float]
-"""A span's best mention: salience, document (-1: the query), start and end token, text, kind, distances to the nearest common
-word of the query on its left and right (0: none), and the shares of the query's common words and names in its sentence."""
+Span = tuple[int, int, str, str, int, tuple[str, ...], float, float, float, bytes]
+"""A mention made ready: start and end token, text, lowercase text, kind, stems, what its length adds to its
+salience and its place takes away, whether it is in a title, and its last columns."""
+Found = tuple[float, int, Span, int, int, float, float]
+"""A span's best mention: salience, document (-1: the query), the span, distances to the nearest common word of the query on
+its left and right (0: none), and the shares of the query's common words and names in its sentence."""
+
+
+def _spans(mentions: list[Mention], text: Passage | Reading, head: int) -> tuple[Span, ...]:
+    """Make mentions ready; `head` is the number of the title's tokens."""
+    ready: list[Span] = []
+    tokens, kinds, stems = text.tokens, text.kinds, text.stems
+    for start, end, span, key, kind in mentions:
+        length, place = end - start, start - 1
+        if place > 0 and kinds[place] in "dD":
+            place -= 1
+        tail = (
+            _SHAPES[kind][length if length < 8 else 8]
+            + _EARLY[start if start < 60 else 60]
+            + _BEFORE[tokens[place] if place >= 0 else ""]
+        )
+        titled = 1.0 if end <= head else 0.0
+        ready.append((start, end, span, key, kind, stems[start:end], _LENGTH[length], _START[start], titled, tail))
+    return tuple(ready)
+
+
+class Story:
+    """What there is to know of a document before a question is asked.
+
+    Attributes:
+        passage: its text in tokens.
+        title: the lowercase title.
+        title_stems: the stems of the title.
+        sentences: start and end token, stems and spans of each sentence with spans, the title first.
+    """
+
+    __slots__ = ("passage", "sentences", "title", "title_stems")
+
+    def __init__(self, document: Document) -> None:
+        self.passage = text = passage(document)
+        self.title = text.title.lower()
+        stems, head = text.stems, text.head
+        self.title_stems = stems[:head]
+        self.sentences = tuple(
+            [
+                (start, stop, stems[start:stop], _spans(mentions, text, head))
+                for start, stop, mentions in text.sentences()
+            ]
+        )
+
+
+story = remember(2048)(Story)
+"""`Story(document)`, remembered for documents met again."""
 
 
 @dataclass(slots=True)
@@ -134,7 +192,7 @@ class Survey:
     """
 
     reading: Reading
-    passages: list[Passage]
+    stories: list[Story]
     values: list[str] = field(default_factory=list)
     found: dict[str, Found] = field(default_factory=dict)
     masks: dict[str, int] = field(default_factory=dict)
@@ -142,19 +200,19 @@ class Survey:
     documents: list[tuple[float, float, float]] = field(default_factory=list)
 
 
-@lru_cache(maxsize=32)
+@remember(32)
 def survey(query: str, documents: tuple[Document, ...]) -> Survey:
     """Read query and documents, find every span, and keep the MAX_SPANS most salient in reading order."""
-    result = Survey(read(query), [passage(document) for document in documents[:MAX_DOCUMENTS]])
+    result = Survey(read(query), [story(document) for document in documents[:MAX_DOCUMENTS]])
     found = result.found
     _scan_query(result)
     result.asked = frozenset(found)
-    for rank, text in enumerate(result.passages):
-        _scan(result, text, rank)
+    for rank, told in enumerate(result.stories):
+        _scan(result, told, rank)
     if len(found) > MAX_SPANS:
         for _, key in sorted([(entry[0], key) for key, entry in found.items()])[: len(found) - MAX_SPANS]:
             del found[key]
-    result.values = [entry[4] for entry in found.values()]
+    result.values = [entry[2][2] for entry in found.values()]
     result.values += ("yes", "no")
     return result
 
@@ -169,152 +227,162 @@ def _scan_query(result: Survey) -> None:
     bonus = 10.0 if sides and reading.wanted == CHOICE else 0.0
     count = len(sides)
     fits = _FITS[reading.wanted]
-    for order, (start, end, text, key, kind) in enumerate(find(reading.kinds, reading.tokens, 0, sides)):
+    spans = _spans([*sides, *mentions(cut(reading.kinds), reading.tokens, 0)][:MAX_MENTIONS], reading, -1)
+    left = right = 0
+    for order, span in enumerate(spans):
+        key = span[3]
         if key in result.found:
             continue
-        before, after = bisect_left(twice, start), bisect_left(twice, end)
-        left = start - twice[before - 1] if before else 0
-        right = twice[after] - end + 1 if after < len(twice) else 0
-        salience = 1.0 + fits[kind] + _LEFT[left] + _RIGHT[right] + (bonus if order < count else 0.0)
+        if twice:
+            before, after = bisect_left(twice, span[0]), bisect_left(twice, span[1])
+            left = span[0] - twice[before - 1] if before else 0
+            right = twice[after] - span[1] + 1 if after < len(twice) else 0
+        salience = 1.0 + fits[span[4]] + _LEFT[left] + _RIGHT[right] + (bonus if order < count else 0.0)
         result.masks[key] = 0
-        result.found[key] = salience, -1, start, end, text, kind, left, right, 0.0, 0.0
+        result.found[key] = salience, -1, span, left, right, 0.0, 0.0
 
 
-def _scan(result: Survey, text: Passage, rank: int) -> None:
+def _scan(result: Survey, told: Story, rank: int) -> None:
     """Add the spans of one document, each with its best mention."""
-    reading, stems, stops, asked = result.reading, text.stems, text.stops, result.asked
-    relation, words, found, masks, bit = reading.relation, reading.words, result.found, result.masks, 1 << rank
-    per_relation, per_entity = reading.per_relation, reading.per_entity
-    hits = [place for place, stem in enumerate(stems) if stem in words]
-    near = [place for place in hits if stems[place] in relation]
-    titled = bisect_left(hits, text.head)
-    title = {stems[place] for place in hits[:titled]} - relation
-    everywhere = {stems[place] for place in hits}
-    relations = len(everywhere & relation)
-    entities = (len(everywhere) - relations) * per_entity
-    result.documents.append((entities, relations * per_relation, min(1.0, titled / (text.head or 1))))
-    near.append(_TOKENS)
-    fits = _FITS[reading.wanted]
+    reading, asked, found, masks, bit = result.reading, result.asked, result.found, result.masks, 1 << rank
+    per_relation, per_entity, fits = reading.per_relation, reading.per_entity, _FITS[reading.wanted]
+    here = reading.words & told.passage.words
+    related = here & reading.relation
+    entities = (len(here) - len(related)) * per_entity
+    titled = sum(map(reading.words.__contains__, told.title_stems))
+    result.documents.append((entities, len(related) * per_relation, min(1.0, titled / (len(told.title_stems) or 1))))
+    title = here.intersection(told.title_stems) - related
+    stems = told.passage.stems
     base = 0.7 * entities - 0.5 * rank
-    here = in_relation = in_entity = 0.0
-    begin = stop = 0
-    for start, end, span, key, kind in text.mentions:
-        if start >= stop:
-            sentence = bisect_left(stops, start)
-            begin = stops[sentence - 1] + 1 if sentence else 0
-            stop = stops[sentence]
-            part = {stems[place] for place in hits[bisect_left(hits, begin) : bisect_left(hits, stop)]}
-            common = len(part & relation)
-            in_relation = common * per_relation
-            in_entity = (len(part | title) - common) * per_entity
-            here = base + 3.0 * in_relation + 0.5 * in_entity
-        before = bisect_left(near, start)
-        left = start - near[before - 1] if before and near[before - 1] >= begin else 0
-        after = near[before]
-        if after < end:
-            after = near[bisect_left(near, end, before)]
-        right = after - end + 1 if after < stop else 0
-        salience = here + fits[kind] + _LEFT[left] + _RIGHT[right] + _LENGTH[end - start] - _START[start]
-        if key in asked:
-            salience -= 1.0
-        old = found.get(key)
-        if old is None:
-            masks[key] = bit
-        else:
-            masks[key] |= bit
-            if old[0] >= salience:
-                continue
-        found[key] = salience, rank, start, end, span, kind, left, right, in_relation, in_entity
+    left = right = 0
+    for begin, stop, words, spans in told.sentences:
+        part = here.intersection(words)
+        common = len(part & related)
+        in_relation = common * per_relation
+        in_entity = (len(part | title) - common) * per_entity
+        worth = base + 3.0 * in_relation + 0.5 * in_entity
+        close = [place for place in range(begin, stop) if stems[place] in related] if common else None
+        for span in spans:
+            start, end, _, key, kind, _, by_length, by_start, _, _ = span
+            if close:
+                left, right = _distances(close, start, end)
+            salience = worth + fits[kind] + _LEFT[left] + _RIGHT[right] + by_length - by_start
+            if key in asked:
+                salience -= 1.0
+            old = found.get(key)
+            if old is None:
+                masks[key] = bit
+            else:
+                masks[key] |= bit
+                if old[0] >= salience:
+                    continue
+            found[key] = salience, rank, span, left, right, in_relation, in_entity
+        left = right = 0
+
+
+def _distances(close: list[int], start: int, end: int) -> tuple[int, int]:
+    """How far the nearest of the places `close` is to the left and to the right of tokens [start, end), 0 for none."""
+    left = right = 0
+    for place in close:
+        if place < start:
+            left = start - place
+        elif place >= end:
+            right = place - end + 1
+            break
+    return left, right
 
 
 def rows(result: Survey) -> bytes:
     """The packed feature rows of `result.values`, in the order of COLUMNS, as native 32-bit floats."""
-    reading, passages, masks, found = result.reading, result.passages, result.masks, result.found
-    head, words = reading.head, reading.words
+    reading, masks, found = result.reading, result.masks, result.found
+    words = reading.words
     top, places, about = _ranks(result)
-    titles = {text.title.lower(): text for text in passages}
-    compared = compare(reading, passages) if reading.wanted == CHOICE else {}
+    titles = {told.title: told.passage for told in result.stories}
+    compared = compare(reading, [told.passage for told in result.stories]) if reading.wanted == CHOICE else {}
+    plain = not reading.head and not compared
     fits = _SCALED_FITS[reading.wanted]
     packed: list[bytes] = []
-    for index, (key, entry) in enumerate(found.items()):
-        salience, rank, start, end, _, kind, left, right, in_relation, in_entity = entry
-        text: Passage | Reading = passages[rank] if rank >= 0 else reading
-        stems, kinds, length = text.stems, text.kinds, end - start
-        if length == 1:
-            overlap = 1.0 if stems[start] in words else 0.0
-        else:
-            overlap = len(words.intersection(stems[start:end])) / length
-        title = titles.get(key)
-        inside = before = after = False
-        if head and head in stems:
-            inside = head in stems[start:end]
-            before = head in stems[start - 3 if start > 3 else 0 : start]
-            after = head in stems[end : end + 3]
-        place = start - 1
-        if place > 0 and kinds[place] in "dD":
-            place -= 1
+    for index, (key, (salience, rank, span, left, right, in_relation, in_entity)) in enumerate(found.items()):
+        start, end, _, _, kind, stems, _, _, titled, tail = span
+        overlap = len(words.intersection(stems))
         packed += (
-            _PACK(
-                1.0,
-                _INDEX[index],
-                overlap,
-                0.0,
-                0.0,
+            _FIRST[index],
+            _MIDDLE(
+                overlap / (end - start) if overlap else 0.0,
                 fits[kind],
                 (salience - top) / 6.0 if salience > top - 6.0 else -1.0,
                 places[salience],
-                rank < 0,
-                rank >= 0 and end <= passages[rank].head,
-                title is not None,
+                0.0 if rank >= 0 else 1.0,
+                titled,
+                1.0 if key in titles else 0.0,
                 _FOURTHS[masks[key].bit_count()],
                 in_relation,
                 in_entity,
                 _NEAR[left],
                 _NEAR[right],
-                *about[rank],
-                inside,
-                before,
-                after,
-                0.0 if title is None or not head else 1.0 if head in title.first else -1.0,
-                compared.get(key, 0.0),
-                key in compared,
             ),
-            _SHAPES[kind][length if length < 8 else 8],
-            _EARLY[start if start < 60 else 60],
-            _BEFORE[text.tokens[place]] if place >= 0 else _BEFORE[""],
+            about[rank],
+            _NO_HEAD if plain else _by_head(result, key, rank, span, titles.get(key), compared),
+            tail,
         )
-    return b"".join([*packed, *_yes_and_no(result)])
+    packed.append(_yes_and_no(result))
+    return b"".join(packed)
 
 
-def _ranks(result: Survey) -> tuple[float, dict[float, float], list[tuple[float, ...]]]:
+def _by_head(
+    result: Survey, key: str, rank: int, span: Span, title: Passage | None, compared: dict[str, float]
+) -> bytes:
+    """The columns from head_inside to side."""
+    head = result.reading.head
+    inside = before = after = defined = 0.0
+    if head:
+        stems = result.stories[rank].passage.stems if rank >= 0 else result.reading.stems
+        start, end = span[:2]
+        if rank < 0 or head in result.stories[rank].passage.words:
+            inside = head in stems[start:end]
+            before = head in stems[start - 3 if start > 3 else 0 : start]
+            after = head in stems[end : end + 3]
+        if title is not None:
+            defined = 1.0 if head in title.first else -1.0
+    return _HEAD(inside, before, after, defined, compared.get(key, 0.0), key in compared)
+
+
+def _ranks(result: Survey) -> tuple[float, dict[float, float], list[bytes]]:
     """The greatest salience, the `place` of each, and the columns rank to bridge of each document (last: of the query)."""
-    order = sorted([entry[0] for entry in result.found.values()], reverse=True)
-    places = dict(zip(order[::-1], _PLACE[: len(order)][::-1], strict=True))
-    about: list[tuple[float, ...]] = [
-        (max(0.0, 1.0 - 0.2 * rank), *measured, *linked)
-        for rank, (measured, linked) in enumerate(zip(result.documents, links(result.passages), strict=True))
-    ]
-    about.append((0.0,) * 6)
-    return order[0] if order else 0.0, places, about
+    order = sorted([entry[0] for entry in result.found.values()])
+    places = dict(zip(order, _PLACES[len(order)], strict=True))  # of equal ones the last stays, which is the best place
+    about = [_NO_DOCUMENT]
+    if result.stories:
+        linked = links([told.passage for told in result.stories])
+        about[:0] = [
+            _ABOUT(max(0.0, 1.0 - 0.2 * rank), *measured, *linked[rank])
+            for rank, measured in enumerate(result.documents)
+        ]
+    return order[-1] if order else 0.0, places, about
 
 
-def _yes_and_no(result: Survey) -> list[bytes]:
+def _yes_and_no(result: Survey) -> bytes:
     """The rows of yes and no: whether both sides' documents have the query's words, and share a span it does not name."""
-    count = len(result.found)
     worst = shared = 0.0
     asked = result.reading.wanted == YES_NO
-    if asked and len(result.passages) > 1:
-        ranks = side_documents(result.reading, result.passages)
+    if asked and len(result.stories) > 1:
+        ranks = side_documents(result.reading, [told.passage for told in result.stories])
         worst = min((result.documents[rank][1] for rank in ranks), default=0.0)
         both = sum(1 << rank for rank in ranks)
         if len(ranks) > 1:
             common = sum([key not in result.asked and result.masks[key] & both == both for key in result.found])
             shared = min(1.0, common / 3)
-    packed = []
+    return _closed_rows(len(result.found), asked, worst, shared)
+
+
+@remember(256)
+def _closed_rows(count: int, asked: bool, worst: float, shared: float) -> bytes:
+    """The rows of yes and no behind `count` spans."""
+    packed = b""
     for sign, place in ((1.0, count), (-1.0, count + 1)):
-        values = [0.0] * (len(COLUMNS) - _STATIC)
+        values = [0.0] * len(COLUMNS)
         values[0], values[1], values[5] = 1.0, _INDEX[place], 1.0 if asked else -1.0
         values[3 if sign > 0.0 else 4] = 1.0
         values[11], values[12] = sign * shared, sign * worst
-        packed.append(_PACK(*values) + _NO_STATIC)
+        packed += _floats(*values)
     return packed

@@ -8,11 +8,11 @@ generator's) and summary (the summarizer's answer). `features` describes candida
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from itertools import combinations
 
 from jade_env.envs.answers import MAX_SPANS, survey
 from jade_env.envs.features import CANDIDATE_FEATURES, COLUMNS, TURN_FEATURES, candidate_features, turn_features
+from jade_env.envs.memory import forget, remember
 from jade_env.envs.splits import MAX_CANDIDATES, parallel, rewrites, serial
 from jade_env.envs.summaries import MAX_ANSWERS, MAX_SIDES, summaries
 from jade_env.game.view import View
@@ -25,6 +25,7 @@ __all__ = [
     "TURN_FEATURES",
     "candidate_features",
     "candidates",
+    "clear_caches",
     "turn_features",
 ]
 
@@ -34,25 +35,25 @@ Candidate = str | tuple[str, ...] | tuple[int, ...]
 MAX_SELECTED = 5
 
 
-@lru_cache(maxsize=16)
+@remember(16)
 def subsets(count: int) -> tuple[tuple[int, ...], ...]:
     """Every subset of the first `count` documents: by size, then in lexicographic order."""
     return tuple(subset for size in range(count + 1) for subset in combinations(range(count), size))
 
 
-def workflows(view: View) -> list[Candidate]:
+def workflows(view: View) -> Sequence[Candidate]:
     """The legal workflows as listed."""
-    return list(view.workflows)
+    return view.workflows
 
 
-def document_ids(view: View) -> list[Candidate]:
+def document_ids(view: View) -> Sequence[Candidate]:
     """Every subset of the first five documents, the empty one first."""
-    return list(subsets(min(MAX_SELECTED, len(view.documents))))
+    return subsets(min(MAX_SELECTED, len(view.documents)))
 
 
-def answers(view: View) -> list[Candidate]:
+def answers(view: View) -> Sequence[Candidate]:
     """At most 32 spans of the query and the documents, then yes and no."""
-    return list(survey(view.query, view.documents).values)
+    return survey(view.query, view.documents).values
 
 
 GENERATORS: Mapping[str, Callable[[View], Sequence[Candidate]]] = {
@@ -87,3 +88,8 @@ def candidates(source: str, view: View) -> list[Candidate]:
         KeyError: `source` is not a key of GENERATORS.
     """
     return list(GENERATORS[source](view))
+
+
+def clear_caches() -> None:
+    """Forget every question, document and word read so far: what comes next is as slow as in a new process."""
+    forget()

@@ -10,6 +10,8 @@ from jade_env.envs.spans import DATE, NUMBER, YEAR, Passage, numeric
 
 def links(passages: list[Passage]) -> list[tuple[float, float]]:
     """For each document: how often its title is in others, and others' titles in it; two give 1."""
+    if len(passages) < 2:
+        return [(0.0, 0.0)] * len(passages)
     into = [0.0] * len(passages)
     out = [0.0] * len(passages)
     for target, passage in enumerate(passages):
@@ -59,7 +61,7 @@ def _number_of(reading: Reading, passages: list[Passage], words: set[str], size:
         if share <= 0.3:
             continue
         near = [place for place, stem in enumerate(stems) if stem in reading.relation]
-        for start, _, text, _, kind in passage.mentions:
+        for start, _, text, _, kind in passage.mentions():
             if kind in (NUMBER, YEAR, DATE):
                 after = bisect_left(near, start)
                 distance = min([20, *(abs(start - place) for place in near[max(0, after - 1) : after + 1])])

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from jade_env.envs.candidates import LIMITS
-from jade_env.envs.features import CANDIDATE_FEATURES, TURN_FEATURES, candidate_features, turn_features
+from jade_env.envs.features import CANDIDATE_FEATURES, TURN_FEATURES, candidate_rows, turn_features, turn_row
 from jade_env.envs.turn import Turn
 from jade_env.game.episode import Episode, Rules
 from jade_env.game.rewards import share
@@ -41,31 +41,35 @@ class Encoder:
         self.state_size = LEDGER_FEATURES + len(self.agents) * (1 + self.turn_width)
         self._place = {agent: i for i, agent in enumerate(self.agents)}
         self._limits = rules.limits
-        self._turn = slice(self.actions * self.width, self.actions * self.width + self.turn_width)
-        self._role = self.actions * self.width + self.turn_width
-        self._idle = {
-            agent: (np.zeros(self.size, np.float32), np.zeros(self.actions, np.int8)) for agent in self.agents
-        }
-        for agent, (vector, mask) in self._idle.items():
-            vector[self._role + self._place[agent]] = 1.0
+        self._idle: dict[str, tuple[Array, Array]] = {}
+        self._roles: dict[str, bytes] = {}
+        for agent, place in self._place.items():
+            vector, mask = np.zeros(self.size, np.float32), np.zeros(self.actions, np.int8)
+            vector[place - len(self.agents)] = 1.0
             mask[0] = 1
-
-    def write(self, turn: Turn, vector: Array, mask: Array) -> None:
-        """Write a turn into given arrays: float32 of shape (size,) and int8 of shape (actions,)."""
-        source, view, values = turn.card.candidates, turn.view, turn.candidates
-        count = len(values)
-        vector[:] = self._idle[turn.agent][0]
-        vector[self.width : (1 + count) * self.width] = candidate_features(source, view, values).reshape(-1)
-        vector[self._turn] = turn_features(source, view)
-        mask[0] = 0
-        mask[1 : 1 + count] = 1
-        mask[1 + count :] = 0
+            self._idle[agent] = vector, mask
+            self._roles[agent] = vector[-len(self.agents) :].tobytes()
+        counts = np.arange(self.actions)
+        self._masks = [((counts >= 1) & (counts <= count)).astype(np.int8) for count in counts]
+        row = 4 * self.width
+        self._no_op = bytes(row)
+        self._missing = [bytes(row * (self.actions - 1 - count)) for count in range(self.actions)]
 
     def encode(self, turn: Turn) -> tuple[Array, Array]:
         """The observation vector and action mask of an agent on its turn."""
-        vector, mask = np.empty(self.size, np.float32), np.empty(self.actions, np.int8)
-        self.write(turn, vector, mask)
-        return vector, mask
+        source, view, values = turn.card.candidates, turn.view, turn.candidates
+        packed = (
+            self._no_op,
+            candidate_rows(source, view, values),
+            self._missing[len(values)],
+            turn_row(source, view),
+            self._roles[turn.agent],
+        )
+        return np.frombuffer(bytearray().join(packed), np.float32), self._masks[len(values)].copy()
+
+    def write(self, turn: Turn, vector: Array, mask: Array) -> None:
+        """Write a turn into given arrays: float32 of shape (size,) and int8 of shape (actions,)."""
+        vector[:], mask[:] = self.encode(turn)
 
     def idle(self, agent: str) -> tuple[Array, Array]:
         """The observation vector and mask of an agent without a turn: only the no-op is legal."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 
 from jade_env.envs import answers, lexicon, rows, summaries
 from jade_env.envs.answers import survey
+from jade_env.envs.memory import remember
 from jade_env.envs.reading import WANTED, read
-from jade_env.game.view import View
+from jade_env.game.view import View, Workflow
 
 Floats = NDArray[np.float32]
 
@@ -89,69 +89,98 @@ def candidate_features(source: str, view: View, values: Sequence[Any]) -> Floats
     Raises:
         KeyError: `source` is none of COLUMNS.
     """
+    packed = candidate_rows(source, view, values)
+    return np.frombuffer(bytearray(packed), dtype=np.float32).reshape(len(values), _F)
+
+
+def candidate_rows(source: str, view: View, values: Sequence[Any]) -> bytes:
+    """`candidate_features` as native 32-bit floats, row by row: what observations are put together from."""
     if source == "answer":
         return _answer_rows(view, values)
-    width = len(COLUMNS[source])
-    result = np.zeros((len(values), _F), dtype=np.float32)
-    if not values:
-        return result
+    pack = _PACKERS[source]
     if source == "workflow":
-        result[:, :width] = rows.workflow_rows(tuple(values))
-    elif source == "document_ids":
-        result[:, :width] = rows.document_rows(view, values)
-    elif source == "query":
-        result[:, :width] = rows.query_rows(view, values)
-    elif source == "summary":
-        result[:, :width] = summaries.rows(view, list(values))
-    else:
-        result[:, :width] = rows.split_rows(view, values)
-    return result
+        return _workflow_rows(tuple(values))
+    if source == "document_ids":
+        return rows.document_rows(view, values, _F).tobytes()
+    if source == "query":
+        return b"".join([pack(*row) for row in rows.query_rows(view, values)])
+    if source == "summary":
+        return b"".join([pack(*row) for row in summaries.rows(view, list(values))])
+    return b"".join([pack(*row) for row in rows.split_rows(view, values)])
 
 
-def _answer_rows(view: View, values: Sequence[Any]) -> Floats:
+_PACKERS = {
+    source: struct.Struct(f"={len(columns)}f{4 * (_F - len(columns))}x").pack for source, columns in COLUMNS.items()
+}
+"""For each source, what packs the columns it uses and fills the others with zeros."""
+
+
+@remember(64)
+def _workflow_rows(workflows: tuple[Workflow, ...]) -> bytes:
+    return b"".join([_PACKERS["workflow"](*row) for row in rows.workflow_rows(workflows)])
+
+
+def _answer_rows(view: View, values: Sequence[Any]) -> bytes:
     """The rows of answers; one that `survey` did not find is a row of zeros."""
     result = survey(view.query, view.documents)
-    described = np.frombuffer(bytearray(answers.rows(result)), dtype=np.float32).reshape(len(result.values), _F)
+    packed = answers.rows(result)
     if values == result.values:
-        return described
-    known = dict(zip(result.values, described, strict=True))
-    blank = np.zeros(_F, dtype=np.float32)
-    return np.array([known.get(value, blank) for value in values], dtype=np.float32).reshape(-1, _F)
+        return packed
+    size = 4 * _F
+    known = {value: packed[size * place : size * (place + 1)] for place, value in enumerate(result.values)}
+    return b"".join([known.get(value, bytes(size)) for value in values])
 
 
 _WANTED = [[float(place == wanted) for place in range(len(WANTED))] for wanted in range(len(WANTED))]
 
 
-@lru_cache(maxsize=4096)
-def _query_part(query: str) -> list[float]:
+@remember(4096)
+def _query_part(query: str) -> bytes:
     """The features that depend on the query only."""
     reading = read(query)
-    kinds, lows, stems = reading.kinds, reading.lows, reading.stems
+    commas, alternatives, of, possessives, reference, digits, statements, quotes, lowercase = _letters_part(
+        reading.kinds
+    )
+    lows = reading.lows
     first = lows[0] if lows else ""
-    content = [stem for stem in stems if stem]
-    digits = kinds.count("Y") + kinds.count("N")
-    return [
+    return _PACK_QUERY(
         *_WANTED[reading.wanted],
         min(1.0, len(lows) / 40),
         min(1.0, len(reading.names) / 6),
         min(1.0, len(reading.items) / 5),
+        commas,
+        alternatives,
+        reading.polarity,
+        of,
+        len(_RELATIVE.intersection(lows[1:])) / 5,
+        possessives,
+        reference,
+        digits,
+        statements,
+        reading.repeated,
+        1.0 if first in lexicon.AUXILIARIES else 0.0,
+        1.0 if first in _CONDITIONS else 0.0,
+        1.0 if reading.head else 0.0,
+        min(1.0, len(reading.relation) / 8),
+        quotes,
+        lowercase,
+    )
+
+
+@remember(4096)
+def _letters_part(kinds: str) -> tuple[float, ...]:
+    """Those of them that follow from the class letters alone; many queries share theirs."""
+    return (
         min(1.0, kinds.count(",") / 5),
         float("/" in kinds),
-        reading.polarity,
         min(1.0, kinds.count("o") / 3),
-        len(_RELATIVE.intersection(lows[1:])) / 5,
         min(1.0, kinds.count("s") / 2),
         float("#" in kinds),
-        min(1.0, digits / 3),
+        min(1.0, (kinds.count("Y") + kinds.count("N")) / 3),
         min(1.0, kinds[:-1].count(".") / 2),
-        1.0 - len(set(content)) / len(content) if content else 0.0,
-        float(first in lexicon.AUXILIARIES),
-        float(first in _CONDITIONS),
-        float(bool(reading.head)),
-        min(1.0, len(reading.relation) / 8),
         float('"' in kinds),
         float("U" not in kinds[1:]),
-    ]
+    )
 
 
 def turn_features(source: str, view: View) -> Floats:
@@ -160,21 +189,31 @@ def turn_features(source: str, view: View) -> Floats:
     Returns:
         Array of shape (T,), float32 in [-1, 1]; T = len(TURN_FEATURES).
     """
-    shares = _document_shares(source, view) if view.documents else []
-    packed = _PACK(
-        min(1.0, view.depth / 3),
-        view.retrieved,
-        *_query_part(view.query),
-        min(1.0, len(view.documents) / 5),
-        max(shares, default=0.0),
-        sum(shares) / len(shares) if shares else 0.0,
-        *(_answers_part(view) if view.answers else _NO_ANSWERS),
-        view.query == view.question,
-    )
-    return np.frombuffer(bytearray(packed), dtype=np.float32)
+    return np.frombuffer(bytearray(turn_row(source, view)), dtype=np.float32)
 
 
-_PACK = struct.Struct(f"={len(TURN_FEATURES)}f").pack
+def turn_row(source: str, view: View) -> bytes:
+    """`turn_features` as native 32-bit floats."""
+    query, documents, answers = view.query, view.documents, view.answers
+    original = query == view.question
+    if not documents and not answers:
+        rest = _BARE[original]
+    else:
+        shares = _document_shares(source, view) if documents else None
+        rest = _PACK_REST(
+            min(1.0, len(documents) / 5),
+            max(shares) if shares else 0.0,
+            sum(shares) / len(shares) if shares else 0.0,
+            *(_answers_part(view) if answers else _NO_ANSWERS),
+            original,
+        )
+    return _PACK_PLACE(min(1.0, view.depth / 3), view.retrieved) + _query_part(query) + rest
+
+
+_PACK_PLACE, _PACK_REST = struct.Struct("=2f").pack, struct.Struct("=9f").pack
+_BARE = [_PACK_REST(*[0.0] * 8, original) for original in (0.0, 1.0)]
+"""The features from documents on where there are neither documents nor sub-answers, by whether the query is the original."""
+_PACK_QUERY = struct.Struct(f"={len(TURN_FEATURES) - 11}f").pack
 _NO_ANSWERS = (0.0, 0.0, 0.0, 0.0, 0.0)
 
 

@@ -1,19 +1,15 @@
 """Closed-class English for reading questions and passages: word lists, crude stems, one class letter a word.
 
 It knows words one at a time. It does not know the embedded world, its names or templates, any question or any answer.
-Tables are filled as words are met and forget everything when full, so that hostile text cannot grow them.
+Tables are filled as words are met and forget everything when full, so that hostile text cannot grow them (`memory.Table`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from itertools import chain
-from typing import Generic, TypeVar
 
-Value = TypeVar("Value")
-TABLE_SIZE = 50_000
-LONG_WORD = 40
+from jade_env.envs.memory import Table
 
 _TOKEN = re.compile(
     r"\w+(?:[-'’](?!s\b)\w+|[.,](?<=\d.)\d+)*+(?:\.(?:(?<=\b[A-Z]\.)|(?<=\bSt\.)|(?<=\b[JSD]r\.)|(?<=\bM[rst]\.)))?"
@@ -276,53 +272,38 @@ def _word_kind(word: str, low: str) -> str:
     return "p" if low in PARTICLES else "l"
 
 
-class Table(dict[str, Value], Generic[Value]):
-    """A memo of a function of one word: `table[word]` computes once. Full, it is emptied; long words are never kept."""
-
-    def __init__(self, function: Callable[[str], Value]) -> None:
-        super().__init__()
-        self._function = function
-
-    def __missing__(self, word: str) -> Value:
-        value = self._function(word)
-        if len(word) <= LONG_WORD:
-            if len(self) >= TABLE_SIZE:
-                self.clear()
-            self[word] = value
-        return value
-
-
-Pieces = tuple[tuple[str, ...], str, tuple[str, ...]]
-"""The tokens of one white-space separated word (a blank after the last), their class letters and their stems."""
-
-
-def _pieces(word: str) -> Pieces:
+def _pieces(word: str) -> tuple[str, ...]:
+    """Token (a blank after the last), class letter, stem and lowercase form of each token of a white-space separated word."""
     tokens = _TOKEN.findall(word)
     if not tokens:
-        return ("",), ".", ("",)
-    kinds = [kind(token) for token in tokens]
-    if kinds[-1] == "-":
-        kinds[-1] = ";"
-    stems = tuple([stem(token.lower()) if token[0].isalnum() else "" for token in tokens])
-    tokens[-1] += " "
-    return tuple(tokens), "".join(kinds), stems
+        return "", ".", "", ""
+    pieces: list[str] = []
+    for token in tokens:
+        low = token.lower()
+        pieces += token, kind(token), stem(low) if token[0].isalnum() else "", low
+    pieces[-4] += " "
+    if pieces[-3] == "-":
+        pieces[-3] = ";"
+    return tuple(pieces)
 
 
 SEPARATOR = "\n"
 """A word that stands for one empty token which ends a sentence."""
-_PIECES: Table[Pieces] = Table(_pieces)
+_PIECES: Table[tuple[str, ...]] = Table(_pieces)
 
 
-def analyse(found: list[str]) -> tuple[list[str], str, list[str]]:
+Strings = tuple[str, ...]
+
+
+def analyse(found: list[str]) -> tuple[Strings, str, Strings, Strings]:
     """Cut white-space separated words into tokens.
 
     Returns:
-        Tokens (joined they give the words with single blanks), a string of their class letters, and their stems, aligned.
+        Tokens (joined they give the words with single blanks), a string of their class letters, their stems and their
+        lowercase forms (without the blanks), aligned.
     """
-    if not found:
-        return [], "", []
-    tokens, kinds, stems = zip(*map(_PIECES.__getitem__, found), strict=True)
-    return list(chain.from_iterable(tokens)), "".join(kinds), list(chain.from_iterable(stems))
+    pieces = tuple(chain.from_iterable(map(_PIECES.__getitem__, found)))
+    return pieces[::4], "".join(pieces[1::4]), pieces[2::4], pieces[3::4]
 
 
 STEM: Table[str] = Table(stem)

@@ -25,6 +25,7 @@ from jade_env.scenario import Scenario
 RENDER_MODES = ("ansi", "human", "rgb_array")
 INFO_KEYS = ("has_turn", "f1", "em", "net", "rounds", "retrievals", "turns", "latency", "failed")
 """Numeric infos, with keys fixed from reset to end; all but `has_turn` are 0 until the episode has ended."""
+_NO_INFO = dict.fromkeys(INFO_KEYS, 0.0)
 
 
 class Match:
@@ -65,7 +66,13 @@ class Match:
         """The open turns, first-opened first."""
         return list(self._turns.values())
 
-    def oldest_turn(self, agent: str) -> Turn | None:
+    def oldest_turn(self) -> Turn | None:
+        """The turn that was opened first; None when the episode has ended."""
+        for turn in self._turns.values():
+            return turn
+        return None
+
+    def oldest_turn_of(self, agent: str) -> Turn | None:
         """The oldest open turn of an agent."""
         for turn in self._turns.values():
             if turn.agent == agent:
@@ -90,6 +97,7 @@ class Match:
         assert episode is not None
         if episode.finished:
             turns.clear()
+            return
         for game_turn in episode.turns[len(turns) :]:  # a turn that opens stands last, in the game's list and in this
             turn = Turn(game_turn, self.table.dealer.seed, self.modes[game_turn.card.name], self.scenario.prompt)
             turns[turn.id] = turn
@@ -109,7 +117,7 @@ class Match:
         return {"observation": vector, "action_mask": mask}
 
     def _idle_observation(self, agent: str) -> Any:
-        if self.modes[agent] == "text":
+        if agent in self._in_text:
             return spaces.Prompt("")
         vector, mask = self.encoder.idle(agent)
         return {"observation": vector, "action_mask": mask}
@@ -122,16 +130,22 @@ class Match:
 
     def infos(self) -> dict[str, dict[str, Any]]:
         """Fresh infos for every agent: numbers under fixed keys, and in text mode the chat messages."""
-        common: dict[str, Any] = self._final_info() if self.finished else dict.fromkeys(INFO_KEYS, 0.0)
+        common: dict[str, Any] = self._final_info() if self.finished else _NO_INFO
         infos: dict[str, dict[str, Any]] = {agent: common.copy() for agent in self.agents}
+        because = self.episode.truncated if self.episode else ""
         for agent in self._in_text:
-            infos[agent]["messages"] = []
-            infos[agent]["truncated_because"] = self.episode.truncated if self.episode else ""
+            info = infos[agent]
+            info["messages"], info["truncated_because"] = [], because
         for turn in reversed(self._turns.values()):  # so that the oldest of an agent has the last word
-            infos[turn.agent]["has_turn"] = 1.0
-            if turn.mode == "text":
-                infos[turn.agent]["messages"] = turn.messages
+            self.note(infos[turn.agent], turn)
         return infos
+
+    @staticmethod
+    def note(info: dict[str, Any], turn: Turn | None) -> None:
+        """Write into an agent's info whether it has a turn and, in text mode, the turn's messages."""
+        info["has_turn"] = 0.0 if turn is None else 1.0
+        if "messages" in info:
+            info["messages"] = turn.messages if turn is not None else []
 
     def _final_info(self) -> dict[str, float]:
         episode = self.episode

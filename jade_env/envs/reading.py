@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from jade_env.envs import lexicon
-from jade_env.envs.lexicon import STEM, analyse
+from jade_env.envs.lexicon import STEM, Strings, analyse
+from jade_env.envs.memory import remember
 
 WANTED = ("person", "place", "time", "number", "yes_no", "choice", "thing")
 """What a question may want; `Reading.wanted` is an index into this."""
@@ -23,6 +23,7 @@ NAME_PATTERN = re.compile(rf'"[^".z]{{1,12}}"|{_CAPITALISED}|#[NWY]')
 _ITEM = rf'(?>[Dd]?"[^".z]{{1,12}}"|[Dd]?{_CAPITALISED}|#[NWY])'
 COORDINATION = re.compile(rf"{_ITEM}(?:,{_ITEM})*+,?[&/A]d?{_ITEM}")
 ITEM = re.compile(_ITEM)
+Ranges = tuple[tuple[int, int], ...]
 LAST_CHOICE = re.compile(r',([DdUTM"#NY][^,./z]{0,11}),?/([DdUTM"#NY][^./z]{0,13})\.?$')
 
 
@@ -34,52 +35,48 @@ class Reading:
         tokens, lows, kinds, stems: its tokens, aligned.
         wanted: the sort of answer wanted, an index into WANTED.
         head: the stem of the noun asked for ("which river" -> "riv"), "" if none.
-        entity, relation: stems of its capitalised words and numbers, and of its other content words.
+        relation: the stems of its content words that are neither in a capitalised phrase nor numbers.
         names: token ranges of its capitalised phrases and quotations.
         items: token ranges of the sides of its coordination ("X, Y and Z", "X or Y"), empty if none.
-        per_relation, per_entity: one over the number of `relation` and of `entity` stems.
-        words: both together.
+        words: the stems of all its content words.
+        per_relation, per_entity: one over the number of `relation` stems, and of the others.
+        repeated: the share of its content words that occurred before.
         twice: positions of the content words that occur more than once.
         polarity: 1 for a comparison by more/later/larger, -1 by less/earlier/first/older, 0 for none. Ages count by birth year.
     """
 
     text: str
-    tokens: list[str]
-    lows: list[str]
+    tokens: Strings
+    lows: Strings
     kinds: str
-    stems: list[str]
+    stems: Strings
     wanted: int
     head: str
-    entity: frozenset[str]
     relation: frozenset[str]
-    names: tuple[tuple[int, int], ...]
-    items: tuple[tuple[int, int], ...]
+    names: Ranges
+    items: Ranges
     polarity: float
     per_relation: float
     per_entity: float
     words: frozenset[str]
-    twice: list[int]
+    repeated: float
+    twice: tuple[int, ...]
 
     def phrase(self, start: int, end: int) -> str:
         """The text of tokens [start, end)."""
         return "".join(self.tokens[start:end]).strip()
 
 
-@lru_cache(maxsize=4096)
+@remember(512)
 def read(text: str) -> Reading:
     """Read a question (its first MAX_QUERY characters)."""
-    tokens, kinds, stems = analyse(text[:MAX_QUERY].split())
-    lows = [token.rstrip().lower() for token in tokens]
-    names = tuple(match.span() for match in NAME_PATTERN.finditer(kinds))
-    entity: set[str] = set()
-    for start, end in names:
-        entity.update(stems[start:end])
-    entity.discard("")
-    relation = set(stems)
-    relation -= entity
-    relation.discard("")
-    items = _items(kinds) if "&" in kinds or "/" in kinds or "A" in kinds else ()
-    wanted, head = _wanted(lows, kinds, bool(items) and ("/" in kinds or "between" in lows))
+    tokens, kinds, stems, lows = analyse(text[:MAX_QUERY].split())
+    names, named, items = _shape(kinds)
+    choice = bool(items) and ("/" in kinds or "between" in lows)
+    wanted, head = _wanted(lows, kinds, choice)
+    content = list(filter(None, stems))
+    words = frozenset(content)
+    relation = words.difference([stems[place] for place in named])
     return Reading(
         text,
         tokens,
@@ -88,19 +85,27 @@ def read(text: str) -> Reading:
         stems,
         wanted,
         head,
-        frozenset(entity),
-        frozenset(relation),
+        relation,
         names,
         items,
         _polarity(lows),
         1.0 / (len(relation) or 1),
-        1.0 / (len(entity) or 1),
-        frozenset(relation | entity),
-        _twice(stems),
+        1.0 / (len(words) - len(relation) or 1),
+        words,
+        1.0 - len(words) / len(content) if content else 0.0,
+        _twice(stems) if len(words) < len(content) else (),
     )
 
 
-def _twice(stems: list[str]) -> list[int]:
+@remember(4096)
+def _shape(kinds: str) -> tuple[Ranges, list[int], Ranges]:
+    """What follows from the class letters alone: names, the tokens in them, and items. Many questions share their shape."""
+    names = tuple([match.span() for match in NAME_PATTERN.finditer(kinds)])
+    named = [place for start, end in names for place in range(start, end)]
+    return names, named, _items(kinds) if "&" in kinds or "/" in kinds or "A" in kinds else ()
+
+
+def _twice(stems: Strings) -> tuple[int, ...]:
     seen: set[str] = {""}
     repeated: set[str] = set()
     for stem in stems:
@@ -108,14 +113,14 @@ def _twice(stems: list[str]) -> list[int]:
             repeated.add(stem)
         seen.add(stem)
     repeated.discard("")
-    return [place for place, stem in enumerate(stems) if stem in repeated] if repeated else []
+    return tuple([place for place, stem in enumerate(stems) if stem in repeated])
 
 
-def _items(kinds: str) -> tuple[tuple[int, int], ...]:
+def _items(kinds: str) -> Ranges:
     last = LAST_CHOICE.search(kinds) if "/" in kinds else None
     if last is not None:
         return last.span(1), last.span(2)
-    longest: tuple[tuple[int, int], ...] = ()
+    longest: Ranges = ()
     for match in COORDINATION.finditer(kinds):
         found = tuple(item.span() for item in ITEM.finditer(kinds, *match.span()))
         if len(found) >= max(2, len(longest)):
@@ -123,14 +128,13 @@ def _items(kinds: str) -> tuple[tuple[int, int], ...]:
     return longest
 
 
-def _polarity(lows: list[str]) -> float:
-    present = set(lows)
-    if not present.isdisjoint(lexicon.LESS):
+def _polarity(lows: Strings) -> float:
+    if not lexicon.LESS.isdisjoint(lows):
         return -1.0
-    return 1.0 if not present.isdisjoint(lexicon.MORE) else 0.0
+    return 1.0 if not lexicon.MORE.isdisjoint(lows) else 0.0
 
 
-def _wanted(lows: list[str], kinds: str, choice: bool) -> tuple[int, str]:
+def _wanted(lows: Strings, kinds: str, choice: bool) -> tuple[int, str]:
     """The sort of answer, and the stem of the noun asked for."""
     position = _question_word(lows)
     if choice:
@@ -149,7 +153,7 @@ def _wanted(lows: list[str], kinds: str, choice: bool) -> tuple[int, str]:
     return _by_noun(_noun(lows, kinds, position + 1))
 
 
-def _question_word(lows: list[str]) -> int:
+def _question_word(lows: Strings) -> int:
     """The position of the word that asks; a question word late in the question beats a relative pronoun before it."""
     if lows and lows[0] in lexicon.AUXILIARIES:
         return -1
@@ -165,7 +169,7 @@ def _question_word(lows: list[str]) -> int:
     return last if last >= 0 else first
 
 
-def _noun(lows: list[str], kinds: str, start: int) -> str:
+def _noun(lows: Strings, kinds: str, start: int) -> str:
     """The head noun after "which"/"what": the last word of the first run of content words ("what is the N of" included)."""
     noun = ""
     for position in range(start, min(start + 9, len(lows))):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jade_env.envs import lexicon
+from jade_env.envs.memory import Table, remember
 from jade_env.envs.reading import read
 from jade_env.envs.spans import passage
 from jade_env.game.view import View, Workflow
@@ -99,7 +101,6 @@ DOCUMENTS = (
 )
 
 
-@lru_cache(maxsize=64)
 def workflow_rows(workflows: tuple[Workflow, ...]) -> list[list[float]]:
     """The rows of a scenario's workflows, in the order of WORKFLOW."""
     rows = []
@@ -115,38 +116,41 @@ def _words(text: str) -> list[str]:
     return text.replace("?", " ").replace(",", " ").replace('"', " ").split()
 
 
+_ASKING = lexicon.QUESTION_WORDS | lexicon.AUXILIARIES
+_CAPITALISED: Table[bool] = Table(lambda word: word[0].isupper() or word[0].isdigit())
+
+
 def query_rows(view: View, values: Sequence[str]) -> list[list[float]]:
     """The rows of rewritten queries, in the order of QUERY."""
     query = view.query[:2_000]
     target = frozenset(_words(query.lower()))
-    size = len(_words(query)) or 1
+    size, distinct = len(_words(query)) or 1, len(target) or 1
     answers = [answer for _, answer in view.answers if answer]
+    last = view.answers[-1][1] if view.answers else ""
     open_query = "#" in query
     rows = []
     for index, value in enumerate(values):
         words = _words(value)
-        lows = _words(value.lower())
+        lows = [word.lower() for word in words]
         count = len(words) or 1
-        kept = target.intersection(lows)
         still_open = "#" in value
-        first = lows[0] if lows else ""
         rows.append(
             [
                 1.0,
                 min(1.0, index / 8),
-                len(kept) / (len(target) or 1),
+                len(target.intersection(lows)) / distinct,
                 0.0,
                 0.0,
                 min(1.0, len(words) / 40),
                 max(-1.0, 1.0 - len(words) / size),
-                float(first in lexicon.QUESTION_WORDS or first in lexicon.AUXILIARIES),
-                sum([low not in target for low in lows]) / count,
-                sum([low in lexicon.FUNCTION for low in lows]) / count,
-                sum([word[0].isupper() or word[0].isdigit() for word in words]) / count,
-                float(bool(view.answers) and bool(view.answers[-1][1]) and view.answers[-1][1] in value),
-                float(any(answer in value for answer in answers)),
-                float(still_open),
-                float(open_query and not still_open),
+                1.0 if lows and lows[0] in _ASKING else 0.0,
+                (len(lows) - sum(map(target.__contains__, lows))) / count,
+                sum(map(lexicon.FUNCTION.__contains__, lows)) / count,
+                sum(map(_CAPITALISED.__getitem__, words)) / count,
+                1.0 if last and last in value else 0.0,
+                1.0 if answers and any(answer in value for answer in answers) else 0.0,
+                1.0 if still_open else 0.0,
+                1.0 if open_query and not still_open else 0.0,
             ]
         )
     return rows
@@ -155,56 +159,59 @@ def query_rows(view: View, values: Sequence[str]) -> list[list[float]]:
 _COORDINATING = lexicon.words("and or both same")
 _COMPARING = lexicon.TIME_COMPARISONS | lexicon.MORE | lexicon.LESS
 _RELATIVE = lexicon.words("who whose that which where when")
-_NAMED = frozenset("0123456789#ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_OPENING_OTHERS = lexicon.PREPOSITIONS | {"when", "where", "how"}
+_NAMED = re.compile(r"[0-9#A-Z]")
 
 
 def split_rows(view: View, values: Sequence[tuple[str, ...]]) -> list[list[float]]:
     """The rows of decompositions, in the order of SPLIT."""
-    reading = read(view.query)
-    target = frozenset(_words(view.query[:2_000].lower()))
-    size = len(_words(view.query[:2_000])) or 1
-    sides = len(reading.items)
-    rows = []
-    for index, parts in enumerate(values):
-        count = len(parts)
-        lows = [_words(part.lower()) for part in parts]
-        first, last = lows[0] or [""], lows[-1] or [""]
-        joined = " ".join(parts)
-        reference = "#1" in joined
-        opening = first[0]
-        total = sum(map(len, lows))
-        bare = len(last) - sum([word[0] == "#" for word in last if word])
-        rows.append(
-            [
-                1.0,
-                min(1.0, index / 8),
-                len(target.intersection(*[[word for low in lows for word in low]])) / (len(target) or 1),
-                0.0,
-                0.0,
-                min(1.0, count / 7),
-                float(count == 1),
-                float(reference),
-                float("#2" in joined),
-                float(count > 1 and not reference),
-                sum([part.endswith("?") for part in parts]) / count,
-                sum([not _COORDINATING.isdisjoint(low) for low in lows]) / count,
-                sum([not _COMPARING.isdisjoint(low) for low in lows]) / count,
-                sum([_NAMED.isdisjoint(part[1:]) for part in parts]) / count,
-                min(1.0, len(first) / size),
-                min(1.0, len(last) / size),
-                max(-1.0, min(1.0, total / size - 1.0)),
-                float(opening == "who"),
-                float(opening in ("what", "which")),
-                float(opening in ("when", "where", "how") or opening in lexicon.PREPOSITIONS),
-                float(bare < 3),
-                float(not _RELATIVE.isdisjoint(first[1:])),
-                float("of" in first or "'s" in parts[0]),
-                float(last[-1][:1] == "#"),
-                float(_broken_name(parts[-1])),
-                float(count == sides),
-            ]
-        )
-    return rows
+    query = view.query[:2_000]
+    target = frozenset(_words(query.lower()))
+    size, distinct = len(_words(query)) or 1, len(target) or 1
+    sides = len(read(view.query).items)
+    return [_split_row(index, parts, target, distinct, size, sides) for index, parts in enumerate(values)]
+
+
+def _split_row(
+    index: int, parts: tuple[str, ...], target: frozenset[str], distinct: int, size: int, sides: int
+) -> list[float]:
+    """The row of one decomposition of a question with `size` words, `distinct` different ones, and `sides`."""
+    count = len(parts)
+    lows = [_words(part.lower()) for part in parts]
+    flat = [word for low in lows for word in low]
+    first, last = lows[0] or [""], lows[-1] or [""]
+    joined = " ".join(parts)
+    reference = "#1" in joined
+    opening = first[0]
+    bare = len(last) - sum([word[0] == "#" for word in last if word]) if "#" in parts[-1] else len(last)
+    return [
+        1.0,
+        min(1.0, index / 8),
+        len(target.intersection(flat)) / distinct,
+        0.0,
+        0.0,
+        min(1.0, count / 7),
+        1.0 if count == 1 else 0.0,
+        1.0 if reference else 0.0,
+        1.0 if "#2" in joined else 0.0,
+        1.0 if count > 1 and not reference else 0.0,
+        sum([part[-1:] == "?" for part in parts]) / count,
+        sum([not _COORDINATING.isdisjoint(low) for low in lows]) / count,
+        sum([not _COMPARING.isdisjoint(low) for low in lows]) / count,
+        sum([_NAMED.search(part, 1) is None for part in parts]) / count,
+        min(1.0, len(first) / size),
+        min(1.0, len(last) / size),
+        max(-1.0, min(1.0, len(flat) / size - 1.0)),
+        1.0 if opening == "who" else 0.0,
+        1.0 if opening in ("what", "which") else 0.0,
+        1.0 if opening in _OPENING_OTHERS else 0.0,
+        1.0 if bare < 3 else 0.0,
+        0.0 if _RELATIVE.isdisjoint(first[1:]) else 1.0,
+        1.0 if "of" in first or "'s" in parts[0] else 0.0,
+        1.0 if last[-1][:1] == "#" else 0.0,
+        1.0 if _broken_name(parts[-1]) else 0.0,
+        1.0 if count == sides else 0.0,
+    ]
 
 
 def _broken_name(part: str) -> bool:
@@ -213,10 +220,29 @@ def _broken_name(part: str) -> bool:
     return bool(found) and after[2:3].isupper()
 
 
-@lru_cache(maxsize=8)
-def _selection(count: int, values: tuple[tuple[int, ...], ...]) -> tuple[Floats, Floats]:
-    """For subsets of `count` documents: their fixed columns (of DOCUMENTS, the others 0) and the indicator matrix."""
-    fixed = np.zeros((len(values), len(DOCUMENTS)), dtype=np.float32)
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """What feature rows of subsets of the same documents have in common.
+
+    Attributes:
+        fixed: the rows, with the columns that depend on the subset alone filled.
+        kept: subsets x documents, 1 where a subset keeps a document.
+        kept_sd1: the same, with a last axis for the measures.
+        dropped_sd1: 1 where it does not; 0 throughout for the empty subset.
+        sizes_s1: the documents in each subset, at least 1.
+    """
+
+    fixed: Floats
+    kept: Floats
+    kept_sd1: Floats
+    dropped_sd1: Floats
+    sizes_s1: Floats
+
+
+@remember(8)
+def _selection(count: int, values: tuple[tuple[int, ...], ...], width: int) -> Selection:
+    """For subsets of `count` documents, in rows of `width` columns."""
+    fixed = np.zeros((len(values), width), dtype=np.float32)
     kept = np.zeros((len(values), max(1, count)), dtype=np.float32)
     for index, subset in enumerate(values):
         fixed[index, :2] = 1.0, min(1.0, index / 32)
@@ -225,52 +251,61 @@ def _selection(count: int, values: tuple[tuple[int, ...], ...]) -> tuple[Floats,
             kept[index, place] = 1.0
             if place < 5:
                 fixed[index, 8 + place] = 1.0
-    return fixed, kept
+    sizes_s1 = kept.sum(axis=1, keepdims=True)
+    dropped = np.where(sizes_s1 > 0.0, 1.0 - kept, np.float32(0.0))
+    return Selection(fixed, kept, kept[:, :, None], dropped[:, :, None], np.maximum(sizes_s1, 1.0))
 
 
-@lru_cache(maxsize=32)
+@remember(32)
 def measures(
     query: str, documents: tuple[Document, ...]
-) -> tuple[list[tuple[float, float, float, float]], list[list[bool]]]:
-    """For each of the first five documents: its four measures, and which words of the query it has."""
+) -> tuple[list[tuple[float, float, float, float]], list[int], int]:
+    """For each of the first five documents: its four measures, and which words of the query it has, one bit each.
+
+    The third value is the number of words of the query.
+    """
     reading = read(query)
-    relation, entity, words = reading.relation, reading.entity, reading.words
-    order = sorted(words)
+    relation, words = reading.relation, reading.words
+    bits = {word: 1 << place for place, word in enumerate(words)}
     measured, has = [], []
     for document in documents[:5]:
         text = passage(document)
-        found = words.intersection(text.stems)
-        in_entity = len(found & entity) * reading.per_entity
-        in_relation = len(found & relation) * reading.per_relation
-        in_title = sum([stem in words for stem in text.stems[: text.head]]) / (text.head or 1)
+        found = words & text.words
+        related = len(found & relation)
+        in_entity = (len(found) - related) * reading.per_entity
+        in_relation = related * reading.per_relation
+        in_title = sum(map(words.__contains__, text.stems[: text.head])) / (text.head or 1)
         measured.append((0.5 * (in_entity + in_relation), in_entity, in_relation, in_title))
-        has.append([word in found for word in order])
-    return measured, has
+        has.append(sum([bits[word] for word in found]))
+    return measured, has, len(words)
 
 
-def document_rows(view: View, values: Sequence[tuple[int, ...]]) -> Floats:
-    """The rows of document selections, in the order of DOCUMENTS; shape (n, len(DOCUMENTS))."""
-    measured, has = measures(view.query, view.documents)
-    fixed, kept = _selection(len(measured), tuple(values))
-    rows = fixed.copy()
+def document_rows(view: View, values: Sequence[tuple[int, ...]], width: int) -> Floats:
+    """The rows of document selections, in the order of DOCUMENTS, followed by zeros; shape (n, width)."""
+    measured, has, words = measures(view.query, view.documents)
+    selection = _selection(len(measured), tuple(values), width)
+    rows = selection.fixed.copy()
     if measured:
-        _measure(rows, kept, np.array(measured, dtype=np.float32))
-        if has[0]:
-            rows[:, 2] = (kept @ np.array(has, dtype=np.float32) > 0.0).mean(axis=1)
+        _measure(rows, selection, np.array(measured, dtype=np.float32))
+    if measured and words:
+        shares = []
+        for subset in values:
+            union = 0
+            for place in subset:
+                union |= has[place]
+            shares.append(union.bit_count() / words)
+        rows[:, 2] = shares
     return rows
 
 
-def _measure(rows: Floats, kept_sd: Floats, values_dm: Floats) -> None:
-    """Fill the statistics of the measures `values_dm` (documents x measures) over the subsets `kept_sd`."""
+def _measure(rows: Floats, selection: Selection, values_dm: Floats) -> None:
+    """Fill the statistics of the measures `values_dm` (documents x measures) over the subsets; the measures lie in [0, 1]."""
     start, width = 13, len(_MEASURED)
-    size = kept_sd.sum(axis=1, keepdims=True)
-    inside = kept_sd[:, :, None] * values_dm
-    rows[:, start : start + width] = inside.sum(axis=1) / np.maximum(size, 1.0)
-    least = (inside + (1.0 - kept_sd)[:, :, None]).min(axis=1)
-    least[size[:, 0] == 0.0] = 0.0
-    rows[:, start + width : start + 2 * width] = least
-    rows[:, start + 2 * width : start + 3 * width] = inside.max(axis=1)
-    dropped = (values_dm - inside).max(axis=1)
-    rows[:, start + 3 * width : start + 4 * width] = dropped
-    rows[:, start + 4 * width] = kept_sd[:, values_dm[:, 0].argmax()]
-    rows[:, start + 4 * width + 1] = least[:, 0] - dropped[:, 0]
+    inside_sdm = selection.kept_sd1 * values_dm
+    mean, least, most, dropped = [rows[:, start + width * k : start + width * (k + 1)] for k in range(4)]
+    np.divide(np.add.reduce(inside_sdm, axis=1), selection.sizes_s1, out=mean)
+    np.minimum.reduce(inside_sdm + selection.dropped_sd1, axis=1, out=least)
+    np.maximum.reduce(inside_sdm, axis=1, out=most)
+    np.maximum.reduce(values_dm - inside_sdm, axis=1, out=dropped)
+    rows[:, start + 4 * width] = selection.kept[:, values_dm[:, 0].argmax()]
+    np.subtract(least[:, 0], dropped[:, 0], out=rows[:, start + 4 * width + 1])

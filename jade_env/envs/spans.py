@@ -7,9 +7,10 @@ string finds the spans. Nothing here knows a question.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Sequence
 
 from jade_env.envs.lexicon import MONTH_ORDER, NUMBER_WORDS, SCALE_VALUES, SEPARATOR, analyse
+from jade_env.envs.memory import remember
 from jade_env.retrieval.types import Document
 
 MAX_TEXT = 4_000
@@ -39,6 +40,8 @@ _DIGITS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
 
 Mention = tuple[int, int, str, str, int]
 """One occurrence of a span: start and end token, text, lowercase text, kind."""
+Cut = tuple[int, int, int, bool]
+"""Where a span is: start and end token, kind, and whether it is another cut of the span before it."""
 
 
 def clean(text: str, limit: int = MAX_ANSWER_WORDS) -> str:
@@ -59,33 +62,41 @@ class Passage:
         head: the number of the title's tokens, which is the separator's position.
         title: the title without a closing parenthesis.
         text: the characters of the text that were read.
-        stops: positions of sentence ends: the separator's, the others', and one past the last token.
+        words: its stems.
     """
 
-    __slots__ = ("_first", "_mentions", "head", "kinds", "stems", "stops", "text", "title", "tokens")
+    __slots__ = ("_first", "head", "kinds", "stems", "text", "title", "tokens", "words")
 
     def __init__(self, document: Document) -> None:
         title = document.title[:MAX_TITLE]
         self.text = document.text[:MAX_TEXT]
-        named = title.split()
-        self.tokens, self.kinds, self.stems = analyse([*named, SEPARATOR, *self.text.split()])
-        kinds = self.kinds
-        self.head = len(analyse(named)[1])
+        named, kinds, stems, _ = analyse(title.split())
+        self.head = len(named)
+        tokens, letters, told, _ = analyse([SEPARATOR, *self.text.split()])
+        self.tokens, self.kinds, self.stems = named + tokens, kinds + letters, stems + told
+        self.words = frozenset(self.stems)
         self.title = clean(_PARENTHESIS.sub("", title) if "(" in title else title)
-        self.stops = [place for place, letter in enumerate(kinds) if letter == "."]
-        self.stops.append(len(kinds))
-        self._mentions: list[Mention] | None = None
         self._first: frozenset[str] | None = None
 
-    @property
+    def sentences(self) -> list[tuple[int, int, list[Mention]]]:
+        """The sentences with spans, the title first: start and end token, and the spans in reading order."""
+        kinds, head = self.kinds, self.head
+        found: list[tuple[int, int, list[Mention]]] = []
+        if self.title:
+            kind = NAME if head > 1 else SINGLE
+            found.append((0, kinds.index("."), [(0, head, self.title, self.title.lower(), kind)]))
+        start, room = head + 1, MAX_MENTIONS - len(found)
+        for letters in kinds[start:].split("."):
+            cuts = cut(letters)[:room]
+            if cuts:
+                found.append((start, start + len(letters), mentions(cuts, self.tokens, start)))
+                room -= len(cuts)
+            start += len(letters) + 1
+        return found
+
     def mentions(self) -> list[Mention]:
-        """Every span in reading order, the title first, each as often as it occurs."""
-        if self._mentions is None:
-            found: list[Mention] = []
-            if self.title:
-                found.append((0, self.head, self.title, self.title.lower(), NAME if self.head > 1 else SINGLE))
-            self._mentions = find(self.kinds, self.tokens, self.head, found)
-        return self._mentions
+        """Every span in reading order, each as often as it occurs."""
+        return [mention for _, _, found in self.sentences() for mention in found]
 
     @property
     def first(self) -> frozenset[str]:
@@ -96,31 +107,25 @@ class Passage:
         return self._first
 
 
-passage = lru_cache(maxsize=2048)(Passage)
+passage = remember(2048)(Passage)
 """`Passage(document)`, remembered for documents met again."""
 
 
-def find(kinds: str, tokens: list[str], begin: int, found: list[Mention]) -> list[Mention]:
-    """Add every span of a tokenised text from token `begin` on to `found`, at most MAX_MENTIONS, and return it."""
-    for match in PATTERN.finditer(kinds, begin):
+@remember(8192)
+def cut(kinds: str) -> list[Cut]:
+    """Where the spans are, by the class letters alone: many sentences share theirs. No span goes beyond a sentence."""
+    found: list[Cut] = []
+    for match in PATTERN.finditer(kinds):
         group = match.lastgroup or ""
         start, end = match.span(group)
-        if end == start + 1:
-            text = tokens[start].rstrip()
-            kind = _SINGLE_GROUPS[group]
-        else:
-            text = "".join(tokens[start:end]).rstrip()
-            kind = _GROUPS[group]
-        if len(text) > 79:
-            text = clean(text)
-        found.append((start, end, text, text.lower(), kind))
+        kind = _SINGLE_GROUPS[group] if end == start + 1 else _GROUPS[group]
+        found.append((start, end, kind, False))
         if kind in _VARIED:
-            found += _variant(kinds, tokens, start, end, kind)
-    del found[MAX_MENTIONS:]
+            found += _variant(kinds, start, end, kind)
     return found
 
 
-def _variant(kinds: str, tokens: list[str], start: int, end: int, kind: int) -> list[Mention]:
+def _variant(kinds: str, start: int, end: int, kind: int) -> list[Cut]:
     """Another cut of a name, date or number, if there is one: the owner in "X's Y", the year, the number with its unit."""
     if kind == NAME:
         end = kinds.find("s", start, end)
@@ -131,10 +136,19 @@ def _variant(kinds: str, tokens: list[str], start: int, end: int, kind: int) -> 
         kind = YEAR
     else:
         end = end + 1 if kinds[end : end + 1] == "l" else -1
-    if end < 0:
-        return []
-    text = clean("".join(tokens[start:end]))
-    return [(start, end, text, text.lower(), kind)]
+    return [(start, end, kind, True)] if end >= 0 else []
+
+
+def mentions(cuts: list[Cut], tokens: Sequence[str], offset: int) -> list[Mention]:
+    """The spans of `cuts`, counted from token `offset` on, with their texts."""
+    found: list[Mention] = []
+    for start, end, kind, variant in cuts:
+        start, end = start + offset, end + offset
+        text = (tokens[start] if end == start + 1 else "".join(tokens[start:end])).rstrip()
+        if variant or len(text) > 79:
+            text = clean(text)
+        found.append((start, end, text, text.lower(), kind))
+    return found
 
 
 def numeric(text: str) -> float | None:
@@ -143,9 +157,8 @@ def numeric(text: str) -> float | None:
     year: float | None = None
     month = 0.0
     scale = 1.0
-    tokens, kinds, _ = analyse(text.split())
-    for token, letter in zip(tokens, kinds, strict=True):
-        low = token.strip().lower()
+    _, kinds, _, lows = analyse(text.split())
+    for low, letter in zip(lows, kinds, strict=True):
         if low in SCALE_VALUES:
             scale *= SCALE_VALUES[low]
         elif low in _MONTH_NUMBERS:

@@ -32,12 +32,14 @@ def substitute(text: str, answers: tuple[tuple[str, str], ...]) -> str:
 def shorten(text: str) -> str:
     """`text` on one line without angle brackets, at most MAX_QUERY_WORDS words."""
     parts = text.replace("<", " ").replace(">", " ").split()
-    return " ".join(parts[:MAX_QUERY_WORDS])
+    if len(parts) > MAX_QUERY_WORDS:
+        del parts[MAX_QUERY_WORDS:]
+    return " ".join(parts)
 
 
 def keywords(reading: Reading) -> str:
     """The content words of a question in order."""
-    return " ".join(token.strip() for token, stem in zip(reading.tokens, reading.stems, strict=True) if stem)
+    return " ".join([token.rstrip() for token, stem in zip(reading.tokens, reading.stems, strict=True) if stem])
 
 
 def rewrites(view: View) -> list[str]:

@@ -99,6 +99,8 @@ def rows(view: View, values: list[str]) -> list[list[float]]:
     affirmed = -1.0 if "no" in answers else 1.0 if answers and set(answers) == {"yes"} else 0.0
     words = {low for low in reading.lows if low.isalnum()}
     joined = len(answers) > 1
+    listed = bool(reading.items) and reading.wanted not in (CHOICE, YES_NO)
+    total, last = len(answers) or 1, answers[-1] if answers else None
     result: list[list[float]] = []
     for index, value in enumerate(values):
         key = value.casefold()
@@ -108,30 +110,29 @@ def rows(view: View, values: list[str]) -> list[list[float]]:
         is_list = joined and place < 0 and not sign and key not in chains and ", " in value
         side = not is_list and not sign and place < 0
         fit = side if reading.wanted == CHOICE else bool(sign) if reading.wanted == YES_NO else not (sign or side)
-        listed = bool(reading.items) and reading.wanted not in (CHOICE, YES_NO)
         result.append(
             [
                 1.0,
                 min(1.0, index / 34),
-                sum([word in words for word in mine]) / (len(mine) or 1),
-                float(sign > 0.0),
-                float(sign < 0.0),
+                sum(map(words.__contains__, mine)) / (len(mine) or 1),
+                1.0 if sign > 0.0 else 0.0,
+                1.0 if sign < 0.0 else 0.0,
                 1.0 if fit else -1.0,
-                float(key in chains or side),
-                float(place >= 0),
-                float(bool(answers) and key == answers[-1]),
-                float(place == 0),
-                float(is_list),
+                1.0 if side or key in chains else 0.0,
+                1.0 if place >= 0 else 0.0,
+                1.0 if key == last else 0.0,
+                1.0 if place == 0 else 0.0,
+                1.0 if is_list else 0.0,
                 (1.0 if listed else -1.0) if is_list else 0.0,
                 min(1.0, (place + 1) / 7),
-                answers.count(key) / (len(answers) or 1),
+                answers.count(key) / total,
                 compared.get(key, 0.0),
                 sign * equal,
                 sign * affirmed,
-                float(key in used),
-                float(bool(used) and place >= 0 and key not in used),
-                float(value[:1].isdigit()),
-                float(value[:1].isupper()),
+                1.0 if key in used else 0.0,
+                1.0 if used and place >= 0 and key not in used else 0.0,
+                1.0 if value[:1].isdigit() else 0.0,
+                1.0 if value[:1].isupper() else 0.0,
                 min(1.0, len(mine) / 8),
             ]
         )

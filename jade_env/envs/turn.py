@@ -5,7 +5,7 @@ Actions are text or numbers, for any turn: 0 is the no-op (malformed on one's ow
 
 from __future__ import annotations
 
-from jade_env.agent import AgentCard, PromptStyle
+from jade_env.agent import PromptStyle
 from jade_env.envs.candidates import candidates
 from jade_env.errors import JadeError
 from jade_env.game import prompts
@@ -25,17 +25,18 @@ class Turn:
 
     Attributes:
         id: (episode, node path, step): the same in every view of the game, hashable.
-        agent: the role's name.
+        agent, card: the role's name and its card.
         episode: the episode's number in the seeded order.
         seed: seed of the order; (seed, *id) names the turn's random stream.
         mode: what the scenario expects of this agent; both kinds of action are understood anyway.
     """
 
-    __slots__ = ("_candidates", "_style", "_user", "agent", "game_turn", "id", "mode", "seed")
+    __slots__ = ("_candidates", "_style", "_user", "agent", "card", "game_turn", "id", "mode", "seed")
 
     def __init__(self, turn: GameTurn, seed: int, mode: Mode, style: PromptStyle) -> None:
         self.game_turn = turn
-        self.agent = turn.card.name
+        self.card = turn.card
+        self.agent = self.card.name
         self.id: TurnId = (turn.episode.index, turn.node.path, turn.step)
         self.seed, self.mode, self._style = seed, mode, style
         self._candidates: list[Value] | None = None
@@ -49,12 +50,7 @@ class Turn:
     @property
     def kind(self) -> str:
         """The kind of output expected."""
-        return self.game_turn.card.writes
-
-    @property
-    def card(self) -> AgentCard:
-        """The acting role's card."""
-        return self.game_turn.card
+        return self.card.writes
 
     @property
     def view(self) -> View:
@@ -110,8 +106,9 @@ class Turn:
             number = int(action)
         except (TypeError, ValueError):
             raise JadeError(f"{self.agent}: an action is text or a candidate's number, not {action!r}") from None
-        if 1 <= number <= len(self.candidates):
-            return choose(self.kind, self.candidates[number - 1])
+        values = self.candidates
+        if 1 <= number <= len(values):
+            return choose(self.card.writes, values[number - 1])
         return parse(self.kind, "", 0, **self.game_turn.context)
 
     def __repr__(self) -> str:

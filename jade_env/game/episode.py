@@ -138,7 +138,6 @@ class Episode:
     def __post_init__(self) -> None:
         root = Node(path=(), question=self.question.text, query=self.question.text)
         self.trace = Trace(root, [root])
-        self._turns_opened = 0
         self._plan(root)
 
     # ---- what a player may do -------------------------------------------------------------------------------------
@@ -149,21 +148,22 @@ class Episode:
         Raises:
             JadeError: the turn is not open, or the output is of another kind than the turn expects.
         """
+        card, node, ledger = turn.card, turn.node, self.ledger
         if turn not in self.turns:
-            raise JadeError(f"{turn.agent} has no such turn open in this episode")
-        if output.kind != turn.kind:
-            raise JadeError(f"{turn.agent} writes {turn.kind}, not {output.kind}")
+            raise JadeError(f"{card.name} has no such turn open in this episode")
+        if output.kind != card.writes:
+            raise JadeError(f"{card.name} writes {card.writes}, not {output.kind}")
         self.turns.remove(turn)
-        node, penalty = turn.node, 0.0 if output.valid else self.rules.reward.format_penalty
+        penalty = 0.0 if output.valid else self.rules.reward.format_penalty
         node.clock += 1
-        self.ledger.turns += 1
-        self.ledger.tokens += output.tokens
-        self.ledger.malformed += not output.valid
-        self.trace.played.append(Played(turn.agent, node.path, turn.step, output, penalty, node.clock))
+        ledger.turns += 1
+        ledger.tokens += output.tokens
+        ledger.malformed += not output.valid
+        self.trace.played.append(Played(card.name, node.path, turn.step, output, penalty, node.clock))
         KINDS[output.kind].apply(self, node, output)
         if not self.finished and node.answer is None and node.serial is None:
             self._go_on(node)
-        if not self.finished and self.ledger.turns >= self.rules.limits.max_turns:
+        if not self.finished and ledger.turns >= self.rules.limits.max_turns:
             self._give_up()
         return penalty
 
@@ -299,13 +299,13 @@ class Episode:
         else:
             answers = ()
         return View(
-            question=self.question.text,
-            query=node.query,
-            answers=answers,
-            documents=node.documents,
-            workflows=self.legal_workflows(node) if card.writes == "workflow" else (),
-            depth=node.depth,
-            retrieved=node.retrieved is not None,
+            self.question.text,
+            node.query,
+            answers,
+            node.documents,
+            self.legal_workflows(node) if card.writes == "workflow" else (),
+            node.depth,
+            node.retrieved is not None,
         )
 
     def _open(self, card: AgentCard, node: Node) -> None:

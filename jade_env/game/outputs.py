@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jade_env.errors import ConfigError
 from jade_env.game.view import Workflow
@@ -27,8 +26,7 @@ MAX_SUBQUESTIONS = 7
 Value = str | tuple[str, ...] | tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """One output of one agent.
 
     Attributes:
@@ -70,12 +68,12 @@ class Kind(Protocol):
 
 def _between(tag: str, text: str) -> str | None:
     """The inside of a text that is wholly `<tag>...</tag>`, else None; tags in any case, as the released code reads them."""
-    opening, closing = f"<{tag}>", f"</{tag}>"
-    if len(text) < len(opening) + len(closing):
+    size = len(tag) + 2
+    if len(text) <= 2 * size or text[0] != "<" or text[-1] != ">":
         return None
-    if text[: len(opening)].lower() != opening or text[-len(closing) :].lower() != closing:
+    if text[1:size].lower() != f"{tag}>" or text[-size - 1 : -1].lower() != f"</{tag}":
         return None
-    return text[len(opening) : -len(closing)]
+    return text[size : -size - 1]
 
 
 class WorkflowKind:
@@ -93,7 +91,7 @@ class WorkflowKind:
 
     def apply(self, episode: Episode, node: Node, output: Output) -> None:
         workflow = output.value if output.valid else episode.fallback_workflow(node)
-        episode.start_round(node, tuple(str(code) for code in workflow))
+        episode.start_round(node, tuple(map(str, workflow)))
 
 
 class SubquestionsKind:
@@ -196,7 +194,7 @@ class AnswerKind:
 
     def parse(self, text: str, **_: Any) -> tuple[bool, str]:
         inner = _between("answer", stripped := text.strip())
-        if inner is None or len(self._WORD.findall(inner)) > MAX_ANSWER_WORDS:
+        if inner is None or (len(inner) > 2 * MAX_ANSWER_WORDS and len(self._WORD.findall(inner)) > MAX_ANSWER_WORDS):
             return False, stripped or text
         return True, inner.strip()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from jade_env.agent import PLACE
-from jade_env.game.view import View
+from jade_env.game.view import View, Workflow
 from jade_env.retrieval.types import Document
 
 _TAGS = re.compile(r"<(?=\s*/?\s*(?:workflow|q\d+|query|id|answer|documents?|search|verdict)\b)", re.I)
@@ -15,7 +16,15 @@ Message = dict[str, str]
 
 def fill(template: str, view: View) -> str:
     """Replace each `{place}` of a template by what the view holds, in one pass, so that braces in the values stay as they are."""
-    return PLACE.sub(lambda place: _READ[place[1]](view), template)
+    opening, places = _places(template)
+    return opening + "".join([read(view) + text for read, text in places])
+
+
+@lru_cache(maxsize=256)
+def _places(template: str) -> tuple[str, tuple[tuple[Callable[[View], str], str], ...]]:
+    """A template cut at its places: the text before the first, then for each what fills it and the text behind it."""
+    opening, *rest = PLACE.split(template)
+    return opening, tuple([(_READ[name], text) for name, text in zip(rest[::2], rest[1::2], strict=True)])
 
 
 def defuse(text: str) -> str:
@@ -35,7 +44,14 @@ def _document(i: int, document: Document) -> str:
 
 
 def _answers(view: View) -> str:
-    return "; ".join(f"#{i} {question} = {answer}" for i, (question, answer) in enumerate(view.answers, 1)) or "none"
+    if not view.answers:
+        return "none"
+    return "; ".join(f"#{i} {question} = {answer}" for i, (question, answer) in enumerate(view.answers, 1))
+
+
+@lru_cache(maxsize=64)
+def _workflows(workflows: tuple[Workflow, ...]) -> str:
+    return " | ".join(",".join(workflow) for workflow in workflows)
 
 
 _READ: dict[str, Callable[[View], str]] = {
@@ -43,5 +59,5 @@ _READ: dict[str, Callable[[View], str]] = {
     "query": lambda view: view.query,
     "answers": _answers,
     "documents": _documents,
-    "workflows": lambda view: " | ".join(",".join(workflow) for workflow in view.workflows),
+    "workflows": lambda view: _workflows(view.workflows),
 }

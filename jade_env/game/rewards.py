@@ -59,10 +59,10 @@ def score(question: Question, answer: str, ledger: Ledger, reward: Reward) -> Re
     scores = metrics.score(answer, question.golden_answers, reward.rule)
     if question.is_list and reward.lists != "as_others":
         outcome = metrics.list_score(answer, question.list_items, reward.lists)
-    elif reward.yes_no == "em" and metrics.is_yes_no(question.golden_answers[0]):
-        outcome = scores.em
     else:
         outcome = float(getattr(scores, reward.outcome))
+        if reward.yes_no == "em" and outcome != scores.em and metrics.is_yes_no(question.golden_answers[0]):
+            outcome = scores.em
     rounds = ledger.rounds_together if reward.parallel_rounds == "together" else ledger.rounds
     cost = reward.round_cost * share(rounds - reward.free_rounds, reward.cap)
     cost += reward.retrieval_cost * share(ledger.retrievals, reward.cap)

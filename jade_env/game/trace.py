@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from jade_env.game.outputs import Output
 from jade_env.game.view import Workflow
@@ -50,8 +51,7 @@ class Node:
         return len(self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class Played:
+class Played(NamedTuple):
     """One turn as it was played: who, where, what, and the format penalty it cost (0 or negative)."""
 
     agent: str

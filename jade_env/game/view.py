@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jade_env.retrieval.types import Document
 
@@ -10,8 +10,7 @@ Workflow = tuple[str, ...]
 """A chain of codes, e.g. ("QR", "R", "DS", "AG") or ("QDS",)."""
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """The observation of one turn (the paper's o_{t,k}): the target query, this round's products, and visible history.
 
     Attributes:

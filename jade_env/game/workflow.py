@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from jade_env.errors import ConfigError
 from jade_env.game.view import Workflow
@@ -29,6 +30,7 @@ PAPER_WORKFLOWS: tuple[Workflow, ...] = (
 """The eight legal workflows of the JADE paper (arXiv 2601.21916, section on the action space)."""
 
 
+@lru_cache(maxsize=256)
 def codes(text: str) -> Workflow:
     """Split a workflow as a model writes it, `"QR, R,,AG"` -> `("QR", "R", "AG")`; empty codes are dropped."""
     return tuple(code for part in text.split(",") if (code := part.strip()))
