@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -29,6 +30,7 @@ def learning_curve(records: Records, title: str) -> bytes:
     _learner(learner, records)
     for axes in (scores, workflows, learner):
         axes.set_xlabel("turns")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=7)
@@ -74,7 +76,7 @@ def _workflows(axes: Axes, records: Records) -> None:
 def _learner(axes: Axes, records: Records) -> None:
     axes.set_title("learner", fontsize=9)
     for name, label in (
-        ("entropy", "entropy (nats)"),
+        ("entropy", "entropy, as weighted in the loss"),
         ("kl", "KL of an update (nats)"),
         ("clip_fraction", "clipped share"),
         ("explained_variance", "explained variance"),

@@ -275,7 +275,7 @@ class _Training:
         found = dict(model.logger.name_to_value)
         model.logger.dump(model.num_timesteps)
         figures = {
-            "entropy": -found["train/entropy_loss"],
+            "entropy": -found["train/entropy_loss"],  # as weighted in the loss: the planner's counts ent_planning times
             "kl": found["train/approx_kl"],
             "clip_fraction": found["train/clip_fraction"],
             "explained_variance": found["train/explained_variance"],
