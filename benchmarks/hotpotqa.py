@@ -1,9 +1,10 @@
 """Real questions: a team learns HotpotQA's train questions under three seeds and is compared on the dev questions.
 
-    python benchmarks/hotpotqa.py [--data ../shared/data] [--out runs/hotpotqa] [--seeds 0 1 2]
+    python benchmarks/hotpotqa.py [--data ../shared/data] [--out runs/hotpotqa] [--seeds 0 1 2] [--last]
 
 Every seed is `jade train hotpotqa --policy sb3_shared`. Finished runs are kept, a stopped one goes on. Prints F1 of random
 play, the heuristic, each seed and the ceiling, and paired differences on the same questions with 95 % bootstrap intervals.
+A run is judged by the checkpoint that did best on train questions held out; `--last` judges it by its last one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rich.table import Table
 
 from jade_env.errors import JadeError
 from jade_env.learning.evaluation import evaluate
+from jade_env.learning.player import load_policy
 from jade_env.learning.trainer import train
 from jade_env.policy import make_policy
 from jade_env.research.statistics import bootstrap_mean, paired_difference
@@ -57,18 +59,18 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("JADE_DATA", SHARED)))
     parser.add_argument("--out", type=Path, default=Path("runs/hotpotqa"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--last", action="store_true", help="judge runs by their last checkpoint")
     args = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 110)
     try:
         scenario = load_scenario(SCENARIO)
         runs = {seed: learn(args.out, seed, args.data, console) for seed in args.seeds}
-        players = {name: name for name in ("random", "heuristic")}
-        players |= {f"trained, seed {seed}": str(folder) for seed, (folder, _) in runs.items()}
-        players["ceiling"] = "ceiling"
+        players = {name: make_policy(name, scenario, data=args.data) for name in ("random", "heuristic", "ceiling")}
+        for seed, (folder, _) in runs.items():
+            which = "last" if args.last else "best"
+            players[f"trained, seed {seed}"] = load_policy(folder, scenario, which=which, data=args.data)
         f1 = {
-            name: np.array(
-                [row.f1 for row in evaluate(make_policy(player, scenario, data=args.data), scenario, data=args.data)]
-            )
+            name: np.array([row.f1 for row in evaluate(player, scenario, data=args.data)])
             for name, player in players.items()
         }
     except JadeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,9 @@ def shared_data() -> Path:
     if not (SHARED / "hotpotqa" / "corpus.jsonl").exists():
         pytest.skip("needs the real questions in ../shared/data, which are not here")
     return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_is_heard() -> None:
+    """A suite started in the background inherits an ignored SIGINT, and so would the runs that its tests interrupt."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

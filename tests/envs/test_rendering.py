@@ -124,8 +124,10 @@ def test_whatever_agents_write_stays_printable_text(text: str) -> None:
     shown.encode("utf-8")
 
 
-def test_markup_and_control_characters_in_documents_and_outputs_are_inert() -> None:
+def test_markup_and_control_characters_in_documents_and_outputs_are_inert(monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
+
+    monkeypatch.setenv("TERM", "xterm")  # a dumb terminal is always 80 wide
 
     hostile = "[bold red]x[/bold red] [/] [link=file:///etc]y[/link] \x1b[31m \u202e\u2066 $\\frac{1}{0$ \ud800"
     episode = Episode(
