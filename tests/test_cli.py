@@ -280,7 +280,10 @@ def test_ctrl_c_stops_with_exit_code_130_and_no_traceback() -> None:
     assert any("reads" in line for line in process.stdout)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    try:
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert errors.strip() == "jade: stopped"
 
@@ -343,7 +346,10 @@ def test_ctrl_c_during_training_leaves_a_run_that_goes_on(tmp_path: Path) -> Non
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    try:
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert errors.startswith("jade: stopped after ") and "--resume" in errors and errors.count("\n") == 1
     done = int(errors.split()[3])
