@@ -237,7 +237,7 @@ def _player(spec: str) -> str:
         return spec
     from jade_env.recipe import load_recipe
 
-    script = load_recipe(spec).script
+    script = getattr(load_recipe(spec), "script", None)
     if script is None:
         train = f"jade train SCENARIO --policy {spec} --out RUN"
         raise ConfigError(f"{spec} is a recipe and has learned nothing yet: {train}, then use RUN in its place")

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from jade_env.config import Settings, apply_overrides, load_tree, nearest, validate
 from jade_env.errors import ConfigError
+from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
 from jade_env.scenario import Limits, Reward, Scenario
 
 Positive = Annotated[int, Field(gt=0)]
@@ -150,17 +151,42 @@ class Recipe(Settings):
         return tuple(agent for agent in team if agent in self.train)
 
 
-def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+AnyRecipe = Recipe | WarmStartRecipe | PpoRecipe
+_LEARNERS: Mapping[str, type[AnyRecipe]] = {"sft": WarmStartRecipe, "ppo": PpoRecipe}
+_MOST_ANCESTORS = 8
+
+
+def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> AnyRecipe:
     """Load a recipe by shipped name or by path, with overrides such as `{"total_timesteps": 50_000}`.
+
+    A recipe that says `extends: NAME` has all keys of that one but those it gives itself.
 
     Raises:
         ConfigError: the recipe does not exist or is not valid; one line for each mistake.
     """
-    tree, label = load_tree("policies", name_or_path)
+    tree, label = _extended(name_or_path)
     if overrides:
         tree = apply_overrides(tree, overrides, label)
         label = f"{label} (with {', '.join(f'{key}={value}' for key, value in overrides.items())})"
-    return validate(Recipe, tree, label)
+    return validate(_LEARNERS.get(str(tree.get("learner")), Recipe), tree, label)
+
+
+def _extended(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
+    """A recipe's tree over the one it extends, and so on upwards."""
+    tree, label = load_tree("policies", name_or_path)
+    for _ in range(_MOST_ANCESTORS):
+        if (parent := tree.pop("extends", None)) is None:
+            return tree, label
+        if not isinstance(parent, str):
+            raise ConfigError(f"{label}: extends: expected the name of a recipe, found {parent!r}")
+        own = Path(str(name_or_path)).parent / parent
+        place = own if parent.endswith((".yaml", ".yml")) and not Path(parent).is_absolute() else parent
+        try:
+            above, _ = load_tree("policies", place)
+        except ConfigError as error:
+            raise ConfigError(f"{label}: extends: {error}") from None
+        tree = above | tree
+    raise ConfigError(f"{label}: extends: more than {_MOST_ANCESTORS} recipes extend one another, perhaps in a circle")
 
 
 def split_overrides(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -170,7 +196,8 @@ def split_overrides(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
         ConfigError: a key that neither has, or that both have.
     """
     sides: dict[str, dict[str, Any]] = {"scenario": {}, "recipe": {}}
-    fields = {"scenario": Scenario.model_fields, "recipe": Recipe.model_fields}
+    knobs = Recipe.model_fields | WarmStartRecipe.model_fields | PpoRecipe.model_fields
+    fields = {"scenario": Scenario.model_fields, "recipe": knobs}
     for key, value in overrides.items():
         first, _, rest = key.partition(".")
         owners = [side for side in sides if first in fields[side]]
@@ -190,7 +217,8 @@ def _nearest_key(key: str) -> str:
     for dotted in nested:
         if dotted.endswith(f".{key}"):
             return f"; did you mean {dotted!r}?"
-    return nearest(key, [*Recipe.model_fields, *Scenario.model_fields, *nested])
+    learners = (Recipe, WarmStartRecipe, PpoRecipe)
+    return nearest(key, [*(name for kind in learners for name in kind.model_fields), *Scenario.model_fields, *nested])
 
 
-__all__ = ["Recipe", "Script", "load_recipe", "split_overrides"]
+__all__ = ["AnyRecipe", "PpoRecipe", "Recipe", "Script", "WarmStartRecipe", "load_recipe", "split_overrides"]

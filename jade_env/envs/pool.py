@@ -81,6 +81,14 @@ class Pool:
         """Drop the episodes in play and deal new ones: from the start of a seed's order, or going on in the present one."""
         if seed is not None:
             self._table.dealer.restart(seed)
+        return self._begin()
+
+    def seek(self, episode: int) -> list[Turn]:
+        """Drop the episodes in play and go on in the present order from an episode's number."""
+        self._table.dealer.next_index = episode
+        return self._begin()
+
+    def _begin(self) -> list[Turn]:
         self._plans: dict[int, tuple[Output, int]] = {}  # by plan: the shared output, and executions yet to follow it
         self._open: dict[int, dict[TurnId, Turn]] = {}
         self._slots: list[Episode] = []

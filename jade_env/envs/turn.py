@@ -75,8 +75,13 @@ class Turn:
     @property
     def messages(self) -> list[prompts.Message]:
         """The prompt as chat messages: a system message for the role, a user message for the view."""
-        system = self.card.prompts[self._style].system
-        return [{"role": "system", "content": system}, {"role": "user", "content": self._user_message()}]
+        return self.messages_in(self._style)
+
+    def messages_in(self, style: PromptStyle) -> list[prompts.Message]:
+        """The same in another style of prompt than the scenario's."""
+        system = self.card.prompts[style].system
+        user = self._user_message() if style == self._style else prompts.fill(self.card.prompts[style].user, self.view)
+        return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
     def _user_message(self) -> str:
         if not self._user:

@@ -1,0 +1,242 @@
+"""The typed form of recipes for language models: `learner: sft` (a warm start) and `learner: ppo` (joint training).
+
+Knows what may be written, with units and defaults; the learners that obey it are in `learning/`. A *step* collects episodes
+of some questions and updates on all of their turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from jade_env.agent import PromptStyle
+from jade_env.config import Settings, nearest
+from jade_env.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Dtype = Literal["fp32", "bf16", "fp16"]
+Credit = Literal["episode_gae", "broadcast", "group", "leave_one_out", "tied_group"]
+
+DEFAULT = "default"
+"""In a table by agent: what holds for those it does not name."""
+GROUPED: tuple[Credit, ...] = ("group", "leave_one_out", "tied_group")
+"""Credit rules that compare episodes of one question, and need no critic."""
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters in place of full training."""
+
+    rank: Positive = 16
+    """Of the update of each matrix."""
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """Its scale is alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    modules: tuple[str, ...] = ()
+    """Names of the layers to adapt; all linear layers but the output head where empty."""
+
+
+class KlSettings(Settings):
+    """What it costs to leave the policy that the training began with, in nats a token."""
+
+    start: Weight = 0.0
+    """Coefficient at the first step."""
+    end: Weight = 0.0
+    """Coefficient from `until` on, reached along a geometric line (a straight one if either is 0)."""
+    until: Share = 0.75
+    """Share of the training after which it stays at `end`."""
+
+
+class LanguageSettings(Settings):
+    """What both learners need to know of the model."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    summary: str = Field(min_length=1, max_length=200)
+    """One line for listings."""
+    backbone: str = "jade-tiny"
+    """`jade-tiny`, a folder in the Hugging Face layout (such as RUN/backbone of a warm start), or an id of its hub."""
+    prompt: PromptStyle = "full"
+    """Which of a card's prompts the model reads."""
+    dtype: Dtype = "fp32"
+    """What the model computes in."""
+    device: str = "auto"
+    """`auto` takes a GPU where there is one."""
+    gradient_checkpointing: bool = False
+    """Computes activations twice to keep fewer of them."""
+    token_budget: Positive = 4096
+    """Tokens in one forward and backward pass, padding counted; gradients are accumulated over passes."""
+    max_prompt: Positive | None = None
+    """Longest prompt in tokens; what the model's context leaves where not given."""
+    overlong: Literal["error", "truncate"] = "error"
+    """What happens to a longer prompt: the run stops, naming role and question, or documents are cut from the end and counted."""
+    learning_rate: Rate = 3e-4
+    """AdamW's step size."""
+    weight_decay: Weight = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradients are scaled down to this global norm."""
+    steps: Positive = 100
+    """Updates of a warm start, or rounds of collecting and updating; may be raised when a run is resumed."""
+    warmup: Share = 0.05
+    """Share of the steps over which the learning rate rises from 0."""
+    decay: Share = 1.0
+    """Share of the steps, at the end, over which it falls linearly to `final` times its value."""
+    final: Share = 0.1
+    eval_every: Positive = 20
+    """Steps between evaluations on the dev split."""
+    eval_episodes: Positive = 100
+    checkpoint_every: Positive = 10
+    """Steps between checkpoints."""
+    keep: Positive = 2
+    """How many checkpoints stay in the run folder: the newest ones, and the best one beside them."""
+    threads: Positive = 1
+    """Threads of the tensor library. Runs are identical to the last bit for one number of threads."""
+
+    def resolved(self) -> dict[str, Any]:
+        """Every knob with its value; `load_recipe` reads it back."""
+        return self.model_dump(mode="json")
+
+
+class WarmStartRecipe(LanguageSettings):
+    """Supervised learning from a teacher: executors imitate it, the planner learns to write any legal workflow."""
+
+    learner: Literal["sft"]
+    batch_size: Positive = 128
+    """Turns in an update."""
+    chapter: Positive = 600
+    """Episodes the teacher plays at a time; in the embedded world each time in a new world."""
+    prompt_weight: Share = 0.1
+    """Weight of a prompt's tokens in the loss, against 1 for an output's."""
+    muon: Weight = 0.0
+    """Step size of Muon for hidden matrices; 0 trains them by AdamW like the rest."""
+
+
+class PpoRecipe(LanguageSettings):
+    """One language model plays every role and learns all of them with PPO from one reward (the JADE paper, algorithm 2)."""
+
+    learner: Literal["ppo"]
+    train: Literal["all", "none"] | tuple[str, ...] = "all"
+    """The agents that learn: `all`, `none`, or a list such as `[planner]`; the others are played by the backbone as it began."""
+    sharing: Literal["all", "per_role", "groups"] = "all"
+    """With LoRA: one adapter for all, one a role, or one a group."""
+    groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """With `sharing: groups`: the agents of each adapter by its name."""
+    lora: LoraSettings | None = None
+    """Adapters in place of full training; none trains the whole model."""
+
+    questions: Positive = 32
+    """Questions played in a step."""
+    plans: Positive = 2
+    """Plans made for each question: episodes whose original question is planned apart."""
+    executions: Positive = 3
+    """Times each plan is carried out. An episode is one execution, so a step has questions x plans x executions of them."""
+    slots: Positive = 192
+    """Turns generated side by side."""
+    temperature: Annotated[float, Field(gt=0, le=4)] = 1.0
+    constrained: tuple[str, ...] = ()
+    """Agents whose outputs are held to their grammar while they are generated (planner, document_selector)."""
+
+    credit: Credit = "tied_group"
+    """How the reward is shared out over the turns."""
+    gamma: Share = 1.0
+    """Discount: per turn for episode_gae, per token for broadcast."""
+    gae_lambda: Share = 0.95
+    critic: Literal["none", "head", "separate"] = "none"
+    """Value head on the backbone, or on a model of its own that begins as a copy; needed by episode_gae and broadcast."""
+    critic_learning_rate: Rate = 1e-3
+    critic_epochs: Positive = 1
+    """Passes of a separate critic over a step's turns."""
+    critic_warmup: Annotated[int, Field(ge=0)] = 0
+    """First steps in which only the critic learns."""
+    normalize: Literal["none", "all", "per_role", "per_part"] = "per_part"
+    """Advantages are centred and whitened over all turns, each role's, or each part's: planner, sub-planner, executors."""
+    loss_weights: dict[str, Weight] = Field(default_factory=lambda: {DEFAULT: 1.0})
+    """Weight of each agent's turns in the loss, with a `default`; `sub_planner` for plans of sub-questions."""
+    average: Literal["token", "turn"] = "token"
+    """Whether each token or each turn weighs the same in the loss."""
+    epochs: Positive = 1
+    minibatches: Positive = 8
+    """Updates in a pass over a step's turns."""
+    clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """PPO's clipping of the probability ratio."""
+    value_clip: Annotated[float, Field(gt=0)] | None = 0.2
+    """The value may move so far from what it was in one update; freely where not given."""
+    vf_coef: Weight = 0.5
+    entropy: dict[str, Weight] = Field(default_factory=lambda: {DEFAULT: 0.0})
+    """Weight of the entropy bonus by agent, with a `default`."""
+    kl: dict[str, KlSettings] = Field(default_factory=lambda: {DEFAULT: KlSettings()})
+    """KL to the policy that the training began with, by agent, with a `default`."""
+    target_kl: Annotated[float, Field(gt=0)] | None = None
+    """A step's update stops early beyond this divergence from the policy that played, in nats a token."""
+    traces: Annotated[int, Field(ge=0)] = 3
+    """Sample episodes written at each checkpoint."""
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _all_or_a_list(cls, given: Any) -> Any:
+        if given in ("all", "none") or (
+            isinstance(given, list | tuple) and given and all(isinstance(a, str) for a in given)
+        ):
+            return given
+        raise ValueError(f"expected all, none, or a list of agents such as [planner], found {given!r}")
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> PpoRecipe:
+        if self.credit in GROUPED:
+            if self.plans * self.executions < 2:
+                raise ValueError(
+                    f"credit: {self.credit} compares episodes of a question: plans x executions must be 2 or more"
+                )
+        elif self.critic == "none":
+            raise ValueError(f"critic: {self.credit} needs one: head or separate")
+        if self.sharing != "all" and self.lora is None:
+            raise ValueError(f"sharing: {self.sharing} is a matter of adapters: give lora, or choose all")
+        if (self.sharing == "groups") != bool(self.groups):
+            raise ValueError("groups: go with sharing: groups, and it needs them")
+        members = [agent for group in self.groups.values() for agent in group]
+        if len(set(members)) < len(members):
+            raise ValueError("groups: an agent stands twice")
+        if isinstance(self.train, tuple) and len(set(self.train)) < len(self.train):
+            raise ValueError("train: an agent stands twice")
+        return self
+
+    @property
+    def episodes(self) -> int:
+        """Episodes of a step."""
+        return self.questions * self.plans * self.executions
+
+    def trained(self, team: Sequence[str]) -> tuple[str, ...]:
+        """The agents of a team that learn, in team order.
+
+        Raises:
+            ConfigError: an agent is named that the team does not have.
+        """
+        named: dict[str, Iterable[str]] = {
+            "train": self.train if isinstance(self.train, tuple) else (),
+            "constrained": self.constrained,
+        }
+        tables: dict[str, Iterable[str]] = {"loss_weights": self.loss_weights, "entropy": self.entropy, "kl": self.kl}
+        known = (*team, DEFAULT, SUB_PLANNER)
+        for key, agents in (named | tables).items():
+            for agent in agents:
+                if agent not in known:
+                    raise ConfigError(
+                        f"recipe {self.name}: {key}: {agent!r} is not in the team: {', '.join(team)}{nearest(agent, team)}"
+                    )
+        if self.train == "none":
+            return ()
+        return tuple(team) if self.train == "all" else tuple(agent for agent in team if agent in self.train)
+
+    def adapters(self, team: Sequence[str]) -> dict[str, str]:
+        """Which adapter plays each agent; empty where there is one for all."""
+        if self.sharing == "per_role":
+            return {agent: agent for agent in team}
+        of = {agent: name for name, group in self.groups.items() for agent in group}
+        return {agent: of.get(agent, DEFAULT) for agent in team} if of else {}
+
+
+SUB_PLANNER = "sub_planner"
+"""In a table by agent: the planner where it plans a sub-question."""

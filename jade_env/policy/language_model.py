@@ -1,0 +1,124 @@
+"""One causal language model as a `Policy`: a role is its prompt, and what the model writes is the action.
+
+Knows prompts and generation; knows no reward and no learner. What becomes of the samples is the caller's business.
+"""
+
+from __future__ import annotations
+
+import jade_env.policy.requires  # noqa: F401 - first: it names the extra where a package is missing
+
+# isort: split
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from jade_env.agent import PromptStyle
+from jade_env.envs.turn import Action, Turn
+from jade_env.errors import ConfigError
+from jade_env.game import prompts
+from jade_env.game.prompts import Message
+from jade_env.game.view import View
+from jade_env.policy.backbone import Backbone
+from jade_env.policy.generation import Generator
+from jade_env.policy.grammar import grammar_of
+from jade_env.policy.sampling import Request, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a language model is asked to play.
+
+    Attributes:
+        prompt: which of a card's prompts it reads.
+        greedy: takes the most probable token; else draws from the stream of each turn.
+        temperature: of the draws.
+        constrained: agents whose outputs are held to their grammar.
+        max_prompt: longest prompt in tokens; what the context leaves where None.
+        overlong: `error`, or `truncate`: documents are dropped from the end until the prompt fits.
+        slots: turns generated side by side.
+    """
+
+    prompt: PromptStyle = "full"
+    greedy: bool = False
+    temperature: float = 1.0
+    constrained: tuple[str, ...] = ()
+    max_prompt: int | None = None
+    overlong: str = "error"
+    slots: int = 192
+
+
+class LanguageModelPolicy:
+    """Plays turns of any agent with one backbone.
+
+    Attributes:
+        truncated: prompts that lost documents so far.
+    """
+
+    def __init__(self, backbone: Backbone, manner: Manner | None = None) -> None:
+        self.backbone, self.manner = backbone, manner or Manner()
+        self.generator = Generator(
+            backbone,
+            slots=self.manner.slots,
+            temperature=self.manner.temperature,
+            greedy=self.manner.greedy,
+        )
+        self.truncated = 0
+
+    def act(self, turns: Sequence[Turn]) -> list[Action]:
+        """Return what the model writes on each turn, as text.
+
+        Raises:
+            ConfigError: a prompt is longer than the model can read.
+        """
+        return [sample.text for sample in self.generator.run(self.requests(turns))]
+
+    def requests(self, turns: Sequence[Turn]) -> list[Request]:
+        """What to ask of a generator for each turn.
+
+        Raises:
+            ConfigError: a prompt is longer than the model can read.
+        """
+        style, backbone = self.manner.prompt, self.backbone
+        encoded = backbone.encode_batch([turn.messages_in(style) for turn in turns])
+        return [self._request(turn, ids) for turn, ids in zip(turns, encoded, strict=True)]
+
+    def _request(self, turn: Turn, ids: list[int]) -> Request:
+        room = self.backbone.context - min(turn.card.max_tokens, self.backbone.context // 2)
+        room = min(room, self.manner.max_prompt or room)
+        if len(ids) > room:
+            ids = self._shortened(turn, len(ids), room)
+        return Request(
+            key=(turn.seed, *map(str, turn.id)),
+            prompt=tuple(ids),
+            max_new=min(turn.card.max_tokens, self.backbone.context - len(ids)),
+            grammar=grammar_of(turn, self.backbone) if turn.agent in self.manner.constrained else None,
+            adapter=self.backbone.adapter_of(turn.agent),
+        )
+
+    def _shortened(self, turn: Turn, length: int, room: int) -> list[int]:
+        """The longest prompt that fits, with documents dropped from the end, the last one cut word by word."""
+        where = f"{turn.agent}, question {turn.game.question.id}"
+        if self.manner.overlong == "error":
+            raise ConfigError(
+                f"{where}: the prompt has {length} tokens and {room} fit: raise max_prompt, lower retriever.top_k, "
+                "or set overlong=truncate"
+            )
+        view = turn.view
+        while view.documents:
+            *kept, last = view.documents
+            words = last.text.split()
+            shorter = replace(last, text=" ".join(words[: len(words) // 2]))
+            view = view._replace(documents=(*kept, shorter) if len(words) > 1 else tuple(kept))
+            ids = self.backbone.encode(self._messages(turn, view))
+            if len(ids) <= room:
+                self.truncated += 1
+                return ids
+        raise ConfigError(f"{where}: the prompt has more than {room} tokens even without documents: raise max_prompt")
+
+    def _messages(self, turn: Turn, view: View) -> list[Message]:
+        prompt = turn.card.prompts[self.manner.prompt]
+        user = prompts.fill(prompt.user, view)
+        return [{"role": "system", "content": prompt.system}, {"role": "user", "content": user}]
+
+
+__all__ = ["LanguageModelPolicy", "Manner", "Sample"]
