@@ -1,0 +1,262 @@
+"""Rows of an update as tensors: ragged columns once an update, then padded microbatches of rows of about the same length.
+
+Rows are padded on the right. A causal decoder then needs neither a mask nor positions: what is real never sees padding.
+Knows no model and no loss; a microbatch says which hidden state of [B, T] predicts which output token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jade_env.errors import JadeError
+from jade_env.policy.sampling import Sample
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+ALL = -1
+"""In place of a number of allowed tokens: every token is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One turn to learn from.
+
+    Attributes:
+        sample: what was read and written, token by token.
+        agent: who did; figures are kept agent by agent.
+        advantage_N: float32, of each output token.
+        weight: of its tokens in the policy loss; 0 keeps it out.
+        entropy, kl: coefficients of the entropy bonus and of the KL penalty towards the reference.
+        return_: what the value head should have said: one number, or one an output token.
+        value: what it said when the turn was played, in the same form.
+        adapter: which of the backbone's adapters played; None: the one there is.
+    """
+
+    sample: Sample
+    agent: str
+    advantage_N: Floats
+    weight: float = 1.0
+    entropy: float = 0.0
+    kl: float = 0.0
+    return_: float | Floats = 0.0
+    value: float | Floats = 0.0
+    adapter: str | None = None
+
+
+@dataclass(slots=True)
+class Columns:
+    """All rows of an update, R of them, as flat arrays: X tokens read by the model, N output tokens, L allowed ids.
+
+    Attributes:
+        tokens_X: prompt and output of each row but its last token, which nothing follows.
+        length_R, prompt_R, output_R: how many of them, of the prompt, of the output.
+        token_N, old_N, advantage_N, return_N, value_N: one entry an output token.
+        reference_N: the reference's log-probabilities; zeros until they are known.
+        allowed_L, allows_N: ids that the grammar allowed, and how many of them each output token has (ALL: no limit).
+        weight_R, entropy_R, kl_R: coefficients. agent_R, adapter_R: numbers into `agents`, `adapters`.
+    """
+
+    agents: tuple[str, ...]
+    adapters: tuple[str | None, ...]
+    tokens_X: Ints
+    length_R: Ints
+    prompt_R: Ints
+    output_R: Ints
+    token_N: Ints
+    old_N: Floats
+    advantage_N: Floats
+    return_N: Floats
+    value_N: Floats
+    allowed_L: Ints
+    allows_N: Ints
+    weight_R: Floats
+    entropy_R: Floats
+    kl_R: Floats
+    agent_R: Ints
+    adapter_R: Ints
+    reference_N: Floats = field(init=False)
+    token_start_R: Ints = field(init=False)
+    output_start_R: Ints = field(init=False)
+    allowed_start_N: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reference_N = np.zeros_like(self.old_N)
+        self.token_start_R, self.output_start_R = _starts(self.length_R), _starts(self.output_R)
+        self.allowed_start_N = _starts(np.maximum(self.allows_N, 0))
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Columns:
+        """The columns of some rows.
+
+        Raises:
+            JadeError: a row has an empty prompt or output, or as many log-probabilities or advantages as it has not tokens.
+        """
+        for row in rows:
+            _check(row)
+        samples = [row.sample for row in rows]
+        agents = tuple(sorted({row.agent for row in rows}))
+        adapters = tuple(sorted({row.adapter for row in rows}, key=lambda name: name or ""))
+        output = np.array([len(s.output) for s in samples], np.int64)
+        prompt = np.array([len(s.prompt) for s in samples], np.int64)
+        allowed = list(chain.from_iterable(s.allowed or (None,) * len(s.output) for s in samples))
+        return cls(
+            agents=agents,
+            adapters=adapters,
+            tokens_X=np.fromiter(chain.from_iterable(s.prompt + s.output[:-1] for s in samples), np.int64),
+            length_R=prompt + output - 1,
+            prompt_R=prompt,
+            output_R=output,
+            token_N=np.fromiter(chain.from_iterable(s.output for s in samples), np.int64),
+            old_N=_joined([s.logprobs for s in samples]),
+            advantage_N=_joined([row.advantage_N for row in rows]),
+            return_N=_joined([np.broadcast_to(row.return_, len(row.sample.output)) for row in rows]),
+            value_N=_joined([np.broadcast_to(row.value, len(row.sample.output)) for row in rows]),
+            allowed_L=np.fromiter(chain.from_iterable(ids for ids in allowed if ids is not None), np.int64),
+            allows_N=np.array([ALL if ids is None else len(ids) for ids in allowed], np.int64),
+            weight_R=np.array([row.weight for row in rows], np.float32),
+            entropy_R=np.array([row.entropy for row in rows], np.float32),
+            kl_R=np.array([row.kl for row in rows], np.float32),
+            agent_R=np.array([agents.index(row.agent) for row in rows], np.int64),
+            adapter_R=np.array([adapters.index(row.adapter) for row in rows], np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.length_R)
+
+
+@dataclass(frozen=True, slots=True)
+class Micro:
+    """A padded microbatch: B rows of at most T tokens, M output tokens among them, on the model's device.
+
+    Attributes:
+        input_ids: [B, T].
+        hidden_M: where in [B * T] the hidden state is that predicts each output token; token_M: that token.
+        row_M, agent_M: its row in the microbatch, its agent's number. column_M: its place in the columns' N.
+        first_B: where in M each row's first output token is: its hidden state is that of the last prompt token.
+        real: tokens that are not padding.
+    """
+
+    adapter: str | None
+    input_ids: Tensor
+    hidden_M: Tensor
+    token_M: Tensor
+    old_M: Tensor
+    advantage_M: Tensor
+    reference_M: Tensor
+    return_M: Tensor
+    value_M: Tensor
+    entropy_M: Tensor
+    kl_M: Tensor
+    weight_M: Tensor
+    agent_M: Tensor
+    first_B: Tensor
+    rows_B: Ints
+    column_M: Ints
+    allowed_L: Tensor | None
+    allowing_L: Tensor | None
+    free_M: Tensor | None
+    real: int
+
+    def allowed(self, vocabulary: int, begin: int = 0, end: int | None = None) -> Tensor | None:
+        """The grammar's mask [end - begin, V] of some output tokens; None where it allows everything."""
+        if self.allowed_L is None or self.allowing_L is None or self.free_M is None:
+            return None
+        free = self.free_M[begin:end]
+        mask = free.unsqueeze(1).expand(-1, vocabulary).contiguous()
+        mine = (self.allowing_L >= begin) & (self.allowing_L < begin + len(free))
+        mask[self.allowing_L[mine] - begin, self.allowed_L[mine]] = True
+        return mask
+
+
+def microbatches(columns: Columns, chosen: Ints, budget: int) -> Iterator[Ints]:
+    """Rows of one adapter and about one length, as many as fit in `budget` tokens, padding counted; at least one."""
+    length = columns.length_R[chosen]
+    order = chosen[np.lexsort((chosen, length, columns.adapter_R[chosen]))][::-1]  # longest first: memory fails at once
+    begin = 0
+    while begin < len(order):
+        most = max(1, budget // int(columns.length_R[order[begin]]))
+        part = order[begin : begin + most]
+        part = part[columns.adapter_R[part] == columns.adapter_R[part[0]]]
+        yield part
+        begin += len(part)
+
+
+def collate(columns: Columns, rows_B: Ints, weight_R: Floats, pad_id: int, device: Any) -> Micro:
+    """Some rows as a microbatch.
+
+    Args:
+        weight_R: for every row of the columns, what each of its output tokens weighs in the loss.
+    """
+    c, output, length = columns, columns.output_R[rows_B], columns.length_R[rows_B]
+    width = int(length.max())
+    ids = np.full((len(rows_B), width), pad_id, np.int64)
+    ids[np.arange(width) < length[:, None]] = c.tokens_X[_spans(c.token_start_R[rows_B], length)]
+    row = np.repeat(np.arange(len(rows_B)), output)
+    first = _starts(output)
+    place = np.arange(len(row)) - first[row]
+    here = _spans(c.output_start_R[rows_B], output)
+    free = allowed = allowing = None
+    if (c.allows_N[here] != ALL).any():
+        count = np.maximum(c.allows_N[here], 0)
+        free = torch.as_tensor(c.allows_N[here] == ALL, device=device)
+        allowed = torch.as_tensor(c.allowed_L[_spans(c.allowed_start_N[here], count)], device=device)
+        allowing = torch.as_tensor(np.repeat(np.arange(len(here)), count), device=device)
+
+    def put(array: NDArray[Any]) -> Tensor:
+        return torch.as_tensor(array, device=device)
+
+    return Micro(
+        adapter=c.adapters[c.adapter_R[rows_B[0]]],
+        input_ids=put(ids),
+        hidden_M=put(row * width + c.prompt_R[rows_B][row] - 1 + place),
+        token_M=put(c.token_N[here]),
+        old_M=put(c.old_N[here]),
+        advantage_M=put(c.advantage_N[here]),
+        reference_M=put(c.reference_N[here]),
+        return_M=put(c.return_N[here]),
+        value_M=put(c.value_N[here]),
+        entropy_M=put(c.entropy_R[rows_B][row]),
+        kl_M=put(c.kl_R[rows_B][row]),
+        weight_M=put(weight_R[rows_B][row]),
+        agent_M=put(c.agent_R[rows_B][row]),
+        first_B=put(first),
+        rows_B=rows_B,
+        column_M=here,
+        allowed_L=allowed,
+        allowing_L=allowing,
+        free_M=free,
+        real=int(length.sum()),
+    )
+
+
+def _check(row: Row) -> None:
+    tokens = len(row.sample.output)
+    for name, found in (("log-probabilities", row.sample.logprobs), ("advantages", row.advantage_N)):
+        if len(found) != tokens:
+            raise JadeError(f"a row of {row.agent} has {tokens} output tokens and {len(found)} {name}")
+    if row.sample.allowed and len(row.sample.allowed) != tokens:
+        raise JadeError(f"a row of {row.agent} has {tokens} output tokens and {len(row.sample.allowed)} allowed sets")
+    if not tokens or not row.sample.prompt:
+        raise JadeError(f"a row of {row.agent} has an empty {'prompt' if tokens else 'output'}")
+
+
+def _joined(parts: Sequence[Any]) -> Floats:
+    return np.concatenate([np.asarray(part, np.float32) for part in parts])
+
+
+def _starts(length: Ints) -> Ints:
+    """Where each span begins when spans of these lengths follow each other."""
+    return np.cumsum(length) - length
+
+
+def _spans(start: Ints, length: Ints) -> Ints:
+    """The places start, start + 1, ..., of each span in turn."""
+    return np.repeat(start - _starts(length), length) + np.arange(int(length.sum()))

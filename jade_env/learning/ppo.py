@@ -1,0 +1,359 @@
+"""PPO for a language model that plays many roles: one update from the turns of a batch of episodes, in one screen.
+
+    L = sum_t w_t [ -min(r_t A_t, clip(r_t) A_t) + kl_t k3_t - entropy_t H_t ] + vf_coef * mean 1/2 (V - return)^2
+
+over output tokens t (JADE, arXiv 2601.21916, alg. 2: all roles in one buffer, mixed minibatches; PPO, arXiv 1707.06347, eq. 7
+and 9). r_t is against the log-probabilities that the sampler wrote down, under the same temperature and grammar. Where the
+advantages come from is not known here (`credit`), nor what a turn is in the game.
+"""
+
+from __future__ import annotations
+
+import jade_env.policy.requires  # noqa: F401 - first: it names the extra where a package is missing
+
+# isort: split
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+from torch.utils.checkpoint import checkpoint
+
+from jade_env.errors import JadeError
+from jade_env.learning.batches import Columns, Floats, Ints, Micro, Row, collate, microbatches
+from jade_env.learning.losses import clipped_policy_loss, clipped_value_loss, entropy, k3, log_prob, masked
+from jade_env.policy.backbone import Backbone
+
+__all__ = ["Diverged", "Row", "Settings", "log_probs", "update"]
+
+HEAD = 2**26
+"""Most logits at once, tokens times vocabulary (256 MB); the rest is computed in turn, and again for the gradient."""
+
+
+class Diverged(JadeError):
+    """The loss or its gradient is not a number any more. The weights are those before the failed step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How an update learns.
+
+    Attributes:
+        clip: the ratio counts within 1 - clip and 1 + clip.
+        value_clip: a value counts within this of the old one; 0 does not clip.
+        vf_coef: weight of the value loss where the value head shares the backbone; 0 trains none.
+        value_at: "prompt": one value a turn, read at the last prompt token; "token": one before each output token.
+        frozen_values: rows of weight 0 still train the values.
+        average: "token": all output tokens of a minibatch weigh as their rows do; "turn": each turn weighs as its row does,
+            whatever its length.
+        epochs: how often each row is seen. minibatches: optimizer steps an epoch.
+        token_budget: tokens in the model at once, padding counted; changes nothing but time and memory.
+        max_grad_norm: gradients longer than this are shortened to it.
+        target_kl: stop before the step of a minibatch whose approximate KL to the sampling policy exceeds it; 0: never.
+        temperature: what the sampler divided the logits by.
+    """
+
+    clip: float = 0.2
+    value_clip: float = 0.2
+    vf_coef: float = 0.0
+    value_at: Literal["prompt", "token"] = "prompt"
+    frozen_values: bool = False
+    average: Literal["token", "turn"] = "token"
+    epochs: int = 1
+    minibatches: int = 8
+    token_budget: int = 2048
+    max_grad_norm: float = 1.0
+    target_kl: float = 0.0
+    temperature: float = 1.0
+
+
+def update(
+    backbone: Backbone,
+    reference: Backbone | None,
+    optimizer: Optimizer,
+    rows: Sequence[Row],
+    settings: Settings,
+    rng: np.random.Generator,
+    *,
+    critic: Backbone | None = None,
+    critic_optimizer: Optimizer | None = None,
+) -> dict[str, float]:
+    """Improve the policy, and the values, on rows that it has just played.
+
+    Each output token's weight w_t is its row's, over the sum of row weight times tokens in the minibatch (`average`
+    "token"), or its row's over the row's tokens, over the sum of row weights ("turn"). Values count alike.
+
+    Args:
+        reference: whose behaviour `Row.kl` holds on to; the backbone itself stands for what it was before its adapters.
+        critic: gives the values in place of the backbone's value head, if it learns apart; reads the same token ids and
+            is trained by `critic_optimizer`, with a weight of 1.
+        rng: shuffles the rows into minibatches.
+
+    Returns:
+        policy_loss, value_loss, grad_norm: means over the steps. steps, stopped_early. tokens: read by the model.
+        padding: share of what it read. Then, over all and as `AGENT/...`, means over output tokens: approx_kl (to the
+        sampling policy), kl (to the reference), entropy, clip_fraction, advantage (its size); and ratio_max, output_tokens.
+
+    Raises:
+        Diverged: the loss or gradient of a minibatch is not finite.
+        JadeError: a row is broken, a reference is missing, or memory does not suffice.
+    """
+    values = critic is not None or settings.vf_coef > 0.0
+    rows = [row for row in rows if row.weight > 0.0 or (values and settings.frozen_values)]
+    if not rows:
+        return _Tally((), backbone.device).figures()
+    columns = Columns.of(rows)
+    tally = _Tally(columns.agents, backbone.device)
+    held, bonus = bool(columns.kl_R.any()), bool(columns.entropy_R.any())
+    with _memory(), _checkpointing(backbone), _checkpointing(critic):
+        if held:
+            columns.reference_N = _reference(backbone, reference, columns, settings)
+        for epoch in range(settings.epochs):
+            for number, part in enumerate(np.array_split(rng.permutation(len(columns)), settings.minibatches)):
+                weight_R = _weights(columns, part, settings)
+                count = len(part) if settings.value_at == "prompt" else int(columns.output_R[part].sum())
+                for rows_B in microbatches(columns, part, settings.token_budget):
+                    micro = collate(columns, rows_B, weight_R, backbone.pad_id, backbone.device)
+                    backbone.use(micro.adapter)
+                    hidden = _output_states(backbone, micro.input_ids, micro.hidden_M)
+                    logprob, spread = _scores(backbone, hidden, micro, settings.temperature, bonus)
+                    loss_M = clipped_policy_loss(logprob, micro.old_M, micro.advantage_M, settings.clip)
+                    kl_M = k3(logprob, micro.reference_M) if held else torch.zeros_like(logprob)
+                    policy_loss = (micro.weight_M * loss_M).sum()
+                    loss = policy_loss + (micro.weight_M * (micro.kl_M * kl_M - micro.entropy_M * spread)).sum()
+                    value_loss = torch.zeros_like(loss)
+                    if values:
+                        value, at = _values(critic, backbone, hidden, micro, settings.value_at)
+                        value_loss = _value_loss(value, micro, at, settings).sum() / count
+                        loss = loss + (settings.vf_coef if critic is None else 1.0) * value_loss
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    tally.add(micro, settings, logprob, spread, kl_M, loss, policy_loss, value_loss)
+                if not len(part):
+                    continue
+                if 0.0 < settings.target_kl < tally.minibatch_kl():
+                    tally.stopped = True
+                    break
+                _step(optimizer, critic_optimizer, settings, tally, f"minibatch {number + 1} of epoch {epoch + 1}")
+            if tally.stopped:
+                break
+    for each in (optimizer, critic_optimizer):
+        if each is not None:
+            each.zero_grad()
+    return tally.figures()
+
+
+def log_probs(
+    backbone: Backbone, rows: Sequence[Row], *, temperature: float = 1.0, token_budget: int = 8192
+) -> list[Floats]:
+    """What a backbone gives to the output tokens of rows, under their grammars: float32 [N] for each row."""
+    columns = Columns.of(rows)
+    flat = _log_probs(backbone, columns, temperature, token_budget)
+    return np.split(flat, np.cumsum(columns.output_R)[:-1])
+
+
+# ---- the pieces of a minibatch ---------------------------------------------------------------------------------------
+
+
+def _weights(columns: Columns, part: Ints, settings: Settings) -> Floats:
+    """What each output token of a row weighs in its minibatch, row by row."""
+    per_token = columns.weight_R / (columns.output_R if settings.average == "turn" else 1.0)
+    total = float((per_token * columns.output_R)[part].sum())
+    return cast(Floats, (per_token / max(total, 1e-12)).astype(np.float32))
+
+
+def _output_states(backbone: Backbone, input_ids: Tensor, at: Tensor) -> Tensor:
+    """Hidden states [M, D] at some places of [B * T]."""
+    return backbone.hidden(input_ids, use_cache=False).flatten(0, 1).index_select(0, at)
+
+
+def _scores(backbone: Backbone, hidden: Tensor, micro: Micro, temperature: float, bonus: bool) -> tuple[Tensor, Tensor]:
+    """Log-probability and entropy [M] of the output tokens; the entropy has a gradient only where it earns a bonus."""
+    vocabulary = int(backbone.causal.config.vocab_size)
+
+    def score(hidden: Tensor, token: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
+        logits = backbone.logits(hidden)
+        logits = masked(logits if temperature == 1.0 else logits / temperature, allowed)
+        with contextlib.nullcontext() if bonus else torch.no_grad():
+            spread = entropy(logits)
+        return log_prob(logits, token), spread
+
+    size = max(1, HEAD // vocabulary)
+    if len(hidden) <= size:
+        return score(hidden, micro.token_M, micro.allowed(vocabulary))
+    parts = []
+    for i in range(0, len(hidden), size):
+        allowed = micro.allowed(vocabulary, i, i + size)
+        part = hidden[i : i + size], micro.token_M[i : i + size], allowed
+        parts.append(checkpoint(score, *part, use_reentrant=False) if torch.is_grad_enabled() else score(*part))
+    logprobs, spreads = zip(*parts, strict=True)
+    return torch.cat(logprobs), torch.cat(spreads)
+
+
+def _values(
+    critic: Backbone | None, backbone: Backbone, hidden: Tensor, micro: Micro, value_at: str
+) -> tuple[Tensor, Tensor]:
+    """Values, and which of the M output tokens they are expected before."""
+    at = micro.first_B if value_at == "prompt" else torch.arange(len(hidden), device=hidden.device)
+    if critic is None:
+        return backbone.values(hidden[at]), at
+    row, place = micro.hidden_M[at] // micro.input_ids.shape[1], micro.hidden_M[at] % micro.input_ids.shape[1]
+    width = int(place.max()) + 1  # whatever is behind the last value has no part in it
+    return critic.values(_output_states(critic, micro.input_ids[:, :width], row * width + place)), at
+
+
+def _value_loss(value: Tensor, micro: Micro, at: Tensor, settings: Settings) -> Tensor:
+    return clipped_value_loss(value, micro.value_M[at], micro.return_M[at], settings.value_clip)
+
+
+def _step(
+    optimizer: Optimizer, critic_optimizer: Optimizer | None, settings: Settings, tally: _Tally, where: str
+) -> None:
+    """Clip the gradient and step, unless anything is not finite."""
+    optimizers = [each for each in (optimizer, critic_optimizer) if each is not None]
+    norms = [clip_grad_norm_(_parameters(each), settings.max_grad_norm) for each in optimizers]
+    found = [tally.loss, *(float(norm) for norm in norms)]
+    if not np.isfinite(found).all():
+        for each in optimizers:
+            each.zero_grad()
+        raise Diverged(
+            f"{where}: the loss is {found[0]} and its gradient's norm {found[1]}: the step was not taken; "
+            "lower the learning rate, or use a wider dtype"
+        )
+    for each in optimizers:
+        each.step()
+        each.zero_grad()
+    tally.end_step(found[1])
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+# ---- the reference ---------------------------------------------------------------------------------------------------
+
+
+def _reference(backbone: Backbone, reference: Backbone | None, columns: Columns, settings: Settings) -> Floats:
+    if reference is None:
+        raise JadeError(
+            "kl: a penalty towards a reference needs one: give a frozen copy, or the backbone with adapters"
+        )
+    if reference is backbone and backbone.lora is None:
+        raise JadeError("kl: a backbone without adapters cannot be its own reference: give a frozen copy")
+    with backbone.without_adapters() if reference is backbone else contextlib.nullcontext():
+        return _log_probs(reference, columns, settings.temperature, settings.token_budget)
+
+
+@torch.no_grad()
+def _log_probs(backbone: Backbone, columns: Columns, temperature: float, budget: int) -> Floats:
+    found = np.zeros_like(columns.old_N)
+    for rows_B in microbatches(columns, np.arange(len(columns)), budget):
+        micro = collate(columns, rows_B, columns.weight_R, backbone.pad_id, backbone.device)
+        if backbone.lora is not None:
+            backbone.use(micro.adapter)
+        hidden = _output_states(backbone, micro.input_ids, micro.hidden_M)
+        found[micro.column_M] = _scores(backbone, hidden, micro, temperature, False)[0].cpu().numpy()
+    return found
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _memory() -> Iterator[None]:
+    """Says what to lower when memory runs out."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        raise JadeError(
+            "the update ran out of memory: lower token_budget or the lengths of prompts and outputs, or switch on "
+            "gradient_checkpointing or lora"
+        ) from None
+
+
+@contextlib.contextmanager
+def _checkpointing(backbone: Backbone | None) -> Iterator[None]:
+    """Lets layers recompute their activations if they are told to: they do so only in training mode, dropout stays off."""
+    modules = [] if backbone is None else list(backbone.causal.modules())
+    layers = [m for m in modules if getattr(m, "gradient_checkpointing", False) and not m.training]
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False
+
+
+# ---- figures ---------------------------------------------------------------------------------------------------------
+
+
+class _Tally:
+    """Sums over output tokens, agent by agent, kept on the device; read once a minibatch and at the end."""
+
+    SUMS = ("output_tokens", "approx_kl", "kl", "entropy", "clip_fraction", "advantage")
+
+    def __init__(self, agents: Sequence[str], device: torch.device) -> None:
+        self._agents, self.stopped = agents, False
+        self._sums = torch.zeros(len(agents), len(self.SUMS), device=device)
+        self._highest = torch.zeros(len(agents), device=device)
+        self._losses = torch.zeros(3, device=device)  # of the minibatch: all, policy, value
+        self._minibatch = torch.zeros(2, device=device)  # tokens and approximate KL
+        self._read = self._padded = 0
+        self._steps: list[tuple[float, float, float]] = []
+
+    @torch.no_grad()
+    def add(
+        self, micro: Micro, settings: Settings, logprob: Tensor, spread: Tensor, kl: Tensor, *losses: Tensor
+    ) -> None:
+        counts = (micro.weight_M > 0.0).float()
+        ratio = torch.exp(logprob - micro.old_M)
+        approx_kl = ratio - 1.0 - (logprob - micro.old_M)
+        clipped = (ratio - 1.0).abs() > settings.clip
+        columns = torch.stack(
+            [torch.ones_like(ratio), approx_kl, kl, spread, clipped.float(), micro.advantage_M.abs()], 1
+        )
+        columns = columns * counts.unsqueeze(1)
+        self._sums.index_add_(0, micro.agent_M, columns)
+        self._highest.scatter_reduce_(0, micro.agent_M, ratio * counts, "amax")
+        self._minibatch += columns[:, :2].sum(0)
+        self._losses += torch.stack(losses)
+        self._read += micro.real
+        self._padded += micro.input_ids.numel()
+
+    @property
+    def loss(self) -> float:
+        return float(self._losses[0])
+
+    def minibatch_kl(self) -> float:
+        tokens, total = self._minibatch.tolist()
+        return float(total / max(tokens, 1.0))
+
+    def end_step(self, norm: float) -> None:
+        _, policy, value = self._losses.tolist()
+        self._steps.append((policy, value, norm))
+        self._losses.zero_()
+        self._minibatch.zero_()
+
+    def figures(self) -> dict[str, float]:
+        steps = np.array(self._steps or [(0.0, 0.0, 0.0)]).mean(0)
+        found = dict(zip(("policy_loss", "value_loss", "grad_norm"), map(float, steps), strict=True))
+        found |= {"steps": float(len(self._steps)), "stopped_early": float(self.stopped)}
+        found |= {"tokens": float(self._read), "padding": 1.0 - self._read / max(self._padded, 1)}
+        sums, highest = self._sums.double().cpu(), self._highest.cpu()
+        found |= self._means("", sums.sum(0).tolist(), float(highest.max()) if len(highest) else 0.0)
+        for agent, row, most in zip(self._agents, sums.tolist(), highest.tolist(), strict=True):
+            found |= self._means(f"{agent}/", row, most)
+        return found
+
+    def _means(self, prefix: str, sums: Sequence[float], highest: float) -> dict[str, float]:
+        tokens = max(sums[0], 1.0)
+        means = {f"{prefix}{name}": total / tokens for name, total in zip(self.SUMS[1:], sums[1:], strict=True)}
+        return {f"{prefix}output_tokens": sums[0], f"{prefix}ratio_max": highest, **means}

@@ -1,0 +1,512 @@
+"""The update against plain formulas, on real models of three families with tokenizers trained on the spot."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import ByteLevelBPETokenizer
+from transformers import GPT2Config, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
+
+import jade_env
+from jade_env.errors import JadeError
+from jade_env.learning import losses, ppo
+from jade_env.learning.batches import Columns, collate, microbatches
+from jade_env.learning.ppo import Diverged, Row, Settings, log_probs, update
+from jade_env.policy.backbone import Backbone, Lora, load_backbone
+from jade_env.policy.generation import Generator
+from jade_env.policy.grammar import grammar_of_texts
+from jade_env.policy.sampling import Request, Sample
+
+SIZES = {"vocab_size": 400, "eos_token_id": 1, "bos_token_id": 0, "pad_token_id": 1}
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, **SIZES}
+CHATTY = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}=>{% endif %}"
+)
+NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + CHATTY
+FAMILIES = {
+    "llama": (LlamaConfig(**SMALL, max_position_embeddings=512, num_key_value_heads=2), CHATTY),
+    "qwen2": (Qwen2Config(**SMALL, max_position_embeddings=512, num_key_value_heads=2), NO_SYSTEM),
+    "gpt2": (GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=512, **SIZES), None),
+}
+
+
+@pytest.fixture(scope="session")
+def turns() -> list[tuple[str, list[dict[str, str]]]]:
+    """Agents and messages of real turns."""
+    small = {"data.passages": 300, "data.train": 60, "prompt": "brief"}
+    pool = jade_env.make_pool("cooperative", n=6, seed=3, mode="text", overrides=small)
+    found = []
+    for workflow in ("QDS", "QDP", "R,DS,AG"):
+        open_turns = pool.turns()
+        found += [(turn.agent, turn.messages) for turn in open_turns]
+        pool.step({turn.id: f"<workflow>{workflow}</workflow>" for turn in open_turns})
+    return found
+
+
+@pytest.fixture(scope="session")
+def folders(turns: list[tuple[str, list[dict[str, str]]]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A random model and its tokenizer of each family, as folders."""
+    texts = [message["content"] for _, messages in turns for message in messages]
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(texts, vocab_size=400, special_tokens=["<s>", "</s>", "<|endoftext|>"])
+    places = {}
+    for name, (config, template) in FAMILIES.items():
+        places[name] = tmp_path_factory.mktemp(name)
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config)
+        for parameter in model.parameters():  # random enough that its log-probabilities differ
+            parameter.data.add_(torch.randn_like(parameter) * 0.05)
+        model.save_pretrained(places[name])
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, bos_token="<s>", eos_token="</s>")
+        tokenizer.chat_template = template
+        tokenizer.save_pretrained(places[name])
+    return places
+
+
+@pytest.fixture
+def load(folders: dict[str, Path]) -> Callable[..., Backbone]:
+    def loaded(family: str = "llama", lora: Lora | None = None, **options: object) -> Backbone:
+        torch.manual_seed(1)
+        backbone = load_backbone(folders[family], device="cpu", lora=lora, **options)  # type: ignore[arg-type]
+        with torch.no_grad():
+            backbone.head.weight.normal_(std=0.1)
+        return backbone
+
+    return loaded
+
+
+def make_rows(
+    backbone: Backbone, turns: list[tuple[str, list[dict[str, str]]]], *, grammar: bool = False, **same: object
+) -> list[Row]:
+    """Turns with outputs of several lengths, as if sampled by a slightly different policy."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i, (agent, messages) in enumerate(turns):
+        text = ["<workflow>QDS</workflow>", "<workflow>AG</workflow>", "<q1>Who?</q1><q2>Where was #1 born?</q2>"][
+            i % 3
+        ]
+        output = tuple(backbone.encode_output(text))
+        limits = [
+            tuple(sorted({t, *rng.integers(2, 390, 9).tolist()})) if j % 3 else None for j, t in enumerate(output)
+        ]
+        sample = Sample(
+            prompt=tuple(backbone.encode(messages)),
+            output=output,
+            logprobs=np.zeros(len(output), np.float32),
+            allowed=tuple(limits) if grammar and i % 2 else (),
+        )
+        advantage = rng.normal(size=len(output)).astype(np.float32)
+        rows.append(Row(sample, agent, advantage, weight=[1.0, 0.5][i % 2], return_=float(rng.normal()), **same))  # type: ignore[arg-type]
+    noise = [rng.normal(scale=0.2, size=len(row.sample.output)) for row in rows]
+    found = log_probs(backbone, rows)
+    return [
+        replace(row, sample=replace(row.sample, logprobs=(own + e).astype(np.float32)))
+        for row, own, e in zip(rows, found, noise, strict=True)
+    ]
+
+
+def weights(backbone: Backbone) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in backbone.named_parameters()}
+
+
+def sgd_gradient(backbone: Backbone, rows: list[Row], settings: Settings, reference: Backbone | None = None) -> dict:
+    """What one step of plain gradient descent with rate 1 takes away."""
+    before = weights(backbone)
+    trained = [p for p in backbone.parameters() if p.requires_grad]
+    update(backbone, reference, torch.optim.SGD(trained, lr=1.0), rows, settings, np.random.default_rng(0))
+    return {name: before[name] - after for name, after in weights(backbone).items()}
+
+
+WHOLE = Settings(minibatches=1, max_grad_norm=1e9)
+
+
+# ---- the terms -------------------------------------------------------------------------------------------------------
+
+reals = st.floats(-3, 3, allow_nan=False)
+
+
+@given(reals, reals, reals, st.floats(0.01, 0.9))
+def test_clipped_policy_loss_is_its_formula(logprob: float, old: float, advantage: float, clip: float) -> None:
+    ratio = math.exp(logprob - old)
+    kept = min(max(ratio, 1 - clip), 1 + clip)
+    arguments = (torch.tensor(x, dtype=torch.float64) for x in (logprob, old, advantage))
+    found = losses.clipped_policy_loss(*arguments, clip)
+    assert float(found) == pytest.approx(-min(ratio * advantage, kept * advantage), abs=1e-9)
+
+
+@given(reals, reals, reals, st.floats(0.0, 0.9))
+def test_clipped_value_loss_is_its_formula(value: float, old: float, target: float, clip: float) -> None:
+    near = min(max(value, old - clip), old + clip) if clip > 0 else value
+    arguments = (torch.tensor(x, dtype=torch.float64) for x in (value, old, target))
+    found = losses.clipped_value_loss(*arguments, clip)
+    assert float(found) == pytest.approx(0.5 * max((value - target) ** 2, (near - target) ** 2), abs=1e-9)
+
+
+def test_kl_estimators_against_the_exact_kl_of_enumerated_distributions() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(7, dtype=torch.float64, requires_grad=True)
+    log_p, log_q = logits.log_softmax(-1), torch.randn(7, dtype=torch.float64).log_softmax(-1)
+    p = log_p.exp().detach()
+    exact = (log_p.exp() * (log_p - log_q)).sum()
+    assert float((p * losses.k1(log_p, log_q)).sum().detach()) == pytest.approx(float(exact.detach()), abs=1e-12)
+    assert float((p * losses.k3(log_p, log_q)).sum().detach()) == pytest.approx(float(exact.detach()), abs=1e-12)
+    assert (losses.k3(log_p, log_q) >= 0).all() and (losses.k2(log_p, log_q) >= 0).all()
+    (slope,) = torch.autograd.grad(exact, logits, retain_graph=True)
+    (slope_2,) = torch.autograd.grad((p * losses.k2(log_p, log_q)).sum(), logits)
+    assert torch.allclose(slope, slope_2, atol=1e-12)
+    close = log_q + 1e-3 * torch.randn(7, dtype=torch.float64)
+    close = close.log_softmax(-1)
+    assert float((close.exp() * losses.k2(close, log_q)).sum()) == pytest.approx(
+        float((close.exp() * (close - log_q)).sum()), rel=1e-2
+    )
+
+
+@given(st.lists(reals, min_size=2, max_size=6), st.data())
+def test_entropy_and_log_prob_are_of_the_allowed_tokens_only(numbers: list[float], data: st.DataObject) -> None:
+    allowed = data.draw(st.lists(st.booleans(), min_size=len(numbers), max_size=len(numbers)).filter(any))
+    kept = [math.exp(x) for x, may in zip(numbers, allowed, strict=True) if may]
+    p = [x / sum(kept) for x in kept]
+    logits = torch.tensor([numbers], dtype=torch.float64, requires_grad=True)
+    mask = torch.tensor([allowed])
+    found = losses.entropy(logits, mask)
+    assert float(found.detach()) == pytest.approx(-sum(x * math.log(x) for x in p), abs=1e-9)
+    (slope,) = torch.autograd.grad(found.sum(), logits)
+    assert torch.isfinite(slope).all() and (slope[~mask] == 0).all()
+    first = allowed.index(True)
+    assert float(losses.log_prob(losses.masked(logits.detach(), mask), torch.tensor([first]))) == pytest.approx(
+        math.log(p[0])
+    )
+
+
+# ---- the update ------------------------------------------------------------------------------------------------------
+
+
+def plain_loss(backbone: Backbone, reference: Backbone, rows: list[Row], settings: Settings) -> torch.Tensor:
+    """The update's loss written row by row and token by token, without padding, from the model's own logits."""
+    total, scale = torch.zeros(()), 0.0
+    for row in rows:
+        tokens = len(row.sample.output)
+        scale += row.weight * (tokens if settings.average == "token" else 1)
+    for row in rows:
+        sample, n = row.sample, len(row.sample.output)
+        ids = torch.tensor([sample.prompt + sample.output])
+        own, other = backbone.causal(ids), reference.causal(ids)
+        for j in range(n):
+            at = len(sample.prompt) + j - 1
+            keep = list(range(backbone.causal.config.vocab_size))
+            if sample.allowed and sample.allowed[j] is not None:
+                keep = list(sample.allowed[j])  # type: ignore[arg-type]
+            log_p = torch.log_softmax(own.logits[0, at, keep] / settings.temperature, -1)
+            log_q = torch.log_softmax(other.logits[0, at, keep] / settings.temperature, -1).detach()
+            k = keep.index(sample.output[j])
+            ratio = torch.exp(log_p[k] - float(sample.logprobs[j]))
+            a = float(row.advantage_N[j])
+            surrogate = torch.min(ratio * a, torch.clamp(ratio, 1 - settings.clip, 1 + settings.clip) * a)
+            kl = torch.exp(log_q[k] - log_p[k]) - 1 - (log_q[k] - log_p[k])
+            spread = -(log_p.exp() * log_p).sum()
+            share = row.weight / scale / (1 if settings.average == "token" else n)
+            total = total + share * (-surrogate + row.kl * kl - row.entropy * spread)
+        last = backbone.causal.base_model(ids).last_hidden_state[0, len(sample.prompt) - 1]
+        value = (backbone.head.weight[0] * last).sum() + backbone.head.bias[0]
+        total = total + settings.vf_coef * 0.5 * (value - row.return_) ** 2 / len(rows)  # type: ignore[operator]
+    return total
+
+
+@pytest.mark.parametrize("average", ["token", "turn"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_update_follows_the_gradient_of_the_plain_formula(
+    load: Callable[..., Backbone], turns: list, family: str, average: str
+) -> None:
+    backbone, reference = load(family), load(family)
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    rows = make_rows(backbone, turns[:7], grammar=True, entropy=0.1, kl=0.3)
+    settings = replace(WHOLE, average=average, temperature=0.7, vf_coef=0.5, value_clip=0.0, token_budget=300)
+    loss = plain_loss(backbone, reference, rows, settings)
+    named = dict(backbone.named_parameters())
+    expected = dict(zip(named, torch.autograd.grad(loss, list(named.values()), allow_unused=True), strict=True))
+    found = sgd_gradient(backbone, rows, settings, reference)
+    largest = max(float(g.abs().max()) for g in expected.values() if g is not None)
+    assert largest > 1e-2
+    for name, gradient in expected.items():
+        assert torch.allclose(found[name], gradient, atol=2e-6 * max(1.0, largest)), name
+
+
+@pytest.mark.parametrize("value_at", ["prompt", "token"])
+def test_microbatches_of_any_size_add_up_to_the_whole_minibatch(
+    load: Callable[..., Backbone], turns: list, value_at: str
+) -> None:
+    settings = replace(WHOLE, minibatches=2, vf_coef=0.5, value_at=value_at)
+    rows = make_rows(load(), turns, grammar=True, entropy=0.01)
+    found = [sgd_gradient(load(), rows, replace(settings, token_budget=b)) for b in (1, 400, 10**6)]
+    for name, gradient in found[0].items():
+        assert torch.allclose(gradient, found[1][name], atol=1e-6), name
+        assert torch.allclose(gradient, found[2][name], atol=1e-6), name
+
+
+def test_a_head_computed_piece_by_piece_gives_the_same_update(
+    load: Callable[..., Backbone], turns: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = make_rows(load(), turns, grammar=True, entropy=0.01)
+    whole = sgd_gradient(load(), rows, WHOLE)
+    monkeypatch.setattr(ppo, "HEAD", 400 * 7)
+    pieces = sgd_gradient(load(), rows, WHOLE)
+    assert all(torch.allclose(whole[name], pieces[name], atol=1e-6) for name in whole)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_gradient_checkpointing_changes_nothing(load: Callable[..., Backbone], turns: list, family: str) -> None:
+    rows = make_rows(load(family), turns)
+    plain, backbone = sgd_gradient(load(family), rows, WHOLE), load(family, gradient_checkpointing=True)
+    calls: list[int] = []
+    inner = next(m for name, m in backbone.causal.named_modules() if name.endswith("0.mlp"))
+    inner.register_forward_hook(lambda *_: calls.append(1))
+    again = sgd_gradient(backbone, rows, replace(WHOLE, token_budget=10**6))
+    assert len(calls) == 2  # computed again for the gradient
+    assert all(torch.allclose(plain[name], again[name], atol=1e-6) for name in plain)
+    assert not any(module.training for module in backbone.causal.modules())
+
+
+def test_microbatches_stay_in_the_budget_and_never_mix_adapters(load: Callable[..., Backbone], turns: list) -> None:
+    rows = [replace(row, adapter="ab"[i % 2]) for i, row in enumerate(make_rows(load(), turns))]
+    columns = Columns.of(rows)
+    seen: list[int] = []
+    for chosen in microbatches(columns, np.arange(len(rows)), 500):
+        micro = collate(columns, chosen, columns.weight_R, 1, "cpu")
+        assert micro.input_ids.numel() <= 500 or len(chosen) == 1
+        assert {rows[i].adapter for i in chosen} == {micro.adapter}
+        for b, i in enumerate(chosen):
+            ids = rows[i].sample.prompt + rows[i].sample.output[:-1]
+            assert micro.input_ids[b, : len(ids)].tolist() == list(ids)
+        seen += chosen.tolist()
+    assert sorted(seen) == list(range(len(rows)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probs_do_not_depend_on_what_else_is_in_the_batch(
+    load: Callable[..., Backbone], turns: list, family: str
+) -> None:
+    backbone = load(family)
+    rows = make_rows(backbone, turns, grammar=True)
+    together = log_probs(backbone, rows, temperature=1.3)
+    for row, found in zip(rows, together, strict=True):
+        assert found == pytest.approx(log_probs(backbone, [row], temperature=1.3)[0], abs=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probs_and_values_are_those_that_the_sampler_wrote_down(
+    load: Callable[..., Backbone], turns: list, family: str
+) -> None:
+    backbone = load(family)
+    grammar = grammar_of_texts(
+        backbone, ["<workflow>QDS</workflow>", "<workflow>AG</workflow>", "<workflow>R,AG</workflow>"]
+    )
+    requests = [
+        Request(("row", i), tuple(backbone.encode(messages)), 24, grammar if agent == "planner" else None)
+        for i, (agent, messages) in enumerate(turns)
+    ]
+    samples = Generator(backbone, temperature=0.8).run(requests)
+    rows = [
+        Row(s, agent, np.ones(len(s.output), np.float32), return_=s.value, value=s.value)
+        for s, (agent, _) in zip(samples, turns, strict=True)
+    ]
+    assert {bool(sample.allowed) for sample in samples} == {True, False}
+    for row, found in zip(rows, log_probs(backbone, rows, temperature=0.8), strict=True):
+        assert found == pytest.approx(row.sample.logprobs, abs=1e-4)
+    settings = replace(WHOLE, temperature=0.8, vf_coef=1.0, value_clip=0.0)
+    figures = update(
+        backbone, None, torch.optim.SGD(backbone.parameters(), lr=0.0), rows, settings, np.random.default_rng(0)
+    )
+    assert figures["ratio_max"] == pytest.approx(1.0, abs=1e-4) and figures["clip_fraction"] == 0.0
+    assert figures["value_loss"] == pytest.approx(0.0, abs=1e-8)
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=4)], ids=["full", "lora"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_few_updates_raise_what_was_rewarded_and_lower_what_was_punished(
+    load: Callable[..., Backbone], turns: list, family: str, lora: Lora | None
+) -> None:
+    def learned() -> tuple[np.ndarray, np.ndarray, dict[str, torch.Tensor], dict[str, float]]:
+        backbone = load(family, lora)
+        rows = [replace(row, weight=1.0) for row in make_rows(backbone, turns[:12])]
+        good = np.array([i % 2 == 0 for i in range(12)])
+        before = np.array([x.sum() for x in log_probs(backbone, rows)])
+        trained = [p for p in backbone.parameters() if p.requires_grad]
+        optimizer, rng = torch.optim.AdamW(trained, lr=3e-3), np.random.default_rng(0)
+        for _ in range(4):
+            sampled = zip(rows, log_probs(backbone, rows), good, strict=True)
+            now = [
+                replace(
+                    row,
+                    sample=replace(row.sample, logprobs=own),
+                    advantage_N=np.full(len(own), 1.0 if up else -1.0, np.float32),
+                )
+                for row, own, up in sampled
+            ]
+            figures = update(backbone, None, optimizer, now, Settings(minibatches=2), rng)
+        after = np.array([x.sum() for x in log_probs(backbone, rows)])
+        return after - before, good, weights(backbone), figures
+
+    change, good, first, figures = learned()
+    assert change[good].mean() > 0.1 and change[~good].mean() < -0.1
+    assert figures["steps"] == 2 and figures["advantage"] == pytest.approx(1.0) and 0 <= figures["padding"] < 0.5
+    _, _, second, again = learned()
+    assert figures == again and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_with_adapters_the_model_before_them_is_the_reference(load: Callable[..., Backbone], turns: list) -> None:
+    backbone = load(lora=Lora(rank=4))
+    rows = make_rows(backbone, turns, kl=0.5)
+    optimizer = torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=1.0)
+    settings = Settings(minibatches=1, clip=0.5)
+    first = update(backbone, backbone, optimizer, rows, settings, np.random.default_rng(0))
+    second = update(backbone, backbone, optimizer, rows, settings, np.random.default_rng(0))
+    assert first["kl"] == pytest.approx(0.0, abs=1e-7) and second["kl"] > 1e-5
+    full = load()
+    with pytest.raises(JadeError, match="frozen copy"):
+        update(full, full, optimizer, rows, settings, np.random.default_rng(0))
+    with pytest.raises(JadeError, match="reference"):
+        update(full, None, optimizer, rows, settings, np.random.default_rng(0))
+
+
+def test_a_penalty_towards_the_reference_leads_back_to_it(load: Callable[..., Backbone], turns: list) -> None:
+    backbone, reference = load(), load()
+    with torch.no_grad():
+        for parameter in backbone.causal.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.03)
+    rows = [replace(row, advantage_N=0 * row.advantage_N) for row in make_rows(backbone, turns, kl=1.0)]
+    optimizer, rng = torch.optim.AdamW(backbone.parameters(), lr=3e-3), np.random.default_rng(0)
+    kl = [update(backbone, reference, optimizer, rows, WHOLE, rng)["kl"] for _ in range(6)]
+    assert kl[-1] < 0.5 * kl[0]
+
+
+def test_rows_train_only_the_adapter_that_played_them(folders: dict[str, Path], turns: list) -> None:
+    groups = {"planner": "plan", "parallel_decomposer": "work", "serial_decomposer": "work"}
+    backbone = load_backbone(folders["llama"], device="cpu", lora=Lora(rank=4), groups=groups)
+    rows = make_rows(backbone, turns)
+    optimizer = torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=1.0)
+    for agent in ("serial_decomposer", "planner"):
+        mine = [replace(row, adapter=backbone.adapter_of(agent)) for row in rows if row.agent == agent]
+        before = weights(backbone)
+        update(backbone, None, optimizer, mine, WHOLE, np.random.default_rng(0))
+        changed = {name for name, after in weights(backbone).items() if not torch.equal(before[name], after)}
+        assert changed and all(f".{groups[agent]}." in name for name in changed)
+
+
+# ---- values ----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_weight_zero_do_not_move_the_policy_but_may_train_the_values(
+    load: Callable[..., Backbone], turns: list
+) -> None:
+    rows = make_rows(load(), turns)
+    frozen = [replace(row, weight=0.0) for row in rows[::2]]
+    learning, settings = rows[1::2], replace(WHOLE, vf_coef=0.5)
+    without = sgd_gradient(load(), learning, settings)
+    assert all(torch.equal(without[n], g) for n, g in sgd_gradient(load(), frozen + learning, settings).items())
+    for_values = sgd_gradient(load(), frozen, replace(settings, frozen_values=True))
+    assert for_values["head.weight"].abs().max() > 0
+    assert not any(g.abs().max() > 0 for g in sgd_gradient(load(), frozen, settings).values())
+    figures = update(load(), None, torch.optim.SGD(load().parameters()), frozen, settings, np.random.default_rng(0))
+    assert figures["steps"] == 0 and figures["tokens"] == 0
+
+
+@pytest.mark.parametrize("value_at", ["prompt", "token"])
+def test_a_separate_critic_learns_the_returns_and_leaves_the_policy_alone(
+    load: Callable[..., Backbone], turns: list, value_at: str
+) -> None:
+    backbone, critic = load(), load("gpt2")
+    rows = [replace(row, return_=float(row.agent == "planner")) for row in make_rows(backbone, turns)]
+    policy = torch.optim.SGD(backbone.parameters(), lr=0.0)
+    of_critic = torch.optim.AdamW(critic.parameters(), lr=3e-3)
+    settings, rng, before = (
+        Settings(value_at=value_at, value_clip=0.0, minibatches=2),
+        np.random.default_rng(0),
+        weights(backbone),
+    )
+    losses_ = [
+        update(backbone, None, policy, rows, settings, rng, critic=critic, critic_optimizer=of_critic)["value_loss"]
+        for _ in range(8)
+    ]
+    assert losses_[-1] < 0.3 * losses_[0]
+    assert all(torch.equal(before[name], after) for name, after in weights(backbone).items())
+
+
+# ---- what can go wrong -----------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_a_number_raises_and_leaves_the_weights(load: Callable[..., Backbone], turns: list) -> None:
+    backbone = load()
+    rows = make_rows(backbone, turns)
+    rows[5] = replace(rows[5], advantage_N=np.full(len(rows[5].sample.output), np.nan, np.float32))
+    before = weights(backbone)
+    optimizer = torch.optim.AdamW(backbone.parameters(), lr=1.0)
+    with pytest.raises(Diverged, match="minibatch 1 of epoch 1"):
+        update(backbone, None, optimizer, rows, replace(WHOLE, vf_coef=0.1), np.random.default_rng(0))
+    assert all(torch.equal(before[name], after) for name, after in weights(backbone).items())
+    assert all(p.grad is None for p in backbone.parameters())
+
+
+def test_the_update_stops_before_the_policy_is_further_away_than_wanted(
+    load: Callable[..., Backbone], turns: list
+) -> None:
+    backbone = load()
+    rows = make_rows(backbone, turns)
+    settings = Settings(minibatches=2, epochs=5, target_kl=0.05)
+    optimizer = torch.optim.AdamW(backbone.parameters(), lr=3e-2)
+    figures = update(backbone, None, optimizer, rows, settings, np.random.default_rng(0))
+    assert figures["stopped_early"] == 1.0 and 1 <= figures["steps"] < 10
+    assert update(load(), None, optimizer, rows, Settings(), np.random.default_rng(0))["stopped_early"] == 0.0
+
+
+def test_figures_are_told_agent_by_agent(load: Callable[..., Backbone], turns: list) -> None:
+    backbone = load()
+    rows = make_rows(backbone, turns)
+    optimizer = torch.optim.SGD(backbone.parameters(), lr=0.0)
+    figures = update(backbone, None, optimizer, rows, Settings(), np.random.default_rng(0))
+    for agent in {row.agent for row in rows}:
+        mine = [row for row in rows if row.agent == agent]
+        assert figures[f"{agent}/output_tokens"] == sum(len(row.sample.output) for row in mine)
+        ratio = np.concatenate(
+            [np.exp(own - row.sample.logprobs) for row, own in zip(mine, log_probs(backbone, mine), strict=True)]
+        )
+        assert figures[f"{agent}/ratio_max"] == pytest.approx(ratio.max(), rel=1e-4)
+        assert figures[f"{agent}/clip_fraction"] == pytest.approx((abs(ratio - 1) > 0.2).mean(), abs=1e-6)
+        assert figures[f"{agent}/approx_kl"] == pytest.approx((ratio - 1 - np.log(ratio)).mean(), rel=1e-3)
+    assert figures["tokens"] == sum(len(row.sample.prompt) + len(row.sample.output) - 1 for row in rows)
+
+
+def test_broken_rows_are_named(load: Callable[..., Backbone], turns: list) -> None:
+    backbone = load()
+    (row,) = make_rows(backbone, turns[:1])
+    for broken, what in (
+        (replace(row, advantage_N=row.advantage_N[:-1]), "advantages"),
+        (replace(row, sample=replace(row.sample, logprobs=row.sample.logprobs[:-1])), "log-probabilities"),
+        (replace(row, sample=replace(row.sample, prompt=())), "empty prompt"),
+    ):
+        with pytest.raises(JadeError, match=f"planner.*{what}"):
+            update(backbone, None, torch.optim.SGD(backbone.parameters()), [broken], WHOLE, np.random.default_rng(0))
+
+
+def test_running_out_of_memory_says_what_to_lower() -> None:
+    with pytest.raises(JadeError, match="token_budget"), ppo._memory():
+        torch.empty(2**52)
+
+
+def test_a_copy_of_the_backbone_is_a_reference_at_no_distance(load: Callable[..., Backbone], turns: list) -> None:
+    backbone = load()
+    rows = make_rows(backbone, turns, kl=0.1)
+    optimizer = torch.optim.SGD(backbone.parameters(), lr=0.0)
+    figures = update(backbone, copy.deepcopy(backbone), optimizer, rows, WHOLE, np.random.default_rng(0))
+    assert figures["kl"] == pytest.approx(0.0, abs=1e-7)
