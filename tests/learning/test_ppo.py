@@ -271,7 +271,7 @@ def test_gradient_checkpointing_changes_nothing(load: Callable[..., Backbone], t
     plain, backbone = sgd_gradient(load(family), rows, WHOLE), load(family, gradient_checkpointing=True)
     calls: list[int] = []
     inner = next(m for name, m in backbone.causal.named_modules() if name.endswith("0.mlp"))
-    inner.register_forward_hook(lambda *_: calls.append(1))
+    inner.register_forward_pre_hook(lambda *_: calls.append(1))
     again = sgd_gradient(backbone, rows, replace(WHOLE, token_budget=10**6))
     assert len(calls) == 2  # computed again for the gradient
     assert all(torch.allclose(plain[name], again[name], atol=1e-6) for name in plain)
