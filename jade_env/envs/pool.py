@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jade_env.envs.source import open_source
-from jade_env.envs.table import Table
+from jade_env.envs.table import Dealer, Table
 from jade_env.envs.turn import Action, Turn, TurnId
 from jade_env.errors import ConfigError, JadeError, RetrievalError
 from jade_env.game.episode import Episode, Rules
@@ -66,6 +66,11 @@ class Pool:
     def seed(self) -> int:
         """The seed of the order in play."""
         return self._table.dealer.seed
+
+    @property
+    def dealer(self) -> Dealer:
+        """Which question each episode plays."""
+        return self._table.dealer
 
     @property
     def episodes(self) -> list[Episode]:

@@ -14,12 +14,13 @@ from matplotlib.ticker import EngFormatter
 Records = Sequence[Mapping[str, Any]]
 
 
-def learning_curve(records: Records, title: str) -> bytes:
+def learning_curve(records: Records, title: str, unit: str = "turns") -> bytes:
     """Draw F1 and net score, the root workflows chosen, and the health of the learner, over turns trained on.
 
     Args:
         records: as in `metrics.jsonl`.
         title: above the picture.
+        unit: of the time axis.
     """
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     FigureCanvasAgg(figure)
@@ -29,7 +30,7 @@ def learning_curve(records: Records, title: str) -> bytes:
     _workflows(workflows, records)
     _learner(learner, records)
     for axes in (scores, workflows, learner):
-        axes.set_xlabel("turns")
+        axes.set_xlabel(unit)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:

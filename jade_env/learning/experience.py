@@ -1,17 +1,25 @@
 """Experience: every turn of every role as one transition, flat, in the AEC order whatever view was played.
 
-Transitions carry the ids that credit rules group by: episode, team, agent, round, step, policy version. Knows no tensor
-and no learning rule.
+Transitions carry the ids that credit rules group by: question, plan, episode, team, agent, round, step, policy version; and, where
+a language model wrote them, the tokens as they were sampled. Knows no tensor and no learning rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path as FilePath
+from typing import Any
 
+import numpy as np
+
+from jade_env.envs.turn import TurnId
+from jade_env.errors import DataError
 from jade_env.game.episode import Episode
 from jade_env.game.outputs import Value
 from jade_env.game.trace import Path
+from jade_env.policy.sampling import Sample
 
 TEAM = "team"
 """The one team of a cooperative scenario."""
@@ -33,6 +41,13 @@ class Transition:
         last: whether the episode ended with it.
         clock: the longest chain of turns and retrievals that it ends; transitions of equal clock did not wait for each other.
         policy_version: which version of the policy wrote it.
+        question: number of the question in the seeded order; episodes of one question have it in common.
+        plan: number of the plan; executions of one plan have it in common.
+        outcome: R_global of the episode.
+        penalty: the turn's own format penalty.
+        kind: of what the output is, such as `workflow`.
+        sample: the tokens, where a language model sampled them. A plan that several executions share is sampled once: the first of
+            them has the tokens.
     """
 
     episode: int
@@ -47,12 +62,36 @@ class Transition:
     last: bool
     clock: int
     policy_version: int = 0
+    question: int = 0
+    plan: int = 0
+    outcome: float = 0.0
+    penalty: float = 0.0
+    kind: str = ""
+    sample: Sample | None = None
+
+    @property
+    def planning_root(self) -> bool:
+        """Whether it is the plan of the original question."""
+        return self.kind == "workflow" and not self.path
 
 
-def transitions(episode: Episode, policy_version: int = 0) -> list[Transition]:
-    """The transitions of a finished episode; none for a truncated one, which has no score to learn from."""
+def transitions(
+    episode: Episode,
+    policy_version: int = 0,
+    samples: Mapping[TurnId, Sample] | None = None,
+    group: tuple[int, int] = (1, 1),
+) -> list[Transition]:
+    """The transitions of a finished episode; none for a truncated one, which has no score to learn from.
+
+    Args:
+        episode: of a game.
+        policy_version: which version of the policy played it.
+        samples: the tokens of turns that a language model wrote, by turn id.
+        group: (plans, executions) a question, as the pool dealt them.
+    """
     if episode.result is None:
         return []
+    plans, executions = group
     rounds = {node.path: i for i, node in enumerate(episode.trace.nodes)}
     played = episode.trace.played
     return [
@@ -69,6 +108,12 @@ def transitions(episode: Episode, policy_version: int = 0) -> list[Transition]:
             last=i == len(played) - 1,
             clock=turn.clock,
             policy_version=policy_version,
+            question=episode.index // (plans * executions),
+            plan=episode.index // executions,
+            outcome=episode.result.value,
+            penalty=turn.penalty,
+            kind=turn.output.kind,
+            sample=(samples or {}).get((episode.index, turn.path, turn.step)),
         )
         for i, turn in enumerate(played)
     ]
@@ -77,13 +122,19 @@ def transitions(episode: Episode, policy_version: int = 0) -> list[Transition]:
 class Experience:
     """A flat buffer of transitions of many episodes, each episode's together and in order of play."""
 
-    def __init__(self) -> None:
-        self._rows: list[Transition] = []
+    def __init__(self, rows: Iterable[Transition] = ()) -> None:
+        self._rows: list[Transition] = list(rows)
 
-    def add(self, episodes: Iterable[Episode], policy_version: int = 0) -> None:
+    def add(
+        self,
+        episodes: Iterable[Episode],
+        policy_version: int = 0,
+        samples: Mapping[TurnId, Sample] | None = None,
+        group: tuple[int, int] = (1, 1),
+    ) -> None:
         """Append finished episodes, in the order of their numbers."""
         for episode in sorted(episodes, key=lambda episode: episode.index):
-            self._rows += transitions(episode, policy_version)
+            self._rows += transitions(episode, policy_version, samples, group)
 
     def __iter__(self) -> Iterator[Transition]:
         return iter(self._rows)
@@ -91,9 +142,19 @@ class Experience:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def __getitem__(self, place: int) -> Transition:
+        return self._rows[place]
+
     def clear(self) -> None:
         """Forget everything, as on-policy learners do after an update."""
         self._rows.clear()
+
+    def column(self, name: str) -> np.ndarray:
+        """One field of every transition, [T], for the rules of `credit`; text as numbers in alphabetical order."""
+        found = [getattr(row, name) for row in self._rows]
+        if found and isinstance(found[0], str):
+            return np.unique(np.array(found), return_inverse=True)[1]
+        return np.array(found)
 
     def returns(self) -> dict[int, float]:
         """The undiscounted return of each episode, R_global counted once."""
@@ -101,3 +162,67 @@ class Experience:
         for row in self._rows:
             total[row.episode] = total.get(row.episode, 0.0) + row.reward
         return total
+
+    def table(self) -> list[dict[str, Any]]:
+        """One flat mapping a transition, for a data frame or for reading; tokens as their number."""
+        names = [f.name for f in fields(Transition) if f.name != "sample"]
+        return [
+            {name: getattr(row, name) for name in names}
+            | {"text": row.sample.text if row.sample else "", "tokens": len(row.sample.output) if row.sample else 0}
+            for row in self._rows
+        ]
+
+    def save(self, path: str | FilePath) -> None:
+        """Write one JSON object a line, whole or not at all; every number is kept exactly.
+
+        Raises:
+            DataError: the file cannot be written.
+        """
+        from jade_env.learning.checkpoint import write_whole
+
+        lines = [json.dumps(_as_tree(row), ensure_ascii=False, allow_nan=False) for row in self._rows]
+        write_whole(FilePath(path), "".join(f"{line}\n" for line in lines).encode())
+
+    @classmethod
+    def load(cls, path: str | FilePath) -> Experience:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: the file is missing or damaged; the sentence names the line.
+        """
+        try:
+            lines = FilePath(path).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: cannot be read: {error}") from None
+        rows = []
+        for number, line in enumerate(lines, 1):
+            try:
+                rows.append(_from_tree(json.loads(line)))
+            except (ValueError, TypeError, KeyError) as error:
+                raise DataError(f"{path}:{number}: not a transition: {error}") from None
+        return cls(rows)
+
+
+def _as_tree(row: Transition) -> dict[str, Any]:
+    tree = {f.name: getattr(row, f.name) for f in fields(Transition)}
+    if (sample := row.sample) is not None:
+        tree["sample"] = {f.name: getattr(sample, f.name) for f in fields(Sample)} | {
+            "logprobs": sample.logprobs.tolist()
+        }
+    return tree
+
+
+def _from_tree(tree: Mapping[str, Any]) -> Transition:
+    row = Transition(**tree)
+    sample = row.sample
+    if isinstance(sample, Mapping):
+        sample = Sample(**{**sample, "logprobs": np.array(sample["logprobs"], np.float32)})
+        allowed = tuple(None if ids is None else tuple(ids) for ids in sample.allowed)
+        sample = replace(sample, prompt=tuple(sample.prompt), output=tuple(sample.output), allowed=allowed)
+    return replace(row, path=tuple(row.path), value=_tuples(row.value), sample=sample)
+
+
+def _tuples(value: Any) -> Any:
+    return (
+        tuple(_tuples(item) for item in value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+    )

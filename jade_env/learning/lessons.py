@@ -14,11 +14,13 @@ from jade_env import streams
 from jade_env.envs.pool import Pool
 from jade_env.envs.turn import Action, Turn
 from jade_env.game.prompts import Message
-from jade_env.policy.teacher import TeacherPolicy
+from jade_env.policy.teacher import UNKNOWN, TeacherPolicy
 from jade_env.scenario import Scenario, WorldData
 
 FIRST_WORLD = 1_000_000
 """Seeds of the worlds of lessons begin here, away from those that anybody trains or is tested on."""
+KEPT_PLANS, KEPT_UNKNOWN = 0.15, 0.2
+"""Shares of plans and of answers "unknown" that become lessons: there are many of both, and little to learn from them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,13 @@ def chapter(
         turns = [turn for turn in pool.turns() if turn.episode < episodes]
         actions = lecturer.act(turns)
         for turn, action in zip(turns, actions, strict=True):
-            written[turn.id] = Lesson(turn.agent, tuple(turn.messages), str(action))
+            if _kept(turn, str(action), order):
+                written[turn.id] = Lesson(turn.agent, tuple(turn.messages), str(action))
         left -= len(pool.step({turn.id: action for turn, action in zip(turns, actions, strict=True)}))
     return [written[key] for key in sorted(written)]
+
+
+def _kept(turn: Turn, output: str, seed: int) -> bool:
+    unknown = turn.kind == "answer" and output == turn.format(UNKNOWN)
+    share = KEPT_PLANS if turn.kind == "workflow" else KEPT_UNKNOWN if unknown else 1.0
+    return streams.uniform("lesson", seed, turn.id) < share

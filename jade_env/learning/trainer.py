@@ -11,13 +11,9 @@ import jade_env.learning.requires  # noqa: F401 - first: it names the extra wher
 
 import math
 import random
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,38 +36,17 @@ from jade_env.learning.evaluation import EpisodeRow, evaluate
 from jade_env.learning.player import NetworkPolicy, feature_names, load_policy
 from jade_env.learning.run_folder import PICTURE, RunFolder, versions
 from jade_env.learning.sb3 import TurnVecEnv, outcome
+from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, undisturbed
 from jade_env.learning.training_pool import HELD_OUT_SEED, SPLIT, TrainingPool, held_out_count
 from jade_env.policy import MixedPolicy, Policy, make_policy
 from jade_env.recipe import Recipe, load_recipe
 from jade_env.scenario import Scenario
 
-Progress = Callable[[int, int], None]
 DEV = "dev"
 TRACES = 3
 PLANNING = ("workflow", "subquestions_serial", "subquestions_parallel")
 
 __all__ = ["RunSummary", "load_policy", "train"]
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """What a finished run came to.
-
-    Attributes:
-        folder: where everything is.
-        timesteps: turns trained on.
-        seconds: wall-clock time of the training, stops and goes added up.
-        best_timesteps: the checkpoint that the run is judged by.
-        dev: mean f1, em and net of the last evaluation on the dev split.
-        picture: the learning curve.
-    """
-
-    folder: Path
-    timesteps: int
-    seconds: float
-    best_timesteps: int
-    dev: Mapping[str, float]
-    picture: Path
 
 
 def train(
@@ -107,9 +82,9 @@ def train(
     """
     game = as_scenario(scenario, "discrete")
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    if plan.learner != "sb3":
+    if not isinstance(plan, Recipe) or plan.learner != "sb3":
         raise ConfigError(f"recipe {plan.name}: its learner is {plan.learner}, which has nothing to train")
-    with _reproducible(plan.threads), _terminate_as_interrupt():
+    with reproducible(plan.threads), terminate_as_interrupt():
         return _Training(game, plan, Path(out), seed, resume, data, progress).run()
 
 
@@ -175,7 +150,7 @@ class _Training:
                 self._iterate()
             return self._finish()
         except KeyboardInterrupt:
-            with _undisturbed():
+            with undisturbed():
                 self._save()
             at = self.boundary.timesteps
             raise KeyboardInterrupt(
@@ -424,42 +399,3 @@ def _between(start: float, end: float | None, remaining: float) -> float:
 
 def _crossed(before: int, now: int, every: int) -> bool:
     return before // every < now // every
-
-
-@contextmanager
-def _reproducible(threads: int) -> Iterator[None]:
-    """A set number of threads for as long as the training takes; all that it computes is deterministic under it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM stops the training as Ctrl-C does. Signals reach only the main thread; elsewhere this does nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A second Ctrl-C waits until what is being saved is saved."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(kind, signal.SIG_IGN) for kind in kinds]
-    try:
-        yield
-    finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler)

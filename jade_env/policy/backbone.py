@@ -18,10 +18,11 @@ from typing import Any, Literal, cast
 
 import torch
 from jinja2 import TemplateError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from jade_env.errors import ConfigError
+from jade_env.errors import ConfigError, DataError
 from jade_env.game.prompts import Message
 
 Dtype = Literal["fp32", "bf16", "fp16"]
@@ -30,6 +31,7 @@ PLAIN = "{system}\n\n{user}\n\nOutput:"
 """How a prompt reads for a model without a chat template."""
 END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "</s>")
 TOLERANCE = 1e-3
+HEAD = "value_head.safetensors"
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -221,6 +223,20 @@ class Backbone(nn.Module):
             self.load_state_dict(dict(tensors), strict=False)
         except RuntimeError as error:
             raise ConfigError(f"{self.name}: the checkpoint is of another model: {error}") from None
+
+    def save(self, folder: Path) -> None:
+        """Write the model and tokenizer as a Hugging Face folder, and the value head beside them.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.causal.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+            save_file(dict(self.head.state_dict()), folder / HEAD)
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
     def _check(self) -> None:
         """Refuse a model whose logits are not those of its last hidden state and output head."""

@@ -156,7 +156,7 @@ class Batch:
         if self._tree is not None:
             for request in requests:
                 self._tree.add(request.prompt)
-        self._waiting.extend(sorted(requests, key=lambda request: -len(request.prompt) - request.max_new))
+        self._waiting.extend(sorted(requests, key=lambda request: -len(request.prompt)))
 
     def forget(self) -> None:
         """Drop what was computed for common beginnings."""
@@ -186,6 +186,9 @@ class Batch:
             self.forget()
             for request in requests:
                 self._tree.add(request.prompt)
+        slots = min(self._slots, max(32, 1 << (self._n + len(requests) - 1).bit_length()))
+        longest = max(len(request.prompt) + request.max_new for request in requests)
+        self._cache.reserve(slots, 2 * ROUND + longest)
         while requests:
             wave: list[tuple[Request, int, list[Node]]] = []
             later: list[Request] = []
@@ -220,8 +223,7 @@ class Batch:
         new_B = np.array([len(request.prompt) for request, _, _ in chunk]) - known_B
         width = int(new_B.max())
         self._enter(chunk, first)
-        longest = max(int((known_B + width).max()), int((self._length[first:last] + self._limit[first:last]).max()))
-        self._cache.reserve(min(self._slots, max(32, 1 << (last - 1).bit_length())), longest + ROUND)
+        self._cache.reserve(last, int(known_B.max()) + width + ROUND)  # padding may reach beyond the longest row
         self._recall(chunk, first)
         ids_BT = np.full((len(chunk), width), self._backbone.pad_id, _INT)
         for row, (request, known, _) in enumerate(chunk):

@@ -1,0 +1,120 @@
+"""How a training step went, in numbers, and whether a collapse shows. Knows episodes and experience; knows no model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jade_env.game.episode import Episode
+from jade_env.learning import credit
+from jade_env.learning.experience import Experience
+from jade_env.learning.rollout import Rollout
+from jade_env.learning.shares import Share, part_of
+
+LOW_ENTROPY, HIGH_MALFORMED, HIGH_SHARE = 0.01, 0.5, 0.95
+"""Bounds of the warnings: nats a token of a planner, share of a role's outputs, share of one workflow for original questions."""
+OF_ROLES = ("entropy", "kl", "approx_kl", "clip_fraction", "advantage", "ratio_max")
+
+
+def episode_figures(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Means over the episodes of a step: reward and its parts, costs, and the shares of workflows.
+
+    `ds_use` is the share of rounds that retrieved in which documents were selected. Truncated episodes count in `failed` only.
+    """
+    done = [episode for episode in episodes if episode.result is not None]
+    figures: dict[str, Any] = {"episodes": len(episodes), "failed": 1.0 - len(done) / max(1, len(episodes))}
+    nodes = [node for episode in done for node in episode.trace.nodes if node.workflow]
+    outcome = [episode.result.outcome for episode in done if episode.result]
+    net = [episode.result.value for episode in done if episode.result]
+    figures |= {
+        "net": _mean(net),
+        "outcome": _mean(outcome),
+        "cost": _mean([o - n for o, n in zip(outcome, net, strict=True)]),
+        "penalty": _mean([sum(turn.penalty for turn in episode.trace.played) for episode in done]),
+        "f1": _mean([episode.result.scores.f1 for episode in done if episode.result]),
+        "em": _mean([episode.result.scores.em for episode in done if episode.result]),
+    }
+    for name in ("rounds", "retrievals", "turns", "tokens", "malformed"):
+        figures[name] = _mean([float(getattr(episode.ledger, name)) for episode in done])
+    retrieving = [node for node in nodes if "R" in (node.workflow or ())]
+    figures["ds_use"] = _mean([float("DS" in (node.workflow or ())) for node in retrieving])
+    figures["workflows"] = _workflows(node.workflow for node in nodes if node.parent is None)
+    figures["sub_workflows"] = _workflows(node.workflow for node in nodes if node.parent is not None)
+    return figures
+
+
+def _workflows(chosen: Iterable[tuple[str, ...] | None]) -> dict[str, float]:
+    counts = Counter(",".join(workflow or ()) for workflow in chosen)
+    total = sum(counts.values())
+    return {name: count / total for name, count in sorted(counts.items())}
+
+
+def role_figures(rollout: Rollout, figures: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Turns, malformed rate, output length and the share that was cut, of each agent; with what the update says of each part."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for episode in rollout.episodes:
+        for turn in episode.trace.played:
+            sample = rollout.samples.get((episode.index, turn.path, turn.step))
+            if sample is None:
+                continue
+            part = "sub_planner" if turn.output.kind == "workflow" and turn.path else turn.agent
+            of = found.setdefault(part, {"malformed": [], "length": [], "cut": []})
+            of["malformed"].append(float(not turn.output.valid))
+            of["length"].append(float(len(sample.output)))
+            of["cut"].append(float(not sample.stopped))
+    means = {
+        part: {"turns": float(len(of["cut"])), **{name: float(np.mean(values)) for name, values in of.items()}}
+        for part, of in sorted(found.items())
+    }
+    for part, of_part in means.items():
+        of_part |= {name: value for name in OF_ROLES if (value := figures["roles"].get(f"{part}/{name}")) is not None}
+    return means
+
+
+def critic_figures(experience: Experience, found: Sequence[Share], kinds: Mapping[int, str]) -> dict[str, float]:
+    """The critic's explained variance of returns, beside that of a held-out table that knows kind, role and workflow."""
+    rows = [experience[share.place] for share in found]
+    value = np.array([float(np.mean(share.value)) for share in found])
+    target = np.array([float(np.mean(share.return_)) for share in found])
+    workflow = {row.episode: ",".join(map(str, row.value)) for row in experience if row.planning_root}
+    columns = [
+        np.unique(names, return_inverse=True)[1]
+        for names in (
+            [kinds.get(row.question, "") for row in rows],
+            [part_of(row) for row in rows],
+            ["" if row.planning_root else workflow.get(row.episode, "") for row in rows],
+        )
+    ]
+    apart = np.array([row.question for row in rows])
+    return {
+        "explained_variance": credit.explained_variance(value, target),
+        "table_explained_variance": credit.table_explained_variance(columns, target, apart),
+    }
+
+
+def warnings(record: Mapping[str, Any]) -> list[str]:
+    """Sentences on what looks like a collapse in the record of a step; empty if nothing does."""
+    said = []
+    for part, figures in record["roles"].items():
+        if figures["malformed"] > HIGH_MALFORMED:
+            said.append(
+                f"{part}: {figures['malformed']:.0%} of its outputs are malformed: raise kl or lower learning_rate"
+            )
+        if "planner" in part and figures.get("entropy", 1.0) < LOW_ENTROPY:
+            said.append(
+                f"{part}: its entropy is {figures['entropy']:.4f} nats a token: it no longer explores; raise kl or entropy"
+            )
+    shares = record["played"]["workflows"]
+    for workflow, share in shares.items():
+        if share > HIGH_SHARE:
+            said.append(
+                f"{share:.0%} of the questions are planned as {workflow}: the planner may have collapsed; raise kl or entropy"
+            )
+    return said
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,80 @@
+"""Rollouts: the episodes of one training step, played by language models, every sampled token kept.
+
+All open turns of all episodes and roles are generated side by side; whoever finishes steps its game, and the turns that
+open enter the batch. Knows pools and policies; knows no reward, no credit and no update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from jade_env.envs.pool import Pool
+from jade_env.envs.turn import Turn, TurnId
+from jade_env.game.episode import Episode
+from jade_env.game.outputs import Output
+from jade_env.policy.generation import Generator
+from jade_env.policy.language_model import LanguageModelPolicy
+from jade_env.policy.sampling import Request, Sample
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What was played.
+
+    Attributes:
+        episodes: in the order of their numbers.
+        samples: the tokens of every turn, by turn id.
+    """
+
+    episodes: list[Episode]
+    samples: dict[TurnId, Sample]
+
+
+def collect(
+    pool: Pool, players: Mapping[str, LanguageModelPolicy], first: int, count: int, progress: Progress | None = None
+) -> Rollout:
+    """Play episodes `first` to `first + count - 1` of a pool to their ends, and leave it at the openings of the next ones.
+
+    Args:
+        pool: at the opening of those episodes, `count` of them in play.
+        players: who plays each agent; one object may play several.
+        first: number of the first episode.
+        count: how many.
+        progress: called with (episodes done, episodes in all).
+
+    Raises:
+        ConfigError: a prompt is longer than a player can read.
+    """
+    samples: dict[TurnId, Sample] = {}
+    done: dict[int, Episode] = {}
+    waiting: dict[tuple[int, tuple[int | str, ...]], Turn] = {}
+    asked: set[TurnId] = set()
+    generators = {id(player): player.generator for player in players.values()}
+    while len(done) < count:
+        fresh: dict[int, tuple[LanguageModelPolicy, list[Turn]]] = {}
+        for turn in pool.turns():
+            if turn.id not in asked and turn.episode < first + count:
+                player = players[turn.agent]
+                fresh.setdefault(id(player), (player, []))[1].append(turn)
+        for place, (player, turns) in fresh.items():
+            requests = player.requests(turns)
+            player.generator.submit(requests)
+            asked.update(turn.id for turn in turns)
+            waiting |= {(place, request.key): turn for request, turn in zip(requests, turns, strict=True)}
+        outputs: dict[TurnId, Output] = {}
+        for place, generator in generators.items():
+            for request, sample in _advance(generator):
+                turn = waiting.pop((place, request.key))
+                samples[turn.id] = sample
+                outputs[turn.id] = turn.output(sample.text, len(sample.output))
+        done |= {episode.index: episode for episode in pool.step(outputs)} if outputs else {}
+        if progress:
+            progress(len(done), count)
+    return Rollout([done[number] for number in sorted(done)], samples)
+
+
+def _advance(generator: Generator) -> list[tuple[Request, Sample]]:
+    return generator.advance() if generator.pending else []

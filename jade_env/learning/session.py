@@ -1,0 +1,77 @@
+"""What every training has around it: a set number of threads, signals that stop it between two steps, and a summary at the end.
+
+Knows no learner.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a finished run came to.
+
+    Attributes:
+        folder: where everything is.
+        timesteps: what it was trained on: turns, or steps of a language model.
+        seconds: wall-clock time of the training, stops and goes added up.
+        best_timesteps: the checkpoint that the run is judged by.
+        dev: mean f1, em and net of the last evaluation on the dev split.
+        picture: the learning curve.
+    """
+
+    folder: Path
+    timesteps: int
+    seconds: float
+    best_timesteps: int
+    dev: Mapping[str, float]
+    picture: Path
+
+
+@contextmanager
+def reproducible(threads: int) -> Iterator[None]:
+    """A set number of threads for as long as the training takes; all that it computes is deterministic under it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM stops the training as Ctrl-C does. Signals reach only the main thread; elsewhere this does nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A second Ctrl-C waits until what is being saved is saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(kind, signal.SIG_IGN) for kind in kinds]
+    try:
+        yield
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
