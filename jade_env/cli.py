@@ -21,6 +21,7 @@ from jade_env.config import Kind, first_line, names, parse_overrides
 from jade_env.errors import ConfigError, DataError, JadeError
 
 if TYPE_CHECKING:
+    from jade_env.learning.session import RunSummary
     from jade_env.policy.base import Policy
     from jade_env.scenario import Mode, Scenario
 
@@ -159,13 +160,20 @@ def train(
     seed: SeedOpt = 0,
     data: DataOpt = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Resolve everything, print a memory plan and what to lower, and train nothing."),
+    ] = False,
 ) -> None:
     """Train a team and leave everything in a run folder: configuration, metrics, checkpoints, a learning curve.
 
     A key that is a scenario's goes to the scenario, a recipe's to the recipe; `scenario.` or `recipe.` before it says which.
 
+    Example: jade train cooperative --policy jade_joint --out runs/joint steps=40
+
     Example: jade train cooperative --policy sb3_shared --out runs/first total_timesteps=100000 reward.round_cost=0.1
     """
+    from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
     from jade_env.recipe import load_recipe, split_overrides
     from jade_env.scenario import load_scenario
 
@@ -173,16 +181,74 @@ def train(
     recipe, game = load_recipe(policy, for_recipe), load_scenario(scenario, for_scenario)
     if recipe.learner == "scripted":
         raise ConfigError(f"{recipe.name} is scripted and does not learn: try jade eval {recipe.script} {scenario}")
-    run = out or Path("runs") / f"{game.name}-{recipe.name}-{seed}"
-    from jade_env.learning import trainer  # after the arguments are known to be good: it takes seconds to load
+    if isinstance(recipe, WarmStartRecipe):
+        raise ConfigError(f"{recipe.name} is a warm start: jade warm-start {scenario} --policy {policy}")
+    if dry_run:
+        from jade_env.learning.memory_plan import dry_run as plan_of
 
-    with _progress("training") as progress:
-        done = trainer.train(game, recipe, run, seed, resume=resume, data=data, progress=progress)
-    figures = "  ".join(f"{name} {value:.3f}" for name, value in done.dev.items() if name in ("f1", "em", "net"))
-    typer.echo(f"{done.timesteps} turns in {done.seconds:.0f} s; dev: {figures}; learning curve: {done.picture}")
+        return typer.echo(plan_of(game, recipe, data))
+    run = out or Path("runs") / f"{game.name}-{recipe.name}-{seed}"
+    done: RunSummary  # the modules are imported after the arguments are known to be good: they take seconds to load
+    if isinstance(recipe, PpoRecipe):
+        from jade_env.learning.joint import train_language
+
+        with _progress("training") as progress:
+            done = train_language(game, recipe, run, seed, resume=resume, data=data, progress=progress, notice=_notice)
+    else:
+        from jade_env.learning import trainer
+
+        with _progress("training") as progress:
+            done = trainer.train(game, recipe, run, seed, resume=resume, data=data, progress=progress)
+    _done(done, "steps" if isinstance(recipe, PpoRecipe) else "turns")
     where = ["--data", str(data)] if data else []
     changes = [f"{key}={json.dumps(value)}" for key, value in for_scenario.items()]
     typer.echo(f"next: {shlex.join(['jade', 'eval', str(run), scenario, *where, *changes])}")
+
+
+@app.command(name="warm-start")
+def warm_start(
+    scenario: ScenarioArg,
+    overrides: OverridesArg = None,
+    policy: Annotated[
+        str, typer.Option("--policy", metavar="RECIPE", help="A warm start's name or path.")
+    ] = "jade_tiny",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="RUN", help="The run folder; runs/SCENARIO-RECIPE-SEED if not given."),
+    ] = None,
+    seed: SeedOpt = 0,
+    data: DataOpt = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")] = False,
+) -> None:
+    """Teach a language model what each role writes, from a teacher's turns: what reinforcement learning begins with.
+
+    RUN/backbone is then a Hugging Face folder, and `jade train SCENARIO --policy jade_joint backbone=RUN/backbone` goes on from it.
+
+    Example: jade warm-start cooperative --policy jade_tiny --out runs/warm
+    """
+    from jade_env.language_recipe import WarmStartRecipe
+    from jade_env.recipe import load_recipe, split_overrides
+    from jade_env.scenario import load_scenario
+
+    for_scenario, for_recipe = split_overrides(parse_overrides(overrides or []))
+    recipe, game = load_recipe(policy, for_recipe), load_scenario(scenario, for_scenario)
+    if not isinstance(recipe, WarmStartRecipe):
+        raise ConfigError(f"{recipe.name} is no warm start (learner: sft): try jade train {scenario} --policy {policy}")
+    run = out or Path("runs") / f"{game.name}-{recipe.name}-{seed}"
+    from jade_env.learning.warm_start import warm_start as teach
+
+    with _progress("warm start") as progress:
+        _done(teach(game, recipe, run, seed, resume=resume, data=data, progress=progress), "steps")
+    typer.echo(f"next: jade train {scenario} --policy jade_joint {shlex.quote(f'backbone={run}/backbone')}")
+
+
+def _done(run: RunSummary, unit: str) -> None:
+    figures = "  ".join(f"{name} {value:.3f}" for name, value in run.dev.items() if name in ("f1", "em", "net"))
+    typer.echo(f"{run.timesteps} {unit} in {run.seconds:.0f} s; dev: {figures}; learning curve: {run.picture}")
+
+
+def _notice(sentence: str) -> None:
+    typer.echo(f"warning: {sentence}", err=True)
 
 
 @app.command(name="eval")
@@ -237,7 +303,8 @@ def _player(spec: str) -> str:
         return spec
     from jade_env.recipe import load_recipe
 
-    script = getattr(load_recipe(spec), "script", None)
+    recipe = load_recipe(spec)
+    script = recipe.script if recipe.learner == "scripted" else None
     if script is None:
         train = f"jade train SCENARIO --policy {spec} --out RUN"
         raise ConfigError(f"{spec} is a recipe and has learned nothing yet: {train}, then use RUN in its place")

@@ -58,7 +58,8 @@ class LanguageSettings(Settings):
     summary: str = Field(min_length=1, max_length=200)
     """One line for listings."""
     backbone: str = "jade-tiny"
-    """`jade-tiny`, a folder in the Hugging Face layout (such as RUN/backbone of a warm start), or an id of its hub."""
+    """`jade-tiny`, `fresh` (an untrained one, for a warm start), a folder in the Hugging Face layout (such as RUN/backbone of a
+    warm start), or an id of its hub."""
     prompt: PromptStyle = "full"
     """Which of a card's prompts the model reads."""
     dtype: Dtype = "fp32"
@@ -110,6 +111,8 @@ class WarmStartRecipe(LanguageSettings):
     """Episodes the teacher plays at a time; in the embedded world each time in a new world."""
     prompt_weight: Share = 0.1
     """Weight of a prompt's tokens in the loss, against 1 for an output's."""
+    practice: Annotated[int, Field(ge=0)] = 0
+    """First steps, on strings of random words that are copied or looked up in: for a backbone that knows nothing yet."""
     muon: Weight = 0.0
     """Step size of Muon for hidden matrices; 0 trains them by AdamW like the rest."""
 

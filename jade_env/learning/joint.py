@@ -324,7 +324,7 @@ class _Joint:
             for player in self.players.values()
         }
         team = MixedPolicy({agent: policies[id(player)] for agent, player in self.players.items()})
-        return _means(evaluate(team, self.game, DEV, self.dev, data=self.data))
+        return means(evaluate(team, self.game, DEV, self.dev, data=self.data))
 
     def _finish(self) -> RunSummary:
         folder = self.folder
@@ -447,7 +447,8 @@ def _config(
     }
 
 
-def _means(rows: Sequence[EpisodeRow]) -> dict[str, float]:
+def means(rows: Sequence[EpisodeRow]) -> dict[str, float]:
+    """The figures of an evaluation that a curve is drawn from."""
     names = ("f1", "em", "net", "rounds", "retrievals", "malformed")
     return {name: float(np.mean([getattr(row, name) for row in rows])) for name in names} | {
         "episodes": float(len(rows))

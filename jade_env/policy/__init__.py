@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from jade_env.config import nearest
 from jade_env.errors import ConfigError, MissingExtra
+from jade_env.learning.language_run import is_language_run
 from jade_env.policy.base import Policy
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ def make_policy(
 def _from_run(folder: Path, scenario: Scenario, data: str | Path | None, seed: int) -> Policy:
     if any((folder / name).is_file() for name in RUN_FILES):
         try:
+            if is_language_run(folder):
+                player = import_module("jade_env.learning.language_player")
+                return cast(Policy, player.load_language_policy(folder, scenario))
             player = import_module("jade_env.learning.player")
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith("jade_env"):

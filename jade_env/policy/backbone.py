@@ -21,6 +21,7 @@ from jinja2 import TemplateError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from jade_env.errors import ConfigError, DataError
 from jade_env.game.prompts import Message
@@ -34,6 +35,7 @@ TOLERANCE = 1e-3
 HEAD = "value_head.safetensors"
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
