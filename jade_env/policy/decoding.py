@@ -25,7 +25,7 @@ from jade_env.policy.slots import SlotCache
 
 FREE = -1
 """The grammar state of a row that may write anything."""
-WORTH_WAITING = 24
+WORTH_WAITING = 16
 """A row waits for another to compute what they begin with in common if that is so many tokens at least."""
 ROUND = 8
 """Reads of keys are a multiple of this many tokens long, which is what fast kernels want."""

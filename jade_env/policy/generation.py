@@ -68,7 +68,7 @@ class Generator:
             raise ConfigError(f"refill: {refill} is not a share between 0 and 1")
         self.backbone = backbone
         self._choose = Chooser(backbone, temperature, greedy, ignore_stop)
-        self._options = (slots, refill, kept_tokens if share else 0, chunk or (4096 if _on_cpu(backbone) else 16_384))
+        self._options = (slots, refill, kept_tokens if share else 0, chunk or (2048 if _on_cpu(backbone) else 16_384))
         self._limit = longest(backbone)
         self._batches: dict[str | None, Batch] = {}
         self._turn: deque[str | None] = deque()
