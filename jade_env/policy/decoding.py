@@ -27,6 +27,8 @@ FREE = -1
 """The grammar state of a row that may write anything."""
 WORTH_WAITING = 16
 """A row waits for another to compute what they begin with in common if that is so many tokens at least."""
+WORTH_COPYING = 8
+"""Shorter beginnings than so many tokens are computed again."""
 ROUND = 8
 """Reads of keys are a multiple of this many tokens long, which is what fast kernels want."""
 _INT = np.int64
@@ -128,6 +130,7 @@ class Batch:
         self._backbone, self._choose = backbone, choose
         self._slots, self._refill, self._chunk = slots, refill, chunk
         self._cache = SlotCache(int(backbone.causal.config.num_hidden_layers))
+        self._open, self._shut = torch.tensor([0.0, -torch.inf], dtype=backbone.dtype, device=backbone.device)
         self._tree = PrefixTree(kept_tokens) if kept_tokens else None
         self._waiting: deque[Request] = deque()
         self._finished: list[tuple[Request, Sample]] = []
@@ -201,7 +204,8 @@ class Batch:
                     continue
                 if path and path[-1].memory is None:
                     coming.update(node for node in path if node.memory is None)
-                wave.append((request, min(ready, len(request.prompt) - 1), path))
+                known = min(ready, len(request.prompt) - 1)
+                wave.append((request, known if known >= WORTH_COPYING else 0, path))
             self._read(wave)
             requests = later
         self._leave()
@@ -211,11 +215,12 @@ class Batch:
 
     def _read(self, wave: list[tuple[Request, int, list[Node]]]) -> None:
         """Prefill rows in chunks of similar length, and choose their first tokens."""
-        wave.sort(key=lambda row: (len(row[0].prompt) - row[1], row[1]), reverse=True)
-        while wave:
-            size = max(1, self._chunk // (len(wave[0][0].prompt) - wave[0][1]))
-            chunk, wave = wave[:size], wave[size:]
-            self._read_chunk(chunk)
+        for whole in (True, False):  # prompts read from their first token need no mask, which is faster
+            some = sorted((row for row in wave if (not row[1]) is whole), key=lambda row: row[1] - len(row[0].prompt))
+            while some:
+                size = max(1, self._chunk // (len(some[0][0].prompt) - some[0][1]))
+                self._read_chunk(some[:size])
+                some = some[size:]
 
     def _read_chunk(self, chunk: list[tuple[Request, int, list[Node]]]) -> None:
         first, last = self._n, self._n + len(chunk)
@@ -263,13 +268,16 @@ class Batch:
 
     def _forward(self, ids_BT: np.ndarray, position_BT: np.ndarray, first: int, last: int) -> Tensor:
         """The last hidden state [B, T, D] of new tokens of rows first..last, at their positions."""
-        device, dtype = self._backbone.device, self._backbone.dtype
-        length = -(-(int(position_BT.max()) + 1) // ROUND) * ROUND
+        device, longest = self._backbone.device, int(position_BT.max()) + 1
         position = torch.from_numpy(position_BT).to(device)
         start = int(position_BT[0, 0]) if (position_BT[:, 0] == position_BT[0, 0]).all() else None
+        if start == 0:  # the model's own causal mask will do: what fills up shorter rows comes after them
+            length, mask = longest, None
+        else:
+            length = -(-longest // ROUND) * ROUND
+            seen = torch.arange(length, device=device) <= position[:, None, :, None]
+            mask = torch.where(seen, self._open, self._shut)
         self._cache.aim(first, last, position, length, start)
-        seen = torch.arange(length, device=device) <= position[:, None, :, None]
-        mask = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, -torch.inf)
         return self._backbone.hidden(
             torch.from_numpy(ids_BT).to(device),
             attention_mask=mask,
