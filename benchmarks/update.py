@@ -1,11 +1,13 @@
 """Tokens per CPU second of one PPO update on the turns of a real rollout, and where its time goes. One thread.
 
-    python benchmarks/update.py [--turns 1500] [--repeats 5] [--budgets 512 1024 2048 4096]
+    python benchmarks/update.py [--turns 1500] [--repeats 5] [--budgets 512 2048 4096]
 
 The scripted teacher plays `cooperative` with brief prompts; its outputs are the samples, their advantages are made up. The
 model is a random Llama with jade-tiny's tokenizer: width 128, 3 layers, 4 heads, inner 256, context 512, tied embeddings.
 "Random order" is the same update, of as many rows a microbatch as ours has in the mean, but in the order of the shuffle,
-padded to its longest row. Only tokens of rows count, never padding. Each repeat runs all, in turn; medians are printed.
+padded to its longest row. Only tokens of rows count, never padding; each row counts whole, also where a prompt is shared.
+In the second rollout each question is played 2 plans x 3 executions, and a tenth of the outputs is another candidate's, as
+a policy that samples would have it. Each repeat runs all arms, in turn; medians are printed.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
 import jade_env
+from jade_env import streams
 from jade_env.learning import ppo
 from jade_env.learning.batches import Columns, Ints, microbatches
 from jade_env.learning.ppo import Row, Settings
@@ -34,16 +37,22 @@ from jade_env.policy.backbone import Backbone
 from jade_env.policy.sampling import Sample
 from jade_env.policy.tiny import make_tiny
 
+RANDOM = "random order"
 
-def rollout(backbone: Backbone, turns: int) -> list[Row]:
+
+def rollout(backbone: Backbone, turns: int, group_size: tuple[int, int] = (1, 1), noise: float = 0.0) -> list[Row]:
     """At least so many turns of the teacher, as rows with the backbone's own log-probabilities."""
-    pool = jade_env.make_pool("cooperative", n=64, mode="text", overrides={"prompt": "brief"})
+    pool = jade_env.make_pool("cooperative", n=60, group_size=group_size, mode="text", overrides={"prompt": "brief"})
     teacher = make_policy("teacher", "cooperative")
     rng = np.random.default_rng(0)
     rows: list[Row] = []
     while len(rows) < turns:
         open_turns = pool.turns()
         texts = [str(text) for text in teacher.act(open_turns)]
+        for i, turn in enumerate(open_turns):
+            draw = streams.generator("noise", *turn.id)
+            if draw.random() < noise:
+                texts[i] = turn.format(turn.candidates[int(draw.integers(len(turn.candidates)))])
         prompts = backbone.encode_batch([turn.messages for turn in open_turns])
         for turn, text, prompt in zip(open_turns, texts, prompts, strict=True):
             output = tuple(backbone.encode_output(text))
@@ -58,7 +67,7 @@ def rollout(backbone: Backbone, turns: int) -> list[Row]:
 def in_random_order(rows_each: int) -> Callable[..., Iterator[Ints]]:
     """Microbatches of a fixed number of rows, as they come."""
 
-    def chunks(columns: Columns, chosen: Ints, budget: int) -> Iterator[Ints]:
+    def chunks(columns: Columns, chosen: Ints, budget: int, together: bool) -> Iterator[Ints]:
         for i in range(0, len(chosen), rows_each):
             yield chosen[i : i + rows_each]
 
@@ -119,7 +128,7 @@ def parts(rows: list[Row], settings: Settings) -> dict[str, float]:
     torch.Tensor.backward = backward  # type: ignore[assignment, method-assign]
     try:
         with using(
-            _output_states=timed("decoder, forward", ppo._output_states),
+            output_states=timed("decoder, forward", ppo.output_states),
             _scores=timed("head, forward", scores),
             _step=timed("optimizer", ppo._step),
             collate=timed("batches", ppo.collate),
@@ -153,81 +162,79 @@ def flops(backbone: Backbone, rows: list[Row]) -> float:
     return float(3 * (2 * inner * length.sum() + attention + 2 * config.hidden_size * config.vocab_size * output))
 
 
+def compare(console: Console, title: str, rows: list[Row], arms: dict[str, Settings], repeats: int) -> float:
+    """Print a table of rates; the first arm's is returned."""
+    columns, settings = Columns.of(rows), next(iter(arms.values()))
+    shuffled = np.array_split(np.random.default_rng(0).permutation(len(rows)), settings.minibatches)
+    budget = settings.token_budget or ppo._budget(make_tiny(layers=1))
+    count = sum(1 for part in shuffled for _ in microbatches(columns, part, budget))
+    each = max(1, round(len(rows) / count))
+    tokens = int(columns.length_R.sum())
+    console.print(
+        f"{title}: {len(rows)} turns, {tokens:,} tokens ({tokens / len(rows):.0f} a turn), {columns.repeated:.0%} of them in "
+        f"a prompt that is there already; {settings.minibatches} minibatches, random order {each} rows a microbatch"
+    )
+    rates: dict[str, list[float]] = defaultdict(list)
+    told: dict[str, dict[str, float]] = {}
+    one_update(rows, settings)
+    for repeat in range(repeats):
+        for name, how in {**arms, RANDOM: replace(settings, share_prompts=False)}.items():
+            with using(microbatches=in_random_order(each) if name == RANDOM else microbatches):
+                told[name], seconds = one_update(rows, how, repeat)
+            rates[name].append(told[name]["tokens"] / seconds)
+    table = Table(title=f"one update, median of {repeats}, one CPU thread")
+    for column in ("microbatches", "tokens / CPU s", "min - max", "padding", "shared", "x random"):
+        table.add_column(column, justify="left" if column == "microbatches" else "right")
+    for name, found in rates.items():
+        ratio = statistics.median(a / b for a, b in zip(found, rates[RANDOM], strict=True))
+        spread = f"{min(found):,.0f} - {max(found):,.0f}"
+        figures = f"{told[name]['padding']:.1%}", f"{told[name]['shared']:.1%}", f"{ratio:.2f}"
+        table.add_row(name, f"{statistics.median(found):,.0f}", spread, *figures)
+    console.print(table)
+    return statistics.median(next(iter(rates.values())))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=1500)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--budgets", type=int, nargs="*", default=[512, 1024, 2048, 4096])
+    parser.add_argument("--budgets", type=int, nargs="*", default=[512, 2048, 4096])
     args = parser.parse_args()
     torch.set_num_threads(1)
-    console = Console()
-    backbone, settings = make_tiny(layers=3), Settings()
+    console = Console(width=110)
+    backbone, plain = make_tiny(layers=3), Settings(share_prompts=False)
     rows = rollout(backbone, args.turns)
-    tokens = sum(len(row.sample.prompt) + len(row.sample.output) - 1 for row in rows)
-    columns = Columns.of(rows)
-    count = sum(
-        1
-        for part in np.array_split(np.random.default_rng(0).permutation(len(rows)), settings.minibatches)
-        for _ in microbatches(columns, part, settings.token_budget)
-    )
-    other = in_random_order(max(1, round(len(rows) / count)))
-    console.print(
-        f"{len(rows)} turns, {tokens:,} tokens ({tokens / len(rows):.0f} a turn), {settings.minibatches} minibatches, "
-        f"{count} microbatches of {len(rows) / count:.0f} rows in the mean"
-    )
+    arms = {"by length, at most 1024 tokens": plain}
+    arms |= {f"by length, at most {b} tokens": replace(plain, token_budget=b) for b in args.budgets}
+    rate = compare(console, "each question once", rows, arms, args.repeats)
+    grouped = rollout(backbone, args.turns, (2, 3), 0.1)
+    arms = {"by length": plain, "by length, prompts shared": Settings()}
+    compare(console, "groups of 2 x 3", grouped, arms, args.repeats)
 
-    rates: dict[str, list[float]] = defaultdict(list)
-    padding: dict[str, float] = {}
-    arms: dict[str, tuple[Settings, Callable[..., Any]]] = {
-        f"by length, at most {budget} tokens": (replace(settings, token_budget=budget), microbatches)
-        for budget in sorted({settings.token_budget, *args.budgets})
-    }
-    arms["random order"] = settings, other
-    ours = f"by length, at most {settings.token_budget} tokens"
-    one_update(rows, settings)
-    for repeat in range(args.repeats):
-        for name, (how, cut) in arms.items():
-            with using(microbatches=cut):
-                figures, seconds = one_update(rows, how, repeat)
-            rates[name].append(figures["tokens"] / seconds)
-            padding[name] = figures["padding"]
-    table = Table(title=f"one update, median of {args.repeats} (min - max), one CPU thread")
-    for column in ("microbatches", "tokens / CPU s", "min - max", "padding", "x random order"):
-        table.add_column(column, justify="left" if column == "microbatches" else "right")
-    for name, found in rates.items():
-        ratios = [a / b for a, b in zip(found, rates["random order"], strict=True)]
-        table.add_row(
-            name,
-            f"{statistics.median(found):,.0f}",
-            f"{min(found):,.0f} - {max(found):,.0f}",
-            f"{padding[name]:.1%}",
-            f"{statistics.median(ratios):.2f}",
-        )
-    console.print(table)
-
-    spent = parts(rows, settings)
-    shares = Table(title="where the time goes")
+    spent = parts(rows, plain)
+    shares = Table(title="where the time goes, each question once, by length")
     shares.add_column("part")
     shares.add_column("share", justify="right")
     for name, seconds in sorted(spent.items(), key=lambda pair: -pair[1]):
         shares.add_row(name, f"{seconds / sum(spent.values()):.1%}")
     console.print(shares)
 
-    large, ours_shape = matmul_rate(2048, 2048, 2048), matmul_rate(settings.token_budget, 128, 256)
+    tokens = sum(len(row.sample.prompt) + len(row.sample.output) - 1 for row in rows)
+    large, own = matmul_rate(2048, 2048, 2048), matmul_rate(1024, 128, 256)
     total = flops(backbone, rows)
-    achieved = total / tokens * statistics.median(rates[ours]) / 1e9
+    achieved = total / tokens * rate / 1e9
     console.print(
         f"matrix products: {total / tokens / 1e6:.2f} MFLOP a token, forward and backward; {achieved:.0f} GFLOP/s achieved of "
-        f"{large:.0f} in a product of 2048 x 2048 x 2048 ({achieved / large:.0%}); the layers' own shape reaches {ours_shape:.0f}"
+        f"{large:.0f} in a product of 2048 x 2048 x 2048 ({achieved / large:.0%}); the layers' own shape reaches {own:.0f}"
     )
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        one_update(rows[: len(rows) // 4], settings)
+        one_update(rows[: len(rows) // 4], plain)
     averages = [event for event in profiler.key_averages() if event.self_cpu_time_total > 0]
     whole = sum(event.self_cpu_time_total for event in averages)
     operators = Table(title="operators, own time (torch.profiler)")
     for column in ("operator", "calls", "share"):
         operators.add_column(column, justify="left" if column == "operator" else "right")
-    for event in sorted(averages, key=lambda event: -event.self_cpu_time_total)[:16]:
+    for event in sorted(averages, key=lambda event: -event.self_cpu_time_total)[:12]:
         operators.add_row(event.key, f"{event.count:,}", f"{event.self_cpu_time_total / whole:.1%}")
     console.print(operators)
 

@@ -1,7 +1,8 @@
 """Rows of an update as tensors: ragged columns once an update, then padded microbatches of rows of about the same length.
 
 Rows are padded on the right. A causal decoder then needs neither a mask nor positions: what is real never sees padding.
-Knows no model and no loss; a microbatch says which hidden state of [B, T] predicts which output token.
+Where many rows answer the same prompt (the samples of a group), a microbatch holds each prompt once, and the outputs apart.
+Knows no model and no loss; a microbatch says which hidden state predicts which output token.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Columns:
         reference_N: the reference's log-probabilities; zeros until they are known.
         allowed_L, allows_N: ids that the grammar allowed, and how many of them each output token has (ALL: no limit).
         weight_R, entropy_R, kl_R: coefficients. agent_R, adapter_R: numbers into `agents`, `adapters`.
+        same_R: rows of equal number have the same prompt and adapter.
     """
 
     agents: tuple[str, ...]
@@ -82,6 +84,7 @@ class Columns:
     kl_R: Floats
     agent_R: Ints
     adapter_R: Ints
+    same_R: Ints
     reference_N: Floats = field(init=False)
     token_start_R: Ints = field(init=False)
     output_start_R: Ints = field(init=False)
@@ -106,6 +109,7 @@ class Columns:
         adapters = tuple(sorted({row.adapter for row in rows}, key=lambda name: name or ""))
         output = np.array([len(s.output) for s in samples], np.int64)
         prompt = np.array([len(s.prompt) for s in samples], np.int64)
+        same: dict[object, int] = {}
         allowed = list(chain.from_iterable(s.allowed or (None,) * len(s.output) for s in samples))
         return cls(
             agents=agents,
@@ -126,22 +130,45 @@ class Columns:
             kl_R=np.array([row.kl for row in rows], np.float32),
             agent_R=np.array([agents.index(row.agent) for row in rows], np.int64),
             adapter_R=np.array([adapters.index(row.adapter) for row in rows], np.int64),
+            same_R=np.array([same.setdefault((r.adapter, r.sample.prompt), len(same)) for r in rows], np.int64),
         )
 
     def __len__(self) -> int:
         return len(self.length_R)
 
+    @property
+    def repeated(self) -> float:
+        """The share of the tokens to be read that stand in a prompt which another row has already."""
+        _, first = np.unique(self.same_R, return_index=True)
+        return float((self.prompt_R.sum() - self.prompt_R[first].sum()) / self.length_R.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Continuations:
+    """What follows the prompts of a microbatch that holds each prompt once.
+
+    Attributes:
+        input_ids: [B, S], each row's output but its last token; S may be 0.
+        prompt_B: which of the U prompts it follows.
+        mask: [B, P + S], 0 where the prompt is padding; position_ids: [B, S].
+    """
+
+    input_ids: Tensor
+    prompt_B: Tensor
+    mask: Tensor
+    position_ids: Tensor
+
 
 @dataclass(frozen=True, slots=True)
 class Micro:
-    """A padded microbatch: B rows of at most T tokens, M output tokens among them, on the model's device.
+    """A padded microbatch: B rows, M output tokens among them, on the model's device.
 
     Attributes:
-        input_ids: [B, T].
-        hidden_M: where in [B * T] the hidden state is that predicts each output token; token_M: that token.
-        row_M, agent_M: its row in the microbatch, its agent's number. column_M: its place in the columns' N.
+        input_ids: [B, T], whole rows; or [U, P], prompts, of which `continuations` are the rest.
+        hidden_M: where the hidden state is that predicts each output token: in [B * T], or in [U * P + B * S].
+        token_M, agent_M: that token, its agent's number. column_M: its place in the columns' N.
         first_B: where in M each row's first output token is: its hidden state is that of the last prompt token.
-        real: tokens that are not padding.
+        real: tokens that are not padding; padded: all that are read. rows: tokens of the rows by themselves.
     """
 
     adapter: str | None
@@ -158,12 +185,14 @@ class Micro:
     weight_M: Tensor
     agent_M: Tensor
     first_B: Tensor
-    rows_B: Ints
     column_M: Ints
     allowed_L: Tensor | None
     allowing_L: Tensor | None
     free_M: Tensor | None
+    continuations: Continuations | None
     real: int
+    padded: int
+    rows: int
 
     def allowed(self, vocabulary: int, begin: int = 0, end: int | None = None) -> Tensor | None:
         """The grammar's mask [end - begin, V] of some output tokens; None where it allows everything."""
@@ -176,47 +205,99 @@ class Micro:
         return mask
 
 
-def microbatches(columns: Columns, chosen: Ints, budget: int) -> Iterator[Ints]:
-    """Rows of one adapter and about one length, as many as fit in `budget` tokens, padding counted; at least one."""
-    length = columns.length_R[chosen]
-    order = chosen[np.lexsort((chosen, length, columns.adapter_R[chosen]))][::-1]  # longest first: memory fails at once
+def minibatches(columns: Columns, parts: int, rng: np.random.Generator, together: bool) -> list[Ints]:
+    """The rows in random order, in so many parts of about equal size; `together` never parts rows of the same prompt."""
+    if not together:
+        return np.array_split(rng.permutation(len(columns)), parts)
+    place = rng.permutation(int(columns.same_R.max()) + 1)[columns.same_R]
+    order = np.argsort(place, kind="stable")
+    part = np.searchsorted(place[order], place[order]) * parts // len(order)
+    return [order[part == i] for i in range(parts)]
+
+
+def microbatches(columns: Columns, chosen: Ints, budget: int, together: bool = False) -> Iterator[Ints]:
+    """Rows of one adapter and about one length, as many as fit in `budget` tokens, padding counted; at least one.
+
+    With `together`, rows of the same prompt, which counts once, stand beside each other.
+    """
+    if together:
+        yield from _by_prompt(columns, chosen, budget)
+        return
+    c = columns
+    order = chosen[np.lexsort((chosen, c.length_R[chosen], c.adapter_R[chosen]))][
+        ::-1
+    ]  # what memory may fail at, first
     begin = 0
     while begin < len(order):
-        most = max(1, budget // int(columns.length_R[order[begin]]))
-        part = order[begin : begin + most]
-        part = part[columns.adapter_R[part] == columns.adapter_R[part[0]]]
+        part = order[begin : begin + max(1, budget // int(c.length_R[order[begin]]))]
+        part = part[c.adapter_R[part] == c.adapter_R[part[0]]]
         yield part
         begin += len(part)
 
 
-def collate(columns: Columns, rows_B: Ints, weight_R: Floats, pad_id: int, device: Any) -> Micro:
+def _by_prompt(c: Columns, chosen: Ints, budget: int) -> Iterator[Ints]:
+    order = chosen[np.lexsort((chosen, c.same_R[chosen], c.prompt_R[chosen], c.adapter_R[chosen]))][::-1]
+    held: list[Ints] = []
+    width = longest = count = 0
+    for same in np.split(order, np.flatnonzero(np.diff(c.same_R[order])) + 1):
+        prompt, outputs = int(c.prompt_R[same[0]]), int(c.output_R[same].max()) - 1
+        most = max(1, (budget - prompt) // max(outputs, 1))
+        for rows in np.split(same, range(most, len(same), most)):
+            longest = max(longest, outputs)
+            tokens = (len(held) + 1) * max(width, prompt) + (count + len(rows)) * longest
+            if held and (tokens > budget or c.adapter_R[rows[0]] != c.adapter_R[held[0][0]]):
+                yield np.concatenate(held)
+                held, width, longest, count = [], 0, outputs, 0
+            held.append(rows)
+            width, count = max(width, prompt), count + len(rows)
+    if held:
+        yield np.concatenate(held)
+
+
+def collate(
+    columns: Columns, rows_B: Ints, weight_R: Floats, pad_id: int, device: Any, together: bool = False
+) -> Micro:
     """Some rows as a microbatch.
 
     Args:
         weight_R: for every row of the columns, what each of its output tokens weighs in the loss.
+        together: hold each prompt once, and what follows it apart.
     """
-    c, output, length = columns, columns.output_R[rows_B], columns.length_R[rows_B]
-    width = int(length.max())
-    ids = np.full((len(rows_B), width), pad_id, np.int64)
-    ids[np.arange(width) < length[:, None]] = c.tokens_X[_spans(c.token_start_R[rows_B], length)]
-    row = np.repeat(np.arange(len(rows_B)), output)
-    first = _starts(output)
-    place = np.arange(len(row)) - first[row]
-    here = _spans(c.output_start_R[rows_B], output)
-    free = allowed = allowing = None
-    if (c.allows_N[here] != ALL).any():
-        count = np.maximum(c.allows_N[here], 0)
-        free = torch.as_tensor(c.allows_N[here] == ALL, device=device)
-        allowed = torch.as_tensor(c.allowed_L[_spans(c.allowed_start_N[here], count)], device=device)
-        allowing = torch.as_tensor(np.repeat(np.arange(len(here)), count), device=device)
+    c, output, prompt = columns, columns.output_R[rows_B], columns.prompt_R[rows_B]
 
     def put(array: NDArray[Any]) -> Tensor:
         return torch.as_tensor(array, device=device)
 
+    row = np.repeat(np.arange(len(rows_B)), output)
+    first = _starts(output)
+    place = np.arange(len(row)) - first[row]
+    here = _spans(c.output_start_R[rows_B], output)
+    start = c.token_start_R[rows_B]
+    continuations = None
+    if together:
+        _, alone, prompt_B = np.unique(c.same_R[rows_B], return_index=True, return_inverse=True)
+        ids, mask = _padded(c.tokens_X, start[alone], prompt[alone], pad_id)
+        rest, _ = _padded(c.tokens_X, start + prompt, output - 1, pad_id)
+        seen = np.concatenate([mask[prompt_B], np.ones_like(rest, bool)], 1).astype(np.int64)
+        position = prompt[:, None] + np.arange(rest.shape[1])
+        continuations = Continuations(put(rest), put(prompt_B), put(seen), put(position))
+        after_prompt = prompt_B[row] * ids.shape[1] + prompt[row] - 1
+        hidden = np.where(place == 0, after_prompt, ids.size + row * rest.shape[1] + place - 1)
+        real, padded = int(prompt[alone].sum() + (output - 1).sum()), ids.size + rest.size
+    else:
+        ids, _ = _padded(c.tokens_X, start, c.length_R[rows_B], pad_id)
+        hidden = row * ids.shape[1] + prompt[row] - 1 + place
+        real, padded = int(c.length_R[rows_B].sum()), ids.size
+    free = allowed = allowing = None
+    if (c.allows_N[here] != ALL).any():
+        count = np.maximum(c.allows_N[here], 0)
+        free = put(c.allows_N[here] == ALL)
+        allowed = put(c.allowed_L[_spans(c.allowed_start_N[here], count)])
+        allowing = put(np.repeat(np.arange(len(here)), count))
     return Micro(
         adapter=c.adapters[c.adapter_R[rows_B[0]]],
         input_ids=put(ids),
-        hidden_M=put(row * width + c.prompt_R[rows_B][row] - 1 + place),
+        hidden_M=put(hidden),
         token_M=put(c.token_N[here]),
         old_M=put(c.old_N[here]),
         advantage_M=put(c.advantage_N[here]),
@@ -228,13 +309,23 @@ def collate(columns: Columns, rows_B: Ints, weight_R: Floats, pad_id: int, devic
         weight_M=put(weight_R[rows_B][row]),
         agent_M=put(c.agent_R[rows_B][row]),
         first_B=put(first),
-        rows_B=rows_B,
         column_M=here,
         allowed_L=allowed,
         allowing_L=allowing,
         free_M=free,
-        real=int(length.sum()),
+        continuations=continuations,
+        real=real,
+        padded=padded,
+        rows=int(c.length_R[rows_B].sum()),
     )
+
+
+def _padded(tokens_X: Ints, start: Ints, length: Ints, pad_id: int) -> tuple[Ints, NDArray[np.bool_]]:
+    """Spans of tokens as rows of the longest one's width, and which of their places are real."""
+    ids = np.full((len(length), int(length.max())), pad_id, np.int64)
+    real = np.arange(ids.shape[1]) < length[:, None]
+    ids[real] = tokens_X[_spans(start, length)]
+    return ids, real
 
 
 def _check(row: Row) -> None:

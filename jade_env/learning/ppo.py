@@ -26,14 +26,17 @@ from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
 from jade_env.errors import JadeError
-from jade_env.learning.batches import Columns, Floats, Ints, Micro, Row, collate, microbatches
+from jade_env.learning.batches import Columns, Floats, Ints, Micro, Row, collate, microbatches, minibatches
 from jade_env.learning.losses import clipped_policy_loss, clipped_value_loss, entropy, k3, log_prob, masked
+from jade_env.learning.states import can_share, output_states, prompt_states
 from jade_env.policy.backbone import Backbone
 
 __all__ = ["Diverged", "Row", "Settings", "log_probs", "update"]
 
 HEAD = 2**26
 """Most logits at once, tokens times vocabulary (256 MB); the rest is computed in turn, and again for the gradient."""
+WORTH = 0.1
+"""Prompts are shared where it saves so large a share of the tokens."""
 
 
 class Diverged(JadeError):
@@ -53,7 +56,10 @@ class Settings:
         average: "token": all output tokens of a minibatch weigh as their rows do; "turn": each turn weighs as its row does,
             whatever its length.
         epochs: how often each row is seen. minibatches: optimizer steps an epoch.
-        token_budget: tokens in the model at once, padding counted; changes nothing but time and memory.
+        token_budget: tokens in the model at once, padding counted; changes nothing but time and memory. None: 1024 on a
+            CPU, 16384 elsewhere.
+        share_prompts: where rows have prompts in common (at least a tenth of all tokens), they keep to the same minibatch,
+            and the prompt is computed once for all of them.
         max_grad_norm: gradients longer than this are shortened to it.
         target_kl: stop before the step of a minibatch whose approximate KL to the sampling policy exceeds it; 0: never.
         temperature: what the sampler divided the logits by.
@@ -67,7 +73,8 @@ class Settings:
     average: Literal["token", "turn"] = "token"
     epochs: int = 1
     minibatches: int = 8
-    token_budget: int = 2048
+    token_budget: int | None = None
+    share_prompts: bool = True
     max_grad_norm: float = 1.0
     target_kl: float = 0.0
     temperature: float = 1.0
@@ -96,9 +103,10 @@ def update(
         rng: shuffles the rows into minibatches.
 
     Returns:
-        policy_loss, value_loss, grad_norm: means over the steps. steps, stopped_early. tokens: read by the model.
-        padding: share of what it read. Then, over all and as `AGENT/...`, means over output tokens: approx_kl (to the
-        sampling policy), kl (to the reference), entropy, clip_fraction, advantage (its size); and ratio_max, output_tokens.
+        policy_loss, value_loss, grad_norm: means over the steps. steps, stopped_early. tokens: of the rows, as often as
+        they were learned from. shared: the share of them that shared prompts saved. padding: its share of what was read.
+        Then, over all and as `AGENT/...`, means over output tokens: approx_kl (to the sampling policy), kl (to the
+        reference), entropy, clip_fraction, advantage (its size); and ratio_max, output_tokens.
 
     Raises:
         Diverged: the loss or gradient of a minibatch is not finite.
@@ -110,18 +118,20 @@ def update(
         return _Tally((), backbone.device).figures()
     columns = Columns.of(rows)
     tally = _Tally(columns.agents, backbone.device)
+    budget = settings.token_budget or _budget(backbone)
+    share = settings.share_prompts and columns.repeated >= WORTH and can_share(backbone) and can_share(critic)
     held, bonus = bool(columns.kl_R.any()), bool(columns.entropy_R.any())
     with _memory(), _checkpointing(backbone), _checkpointing(critic):
         if held:
-            columns.reference_N = _reference(backbone, reference, columns, settings)
+            columns.reference_N = _reference(backbone, reference, columns, settings, budget)
         for epoch in range(settings.epochs):
-            for number, part in enumerate(np.array_split(rng.permutation(len(columns)), settings.minibatches)):
+            for number, part in enumerate(minibatches(columns, settings.minibatches, rng, share)):
                 weight_R = _weights(columns, part, settings)
                 count = len(part) if settings.value_at == "prompt" else int(columns.output_R[part].sum())
-                for rows_B in microbatches(columns, part, settings.token_budget):
-                    micro = collate(columns, rows_B, weight_R, backbone.pad_id, backbone.device)
+                for rows_B in microbatches(columns, part, budget, share):
+                    micro = collate(columns, rows_B, weight_R, backbone.pad_id, backbone.device, share)
                     backbone.use(micro.adapter)
-                    hidden = _output_states(backbone, micro.input_ids, micro.hidden_M)
+                    hidden = output_states(backbone, micro)
                     logprob, spread = _scores(backbone, hidden, micro, settings.temperature, bonus)
                     loss_M = clipped_policy_loss(logprob, micro.old_M, micro.advantage_M, settings.clip)
                     kl_M = k3(logprob, micro.reference_M) if held else torch.zeros_like(logprob)
@@ -149,11 +159,11 @@ def update(
 
 
 def log_probs(
-    backbone: Backbone, rows: Sequence[Row], *, temperature: float = 1.0, token_budget: int = 8192
+    backbone: Backbone, rows: Sequence[Row], *, temperature: float = 1.0, token_budget: int | None = None
 ) -> list[Floats]:
     """What a backbone gives to the output tokens of rows, under their grammars: float32 [N] for each row."""
     columns = Columns.of(rows)
-    flat = _log_probs(backbone, columns, temperature, token_budget)
+    flat = _log_probs(backbone, columns, temperature, token_budget or _budget(backbone))
     return np.split(flat, np.cumsum(columns.output_R)[:-1])
 
 
@@ -165,11 +175,6 @@ def _weights(columns: Columns, part: Ints, settings: Settings) -> Floats:
     per_token = columns.weight_R / (columns.output_R if settings.average == "turn" else 1.0)
     total = float((per_token * columns.output_R)[part].sum())
     return cast(Floats, (per_token / max(total, 1e-12)).astype(np.float32))
-
-
-def _output_states(backbone: Backbone, input_ids: Tensor, at: Tensor) -> Tensor:
-    """Hidden states [M, D] at some places of [B * T]."""
-    return backbone.hidden(input_ids, use_cache=False).flatten(0, 1).index_select(0, at)
 
 
 def _scores(backbone: Backbone, hidden: Tensor, micro: Micro, temperature: float, bonus: bool) -> tuple[Tensor, Tensor]:
@@ -200,11 +205,10 @@ def _values(
 ) -> tuple[Tensor, Tensor]:
     """Values, and which of the M output tokens they are expected before."""
     at = micro.first_B if value_at == "prompt" else torch.arange(len(hidden), device=hidden.device)
-    if critic is None:
-        return backbone.values(hidden[at]), at
-    row, place = micro.hidden_M[at] // micro.input_ids.shape[1], micro.hidden_M[at] % micro.input_ids.shape[1]
-    width = int(place.max()) + 1  # whatever is behind the last value has no part in it
-    return critic.values(_output_states(critic, micro.input_ids[:, :width], row * width + place)), at
+    if critic is not None:
+        hidden = prompt_states(critic, micro) if value_at == "prompt" else output_states(critic, micro)
+        return critic.values(hidden), at
+    return backbone.values(hidden[at]), at
 
 
 def _value_loss(value: Tensor, micro: Micro, at: Tensor, settings: Settings) -> Tensor:
@@ -238,7 +242,9 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
 # ---- the reference ---------------------------------------------------------------------------------------------------
 
 
-def _reference(backbone: Backbone, reference: Backbone | None, columns: Columns, settings: Settings) -> Floats:
+def _reference(
+    backbone: Backbone, reference: Backbone | None, columns: Columns, settings: Settings, budget: int
+) -> Floats:
     if reference is None:
         raise JadeError(
             "kl: a penalty towards a reference needs one: give a frozen copy, or the backbone with adapters"
@@ -246,19 +252,23 @@ def _reference(backbone: Backbone, reference: Backbone | None, columns: Columns,
     if reference is backbone and backbone.lora is None:
         raise JadeError("kl: a backbone without adapters cannot be its own reference: give a frozen copy")
     with backbone.without_adapters() if reference is backbone else contextlib.nullcontext():
-        return _log_probs(reference, columns, settings.temperature, settings.token_budget)
+        return _log_probs(reference, columns, settings.temperature, budget)
 
 
 @torch.no_grad()
 def _log_probs(backbone: Backbone, columns: Columns, temperature: float, budget: int) -> Floats:
-    found = np.zeros_like(columns.old_N)
-    for rows_B in microbatches(columns, np.arange(len(columns)), budget):
-        micro = collate(columns, rows_B, columns.weight_R, backbone.pad_id, backbone.device)
+    found, share = np.zeros_like(columns.old_N), columns.repeated >= WORTH and can_share(backbone)
+    for rows_B in microbatches(columns, np.arange(len(columns)), budget, share):
+        micro = collate(columns, rows_B, columns.weight_R, backbone.pad_id, backbone.device, share)
         if backbone.lora is not None:
             backbone.use(micro.adapter)
-        hidden = _output_states(backbone, micro.input_ids, micro.hidden_M)
+        hidden = output_states(backbone, micro)
         found[micro.column_M] = _scores(backbone, hidden, micro, temperature, False)[0].cpu().numpy()
     return found
+
+
+def _budget(backbone: Backbone) -> int:
+    return 1024 if backbone.device.type == "cpu" else 16_384
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------
@@ -306,7 +316,7 @@ class _Tally:
         self._highest = torch.zeros(len(agents), device=device)
         self._losses = torch.zeros(3, device=device)  # of the minibatch: all, policy, value
         self._minibatch = torch.zeros(2, device=device)  # tokens and approximate KL
-        self._read = self._padded = 0
+        self._rows = self._real = self._padded = 0
         self._steps: list[tuple[float, float, float]] = []
 
     @torch.no_grad()
@@ -325,8 +335,9 @@ class _Tally:
         self._highest.scatter_reduce_(0, micro.agent_M, ratio * counts, "amax")
         self._minibatch += columns[:, :2].sum(0)
         self._losses += torch.stack(losses)
-        self._read += micro.real
-        self._padded += micro.input_ids.numel()
+        self._rows += micro.rows
+        self._real += micro.real
+        self._padded += micro.padded
 
     @property
     def loss(self) -> float:
@@ -346,7 +357,8 @@ class _Tally:
         steps = np.array(self._steps or [(0.0, 0.0, 0.0)]).mean(0)
         found = dict(zip(("policy_loss", "value_loss", "grad_norm"), map(float, steps), strict=True))
         found |= {"steps": float(len(self._steps)), "stopped_early": float(self.stopped)}
-        found |= {"tokens": float(self._read), "padding": 1.0 - self._read / max(self._padded, 1)}
+        found |= {"tokens": float(self._rows), "shared": 1.0 - self._real / max(self._rows, 1)}
+        found["padding"] = 1.0 - self._real / max(self._padded, 1)
         sums, highest = self._sums.double().cpu(), self._highest.cpu()
         found |= self._means("", sums.sum(0).tolist(), float(highest.max()) if len(highest) else 0.0)
         for agent, row, most in zip(self._agents, sums.tolist(), highest.tolist(), strict=True):

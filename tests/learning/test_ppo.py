@@ -20,8 +20,9 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 import jade_env
 from jade_env.errors import JadeError
 from jade_env.learning import losses, ppo
-from jade_env.learning.batches import Columns, collate, microbatches
+from jade_env.learning.batches import Columns, collate, microbatches, minibatches
 from jade_env.learning.ppo import Diverged, Row, Settings, log_probs, update
+from jade_env.learning.states import can_share
 from jade_env.policy.backbone import Backbone, Lora, load_backbone
 from jade_env.policy.generation import Generator
 from jade_env.policy.grammar import grammar_of_texts
@@ -291,6 +292,57 @@ def test_microbatches_stay_in_the_budget_and_never_mix_adapters(load: Callable[.
             assert micro.input_ids[b, : len(ids)].tolist() == list(ids)
         seen += chosen.tolist()
     assert sorted(seen) == list(range(len(rows)))
+
+
+def grouped(rows: list[Row]) -> list[Row]:
+    """Each prompt with several outputs, some of one token, in mixed order."""
+    rows = [replace(row, sample=replace(row.sample, prompt=rows[i // 4].sample.prompt)) for i, row in enumerate(rows)]
+    rows[3] = replace(
+        rows[3],
+        advantage_N=rows[3].advantage_N[:1],
+        sample=replace(rows[3].sample, output=(1,), logprobs=rows[3].sample.logprobs[:1], allowed=()),
+    )
+    return rows[::2] + rows[1::2]
+
+
+@pytest.mark.parametrize("value_at", ["prompt", "token"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_computed_once_give_the_same_update(
+    load: Callable[..., Backbone], turns: list, family: str, value_at: str
+) -> None:
+    assert can_share(load(family)) and not can_share(load(family, gradient_checkpointing=True))
+    rows = grouped(make_rows(load(family), turns, grammar=True, entropy=0.01))
+    settings = replace(WHOLE, vf_coef=0.5, value_at=value_at)
+    plain = sgd_gradient(load(family), rows, replace(settings, share_prompts=False))
+    for budget in (1, 300, 10**6):
+        found = sgd_gradient(load(family), rows, replace(settings, token_budget=budget))
+        assert all(torch.allclose(plain[name], found[name], atol=2e-6) for name in plain), budget
+    alone = np.concatenate([log_probs(load(family), [row])[0] for row in rows])
+    assert np.concatenate(log_probs(load(family), rows)) == pytest.approx(alone, abs=1e-4)
+
+
+def test_shared_prompts_are_told_and_save_what_they_repeat(load: Callable[..., Backbone], turns: list) -> None:
+    backbone = load(lora=Lora(rank=4))
+    rows = grouped(make_rows(backbone, turns))
+    optimizer = torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=0.0)
+    figures = update(backbone, backbone, optimizer, rows, Settings(minibatches=2), np.random.default_rng(0))
+    once = {row.sample.prompt for row in rows}
+    read = sum(map(len, once)) + sum(len(row.sample.output) - 1 for row in rows)
+    assert figures["shared"] == pytest.approx(1 - read / figures["tokens"])
+    plain = update(
+        backbone, None, optimizer, rows, Settings(minibatches=2, share_prompts=False), np.random.default_rng(0)
+    )
+    assert plain["shared"] == 0.0 and plain["tokens"] == figures["tokens"]
+
+
+def test_rows_of_a_prompt_keep_to_one_minibatch_and_minibatches_are_about_equal(
+    load: Callable[..., Backbone], turns: list
+) -> None:
+    columns = Columns.of(grouped(make_rows(load(), turns)))
+    parts = minibatches(columns, 3, np.random.default_rng(0), True)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(columns)))
+    assert sum(len(set(columns.same_R[part].tolist())) for part in parts) == len(set(columns.same_R.tolist()))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 4
 
 
 @pytest.mark.parametrize("family", FAMILIES)
