@@ -325,9 +325,7 @@ class Batch:
                 *(self._request, self._output, self._logprob, self._uniform),
             ):
                 array[target] = array[source]
-            device = self._backbone.device
-            longest = int(self._length[target].max())
-            self._cache.move(torch.from_numpy(source).to(device), torch.from_numpy(target).to(device), longest)
+            self._cache.move(source, target, self._length[target])
         self._request[left:n] = None
         self._n = left
         if not left:

@@ -12,6 +12,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -118,11 +119,20 @@ class SlotCache(Cache):
         if start is None:
             window.rows_B = torch.arange(first, last, device=position_BT.device)
 
-    def move(self, source: Tensor, target: Tensor, length: int) -> None:
-        """Copy the first `length` tokens of some rows over other rows."""
-        for layer in self._ready():
-            layer.keys[target, :, :length] = layer.keys[source, :, :length]
-            layer.values[target, :, :length] = layer.values[source, :, :length]
+    def move(self, source_M: np.ndarray, target_M: np.ndarray, length_M: np.ndarray) -> None:
+        """Copy the first tokens of some rows over other rows; no row is both."""
+        ready = self._ready()
+        if ready and ready[0].keys.device.type == "cpu":  # row by row: no copy in between, and no more than is there
+            moves = list(zip(source_M.tolist(), target_M.tolist(), length_M.tolist(), strict=True))
+            for tensor in (tensor for layer in ready for tensor in (layer.keys, layer.values)):
+                for row, hole, length in moves:
+                    tensor[hole, :, :length] = tensor[row, :, :length]
+            return
+        longest = int(length_M.max())
+        for layer in ready:
+            source, target = (torch.from_numpy(rows).to(layer.keys.device) for rows in (source_M, target_M))
+            layer.keys[target, :, :longest] = layer.keys[source, :, :longest]
+            layer.values[target, :, :longest] = layer.values[source, :, :longest]
 
     def read(self, row: int, length: int) -> list[tuple[Tensor, Tensor]]:
         """A copy of the first `length` tokens of a row: keys and values [H, length, D] of each layer."""
@@ -134,12 +144,6 @@ class SlotCache(Cache):
         for layer, (keys, values) in zip(self._ready(), memory, strict=True):
             layer.keys[where, :, :length] = keys[:, :length]
             layer.values[where, :, :length] = values[:, :length]
-
-    def clear(self) -> None:
-        """Give the memory back."""
-        window = self._window
-        window.slots = window.capacity = 0
-        self.layers = [SlotLayer(window) for _ in self.layers]
 
     def _ready(self) -> list[SlotLayer]:
         return [layer for layer in self.layers if isinstance(layer, SlotLayer) and layer.is_initialized]
