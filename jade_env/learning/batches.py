@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -216,42 +216,58 @@ def minibatches(columns: Columns, parts: int, rng: np.random.Generator, together
 
 
 def microbatches(columns: Columns, chosen: Ints, budget: int, together: bool = False) -> Iterator[Ints]:
-    """Rows of one adapter and about one length, as many as fit in `budget` tokens, padding counted; at least one.
+    """Rows of one adapter and about one length, at most `budget` tokens, padding counted, or else a single row.
 
     With `together`, rows of the same prompt, which counts once, stand beside each other.
     """
-    if together:
-        yield from _by_prompt(columns, chosen, budget)
-        return
     c = columns
-    order = chosen[np.lexsort((chosen, c.length_R[chosen], c.adapter_R[chosen]))][
-        ::-1
-    ]  # what memory may fail at, first
-    begin = 0
-    while begin < len(order):
-        part = order[begin : begin + max(1, budget // int(c.length_R[order[begin]]))]
-        part = part[c.adapter_R[part] == c.adapter_R[part[0]]]
-        yield part
-        begin += len(part)
+    for adapter in np.unique(c.adapter_R[chosen]):
+        mine = chosen[c.adapter_R[chosen] == adapter]
+        if not together:
+            order = mine[np.argsort(-c.length_R[mine], kind="stable")]  # longest first: what memory may fail at
+            none = np.zeros_like(order)
+            edges = _cuts(c.length_R[order], none, none, budget)
+        else:
+            order, sizes = _by_prompt(c, mine, budget)
+            begin = _starts(sizes)
+            edges = _cuts(c.prompt_R[order[begin]], sizes, np.maximum.reduceat(c.output_R[order], begin) - 1, budget)
+            edges = np.append(begin, len(order))[edges]
+        yield from (order[i:j] for i, j in pairwise(edges.tolist()))
 
 
-def _by_prompt(c: Columns, chosen: Ints, budget: int) -> Iterator[Ints]:
-    order = chosen[np.lexsort((chosen, c.same_R[chosen], c.prompt_R[chosen], c.adapter_R[chosen]))][::-1]
-    held: list[Ints] = []
-    width = longest = count = 0
-    for same in np.split(order, np.flatnonzero(np.diff(c.same_R[order])) + 1):
-        prompt, outputs = int(c.prompt_R[same[0]]), int(c.output_R[same].max()) - 1
-        most = max(1, (budget - prompt) // max(outputs, 1))
-        for rows in np.split(same, range(most, len(same), most)):
-            longest = max(longest, outputs)
-            tokens = (len(held) + 1) * max(width, prompt) + (count + len(rows)) * longest
-            if held and (tokens > budget or c.adapter_R[rows[0]] != c.adapter_R[held[0][0]]):
-                yield np.concatenate(held)
-                held, width, longest, count = [], 0, outputs, 0
-            held.append(rows)
-            width, count = max(width, prompt), count + len(rows)
-    if held:
-        yield np.concatenate(held)
+def _by_prompt(c: Columns, chosen: Ints, budget: int) -> tuple[Ints, Ints]:
+    """Rows ordered by the length of their prompt, those of a prompt together, and how many belong together."""
+    order = chosen[np.lexsort((-c.output_R[chosen], c.same_R[chosen], -c.prompt_R[chosen]))]
+    sizes: list[int] = []
+    for rows in np.split(order, np.flatnonzero(np.diff(c.same_R[order])) + 1):
+        room = (budget - int(c.prompt_R[rows[0]])) // max(int(c.output_R[rows[0]]) - 1, 1)
+        most = min(len(rows), max(1, room))
+        sizes += [most] * (len(rows) // most) + ([len(rows) % most] if len(rows) % most else [])
+    return order, np.array(sizes, np.int64)
+
+
+def _cuts(width_U: Ints, rows_U: Ints, rest_U: Ints, budget: int) -> Ints:
+    """Where to cut a list of units so that the fewest tokens are padding; a batch costs a tenth of the budget by itself.
+
+    A batch of n units reads n x its widest + its rows x its longest rest. Found exactly, from each shorter list's best.
+    """
+    units, window = len(width_U), max(1, budget // max(1, int(width_U.min())))
+    best, back = np.full(units + 1, np.inf), np.zeros(units + 1, np.int64)
+    best[0] = 0.0
+    for end in range(1, units + 1):
+        begin = max(0, end - window)
+        last = slice(begin, end)
+        width = np.maximum.accumulate(width_U[last][::-1])[::-1]
+        rest = np.maximum.accumulate(rest_U[last][::-1])[::-1]
+        tokens = np.arange(end - begin, 0, -1) * width + np.cumsum(rows_U[last][::-1])[::-1] * rest
+        tokens = np.where((tokens <= budget) | (np.arange(end - begin) == end - begin - 1), tokens, np.inf)
+        cost = best[last] + tokens + budget / 10
+        choice = int(cost.argmin())
+        best[end], back[end] = cost[choice], begin + choice
+    edges = [units]
+    while edges[-1]:
+        edges.append(int(back[edges[-1]]))
+    return np.array(edges[::-1], np.int64)
 
 
 def collate(

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 import jade_env
 from jade_env.errors import JadeError
 from jade_env.learning import losses, ppo
-from jade_env.learning.batches import Columns, collate, microbatches, minibatches
+from jade_env.learning.batches import Columns, _cuts, collate, microbatches, minibatches
 from jade_env.learning.ppo import Diverged, Row, Settings, log_probs, update
 from jade_env.learning.states import can_share
 from jade_env.policy.backbone import Backbone, Lora, load_backbone
@@ -292,6 +293,31 @@ def test_microbatches_stay_in_the_budget_and_never_mix_adapters(load: Callable[.
             assert micro.input_ids[b, : len(ids)].tolist() == list(ids)
         seen += chosen.tolist()
     assert sorted(seen) == list(range(len(rows)))
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.integers(1, 3), st.integers(0, 9)), min_size=1, max_size=8),
+    st.integers(10, 120),
+)
+def test_microbatches_are_cut_where_the_fewest_tokens_are_padding(
+    units: list[tuple[int, int, int]], budget: int
+) -> None:
+    def cost(edges: tuple[int, ...]) -> float:
+        total = 0.0
+        for i, j in pairwise(edges):
+            width, rows, rest = (
+                max(u[0] for u in units[i:j]),
+                sum(u[1] for u in units[i:j]),
+                max(u[2] for u in units[i:j]),
+            )
+            tokens = (j - i) * width + rows * rest
+            total += (tokens if tokens <= budget or j - i == 1 else math.inf) + budget / 10
+        return total
+
+    n = len(units)
+    inner = (subset for k in range(n) for subset in combinations(range(1, n), k))
+    found = _cuts(*(np.array(column) for column in zip(*units, strict=True)), budget)
+    assert cost(tuple(found.tolist())) == pytest.approx(min(cost((0, *subset, n)) for subset in inner))
 
 
 def grouped(rows: list[Row]) -> list[Row]:
