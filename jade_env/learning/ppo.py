@@ -112,6 +112,9 @@ def update(
         Diverged: the loss or gradient of a minibatch is not finite.
         JadeError: a row is broken, a reference is missing, or memory does not suffice.
     """
+    if (critic is None) != (critic_optimizer is None):
+        raise JadeError("a critic that learns apart needs critic_optimizer, and the other way round")
+    _forget_gradients(optimizer, critic_optimizer)
     values = critic is not None or settings.vf_coef > 0.0
     rows = [row for row in rows if row.weight > 0.0 or (values and settings.frozen_values)]
     if not rows:
@@ -152,9 +155,7 @@ def update(
                 _step(optimizer, critic_optimizer, settings, tally, f"minibatch {number + 1} of epoch {epoch + 1}")
             if tally.stopped:
                 break
-    for each in (optimizer, critic_optimizer):
-        if each is not None:
-            each.zero_grad()
+    _forget_gradients(optimizer, critic_optimizer)
     return tally.figures()
 
 
@@ -219,20 +220,25 @@ def _step(
     optimizer: Optimizer, critic_optimizer: Optimizer | None, settings: Settings, tally: _Tally, where: str
 ) -> None:
     """Clip the gradient and step, unless anything is not finite."""
-    optimizers = [each for each in (optimizer, critic_optimizer) if each is not None]
+    optimizers = [optimizer, *([critic_optimizer] if critic_optimizer else [])]
     norms = [clip_grad_norm_(_parameters(each), settings.max_grad_norm) for each in optimizers]
     found = [tally.loss, *(float(norm) for norm in norms)]
     if not np.isfinite(found).all():
-        for each in optimizers:
-            each.zero_grad()
+        _forget_gradients(*optimizers)
         raise Diverged(
-            f"{where}: the loss is {found[0]} and its gradient's norm {found[1]}: the step was not taken; "
+            f"{where}: the loss is {found[0]} and its gradient's norm {max(found[1:])}: the step was not taken; "
             "lower the learning rate, or use a wider dtype"
         )
     for each in optimizers:
         each.step()
-        each.zero_grad()
+    _forget_gradients(*optimizers)
     tally.end_step(found[1])
+
+
+def _forget_gradients(*optimizers: Optimizer | None) -> None:
+    for each in optimizers:
+        if each is not None:
+            each.zero_grad()
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:
