@@ -186,7 +186,8 @@ def train(
     if dry_run:
         from jade_env.learning.memory_plan import dry_run as plan_of
 
-        return typer.echo(plan_of(game, recipe, data))
+        typer.echo(plan_of(game, recipe, data))
+        return
     run = out or Path("runs") / f"{game.name}-{recipe.name}-{seed}"
     done: RunSummary  # the modules are imported after the arguments are known to be good: they take seconds to load
     if isinstance(recipe, PpoRecipe):
@@ -263,6 +264,9 @@ def evaluate(
     seed: SeedOpt = 0,
     mode: ModeOpt = None,
     data: DataOpt = None,
+    sampled: Annotated[
+        bool, typer.Option("--sampled", help="A trained run draws its actions; else it plays the likeliest.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object in place of the table.")] = False,
 ) -> None:
     """Play each question of a split once and print how well it went, every figure with its 95 % interval.
@@ -275,7 +279,7 @@ def evaluate(
 
     game = _scenario(scenario, overrides, mode)
     with _progress("getting ready", quiet=as_json):
-        player: Policy = make_policy(_player(policy), game, data=data, seed=seed)
+        player: Policy = make_policy(_player(policy), game, data=data, seed=seed, greedy=not sampled)
     with _progress("playing", quiet=as_json) as progress:
         rows = play_all(player, game, split, episodes, seed, data=data, progress=progress)
     summary = summarize(rows, game.name, policy, split)

@@ -36,6 +36,7 @@ class LoraSettings(Settings):
     alpha: Annotated[float, Field(gt=0)] = 32.0
     """Its scale is alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """On the adapters' input while they train."""
     modules: tuple[str, ...] = ()
     """Names of the layers to adapt; all linear layers but the output head where empty."""
 
@@ -77,6 +78,7 @@ class LanguageSettings(Settings):
     learning_rate: Rate = 3e-4
     """AdamW's step size."""
     weight_decay: Weight = 0.0
+    """AdamW's."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Gradients are scaled down to this global norm."""
     steps: Positive = 100
@@ -86,9 +88,11 @@ class LanguageSettings(Settings):
     decay: Share = 1.0
     """Share of the steps, at the end, over which it falls linearly to `final` times its value."""
     final: Share = 0.1
+    """What is left of the learning rate at the end."""
     eval_every: Positive = 20
     """Steps between evaluations on the dev split."""
     eval_episodes: Positive = 100
+    """Questions in each of them, at most the split."""
     checkpoint_every: Positive = 10
     """Steps between checkpoints."""
     keep: Positive = 2
@@ -112,7 +116,7 @@ class WarmStartRecipe(LanguageSettings):
     prompt_weight: Share = 0.1
     """Weight of a prompt's tokens in the loss, against 1 for an output's."""
     practice: Annotated[int, Field(ge=0)] = 0
-    """First steps, on strings of random words that are copied or looked up in: for a backbone that knows nothing yet."""
+    """First steps, on strings of random words that are to be copied: for a backbone that knows nothing yet."""
     muon: Weight = 0.0
     """Step size of Muon for hidden matrices; 0 trains them by AdamW like the rest."""
 
@@ -123,6 +127,8 @@ class PpoRecipe(LanguageSettings):
     learner: Literal["ppo"]
     train: Literal["all", "none"] | tuple[str, ...] = "all"
     """The agents that learn: `all`, `none`, or a list such as `[planner]`; the others are played by the backbone as it began."""
+    fixed_plan: tuple[str, ...] = ()
+    """Workflows of original and of sub-questions, such as [QDP, "R,AG"]: no model plans, and no planner learns."""
     sharing: Literal["all", "per_role", "groups"] = "all"
     """With LoRA: one adapter for all, one a role, or one a group."""
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -139,6 +145,7 @@ class PpoRecipe(LanguageSettings):
     slots: Positive = 192
     """Turns generated side by side."""
     temperature: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """Logits are divided by it before a token is drawn."""
     constrained: tuple[str, ...] = ()
     """Agents whose outputs are held to their grammar while they are generated (planner, document_selector)."""
 
@@ -147,9 +154,11 @@ class PpoRecipe(LanguageSettings):
     gamma: Share = 1.0
     """Discount: per turn for episode_gae, per token for broadcast."""
     gae_lambda: Share = 0.95
+    """Generalised advantage estimation: 0 trusts the critic, 1 the return."""
     critic: Literal["none", "head", "separate"] = "none"
     """Value head on the backbone, or on a model of its own that begins as a copy; needed by episode_gae and broadcast."""
     critic_learning_rate: Rate = 1e-3
+    """AdamW's step size for a separate critic."""
     critic_epochs: Positive = 1
     """Passes of a separate critic over a step's turns."""
     critic_warmup: Annotated[int, Field(ge=0)] = 0
@@ -161,6 +170,7 @@ class PpoRecipe(LanguageSettings):
     average: Literal["token", "turn"] = "token"
     """Whether each token or each turn weighs the same in the loss."""
     epochs: Positive = 1
+    """Passes over a step's turns."""
     minibatches: Positive = 8
     """Updates in a pass over a step's turns."""
     clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -168,6 +178,7 @@ class PpoRecipe(LanguageSettings):
     value_clip: Annotated[float, Field(gt=0)] | None = 0.2
     """The value may move so far from what it was in one update; freely where not given."""
     vf_coef: Weight = 0.5
+    """Weight of the value loss of a head on the backbone."""
     entropy: dict[str, Weight] = Field(default_factory=lambda: {DEFAULT: 0.0})
     """Weight of the entropy bonus by agent, with a `default`."""
     kl: dict[str, KlSettings] = Field(default_factory=lambda: {DEFAULT: KlSettings()})
@@ -195,6 +206,8 @@ class PpoRecipe(LanguageSettings):
                 )
         elif self.critic == "none":
             raise ValueError(f"critic: {self.credit} needs one: head or separate")
+        if len(self.fixed_plan) > 2:
+            raise ValueError("fixed_plan: expected one workflow for original questions and one for sub-questions")
         if self.sharing != "all" and self.lora is None:
             raise ValueError(f"sharing: {self.sharing} is a matter of adapters: give lora, or choose all")
         if (self.sharing == "groups") != bool(self.groups):

@@ -103,6 +103,12 @@ class WorldData(Settings):
     """Seed of the worlds."""
     mixture: dict[str, Share] | None = None
     """Shares of the question kinds; the world's default where not given."""
+    phrasings: Annotated[int, Field(ge=1, le=4)] = 4
+    """Plain wordings of each fact in use."""
+    oblique: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Share of passages worded without a word of the questions that ask for their fact."""
+    lexicon: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the words that names are made of; with fewer of them a small model learns sooner."""
 
 
 class FileData(Settings):

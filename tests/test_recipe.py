@@ -8,6 +8,7 @@ import yaml
 
 from jade_env.config import names
 from jade_env.errors import ConfigError
+from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
 from jade_env.recipe import Recipe, load_recipe, split_overrides
 
 
@@ -15,18 +16,69 @@ from jade_env.recipe import Recipe, load_recipe, split_overrides
 def test_every_shipped_recipe_loads_under_its_file_name_and_survives_being_written_down(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
-    assert Recipe.model_validate(yaml.safe_load(yaml.safe_dump(recipe.resolved()))) == recipe
-    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+    kind = type(recipe)
+    assert kind.model_validate(yaml.safe_load(yaml.safe_dump(recipe.resolved()))) == recipe
+    assert kind.model_validate(recipe.model_dump(mode="json")) == recipe
 
 
 def test_the_shipped_scripts_are_the_four_scripted_policies() -> None:
-    scripts = {load_recipe(name).script for name in names("policies")} - {None}
+    scripts = {getattr(load_recipe(name), "script", None) for name in names("policies")} - {None}
     assert scripts == {"random", "heuristic", "teacher", "ceiling"}
 
 
-def test_every_knob_is_documented() -> None:
-    undocumented = [key for key, field in Recipe.model_fields.items() if not field.description and key != "name"]
+@pytest.mark.parametrize("kind", [Recipe, PpoRecipe, WarmStartRecipe])
+def test_every_knob_is_documented(kind: type[Recipe | PpoRecipe | WarmStartRecipe]) -> None:
+    undocumented = [
+        key for key, field in kind.model_fields.items() if not field.description and key not in ("name", "learner")
+    ]
     assert undocumented == []
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("planner_only", {"train"}),
+        ("executors_only", {"train"}),
+        ("frozen", {"train"}),
+        ("static_joint", {"train", "fixed_plan", "plans", "executions"}),
+    ],
+)
+def test_a_paradigm_differs_from_joint_training_only_in_what_makes_it_one(name: str, lines: set[str]) -> None:
+    one, joint = load_recipe(name).resolved(), load_recipe("jade_joint").resolved()
+    assert {key for key in joint if one[key] != joint[key]} == lines | {"name", "summary"}
+    assert (
+        one["questions"] * one["plans"] * one["executions"] == joint["questions"] * joint["plans"] * joint["executions"]
+    )
+
+
+def test_a_recipe_extends_another_and_circles_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\nsummary: own\nextends: jade_joint\nclip: 0.1\n")
+    mine = load_recipe(tmp_path / "mine.yaml")
+    assert isinstance(mine, PpoRecipe) and (mine.clip, mine.credit) == (0.1, "tied_group")
+    (tmp_path / "a.yaml").write_text("name: a\nextends: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("name: b\nextends: a.yaml\n")
+    with pytest.raises(ConfigError, match="in a circle"):
+        load_recipe(tmp_path / "a.yaml")
+    (tmp_path / "c.yaml").write_text("name: c\nextends: jade_join\n")
+    with pytest.raises(ConfigError, match="did you mean 'jade_joint'"):
+        load_recipe(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ({"credit": "episode_gae"}, "episode_gae needs one: head or separate"),
+        ({"plans": 1, "executions": 1}, "plans x executions must be 2 or more"),
+        ({"sharing": "per_role"}, "per_role is a matter of adapters: give lora"),
+        ({"credit": "tied"}, "did you mean 'tied_group'"),
+        ({"lora": {"rnk": 4}}, "lora.rnk: unknown key; did you mean 'rank'"),
+        ({"fixed_plan": ["QDP", "R,AG", "AG"]}, "fixed_plan"),
+    ],
+)
+def test_a_knob_of_a_language_recipe_that_is_not_allowed_is_refused(overrides: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_recipe("jade_joint", overrides)
+    assert says in str(refused.value)
 
 
 def test_overrides_change_the_recipe() -> None:

@@ -76,7 +76,9 @@ def open_source(scenario: Scenario, data: str | Path | None = None) -> Source:
 @lru_cache(maxsize=8)
 def _make_world(description: str, split: str) -> World:
     data = WorldData.model_validate_json(description)
-    spec = WorldSpec(seed=data.seed, passages=data.passages)
+    spec = WorldSpec(
+        seed=data.seed, passages=data.passages, phrasings=data.phrasings, oblique=data.oblique, lexicon=data.lexicon
+    )
     if data.mixture is not None:
         spec = replace(spec, mixture=data.mixture)
     return make_world(spec, split, {"train": data.train, "dev": data.dev}.get(split, data.test))

@@ -33,11 +33,14 @@ from jade_env.learning.critic import values_of
 from jade_env.learning.curves import learning_curve
 from jade_env.learning.evaluation import EpisodeRow, evaluate
 from jade_env.learning.experience import Experience
+from jade_env.learning.optimizer import adamw
 from jade_env.learning.rollout import Rollout, collect
 from jade_env.learning.run_folder import PICTURE, RunFolder, versions
-from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, undisturbed
+from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, uninterrupted
 from jade_env.learning.shares import Share, shares
+from jade_env.policy import Policy
 from jade_env.policy.backbone import Backbone, Lora, load_backbone
+from jade_env.policy.fixed import FixedPlanner
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
 from jade_env.policy.mixed import MixedPolicy
 from jade_env.scenario import Scenario
@@ -109,6 +112,17 @@ def backbone_of(recipe: PpoRecipe, team: Sequence[str]) -> Backbone:
     )
 
 
+def team_of(
+    game: Scenario, recipe: PpoRecipe, learned: Sequence[str], player: Policy, frozen: Policy
+) -> dict[str, Policy]:
+    """Who plays each agent: the model that learns, the one it began as, or the fixed plan."""
+    rules = Rules.of(game)
+    team = {agent: player if agent in learned else frozen for agent in rules.agents}
+    if recipe.fixed_plan and rules.planner is not None:
+        team[rules.planner.name] = FixedPlanner(*recipe.fixed_plan)
+    return team
+
+
 def rate(recipe: LanguageSettings, step: int) -> float:
     """What the learning rate is multiplied by at a step: up over the warm-up, down over the decay."""
     up = min(1.0, (step + 1) / max(1.0, recipe.warmup * recipe.steps))
@@ -134,7 +148,8 @@ class _Joint:
         self.game, self.plan, self.seed, self.data = game, plan, seed, data
         self.progress, self.notice = progress, notice or (lambda sentence: None)
         team = Rules.of(game).agents
-        self.learned = plan.trained(team)
+        planner = Rules.of(game).planner
+        self.learned = tuple(a for a in plan.trained(team) if not (plan.fixed_plan and planner and a == planner.name))
         self.dev = min(plan.eval_episodes, len(open_source(game, data).questions(DEV)))
         torch.manual_seed(streams.bits("joint", seed) >> 1)
         self.backbone = backbone_of(plan, team)
@@ -142,10 +157,10 @@ class _Joint:
         self.folder = RunFolder(out, _config(game, plan, seed, data, team, self.learned), resume)
         player = LanguageModelPolicy(self.backbone, manner_of(plan))
         frozen = LanguageModelPolicy(self.reference, manner_of(plan)) if set(self.learned) < set(team) else player
-        self.players = {agent: player if agent in self.learned else frozen for agent in team}
+        self.players = team_of(game, plan, self.learned, player, frozen)
         self.pool = Pool(game, plan.episodes, (plan.plans, plan.executions), seed, "train", data)
         weights = [p for p in self.backbone.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=plan.weight_decay, eps=1e-8)
+        self.optimizer = adamw(weights, plan.learning_rate, plan.weight_decay)
         self.critic_optimizer = self._critic_optimizer()
         self.best: dict[str, float] = {}
         self.steps, self.seconds, self.since = 0, 0.0, time.monotonic()
@@ -167,7 +182,7 @@ class _Joint:
         if self.critic is None:
             return None
         weights = [p for p in self.critic.parameters() if p.requires_grad]
-        return torch.optim.AdamW(weights, lr=self.plan.critic_learning_rate, weight_decay=self.plan.weight_decay)
+        return adamw(weights, self.plan.critic_learning_rate, self.plan.weight_decay)
 
     def _start(self) -> None:
         """Begin at the newest checkpoint, or at the beginning."""
@@ -212,6 +227,7 @@ class _Joint:
         self.steps = step + 1
         over = self.steps >= plan.steps
         record: dict[str, Any] = {"timesteps": self.steps, "played": health.episode_figures(rollout.episodes)}
+        record["played"]["truncated_prompts"] = self._cut_prompts()
         record |= {"roles": health.role_figures(rollout, figures), "learner": figures["learner"]}
         for sentence in health.warnings(record):
             self.notice(f"step {self.steps}: {sentence}")
@@ -274,8 +290,9 @@ class _Joint:
             raise JadeError(
                 f"step {self.steps + 1}: {error}; the last good checkpoint is that of step {good[-1]} in {self.folder.path}"
             ) from None
-        for player in set(self.players.values()):
-            player.generator.reset()
+        for player in self.players.values():
+            if isinstance(player, LanguageModelPolicy):
+                player.generator.reset()
         return figures
 
     # ---- the critic -------------------------------------------------------------------------------------------------
@@ -308,6 +325,13 @@ class _Joint:
         figures = ppo.update(self.critic, None, self.critic_optimizer, rows, settings, rng)
         return {"critic_loss": figures["value_loss"], "critic_grad_norm": figures["grad_norm"]}
 
+    def _cut_prompts(self) -> int:
+        """Prompts that lost documents since the last step."""
+        cut = 0
+        for player in {id(p): p for p in self.players.values() if isinstance(p, LanguageModelPolicy)}.values():
+            cut, player.truncated = cut + player.truncated, 0
+        return cut
+
     def _kinds(self) -> Mapping[int, str]:
         """The kind of each question in play, by its number in the seeded order."""
         group = self.plan.plans * self.plan.executions
@@ -319,11 +343,10 @@ class _Joint:
 
     def _evaluate(self) -> dict[str, float]:
         """Greedy play on the dev split, by whoever plays each role in the training."""
-        policies = {
-            id(player): LanguageModelPolicy(player.backbone, manner_of(self.plan, True))
-            for player in self.players.values()
-        }
-        team = MixedPolicy({agent: policies[id(player)] for agent, player in self.players.items()})
+        greedy = manner_of(self.plan, True)
+        models = {id(p): p.backbone for p in self.players.values() if isinstance(p, LanguageModelPolicy)}
+        policies = {place: LanguageModelPolicy(backbone, greedy) for place, backbone in models.items()}
+        team = MixedPolicy({agent: policies.get(id(player), player) for agent, player in self.players.items()})
         return means(evaluate(team, self.game, DEV, self.dev, data=self.data))
 
     def _finish(self) -> RunSummary:
@@ -397,7 +420,7 @@ class _Joint:
 
     def _save(self, rollout: Rollout, better: bool) -> None:
         path = self.folder.path
-        with undisturbed():
+        with uninterrupted():
             checkpoint.save(path, self._capture())
             if better:
                 checkpoint.mark_best(path, self.steps, self.best)

@@ -7,13 +7,13 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 # isort: split
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from jade_env.errors import ConfigError, DataError
 from jade_env.game.episode import Rules
 from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
 from jade_env.learning import checkpoint
-from jade_env.learning.joint import backbone_of, manner_of
+from jade_env.learning.joint import backbone_of, manner_of, team_of
 from jade_env.policy import Policy
 from jade_env.policy.backbone import Backbone, load_backbone
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
@@ -72,8 +72,8 @@ def load_language_policy(
     policy = LanguageModelPolicy(backbone, manner)
     if set(playing) <= set(learned):
         return policy
-    frozen: Any = LanguageModelPolicy(backbone_of(recipe, team), manner)
-    return MixedPolicy({"default": frozen} | dict.fromkeys(learned, policy))
+    frozen = LanguageModelPolicy(backbone_of(recipe, team), manner)
+    return MixedPolicy(team_of(scenario, recipe, learned, policy, frozen))
 
 
 def _warm(recipe: WarmStartRecipe, seed: int) -> Backbone:

@@ -25,10 +25,10 @@ from jade_env.errors import ConfigError, DataError
 from jade_env.game.episode import Rules
 from jade_env.learning import checkpoint
 from jade_env.learning.candidate_net import CandidateNet, Layout
+from jade_env.learning.run_folder import CONFIG
 from jade_env.policy import MixedPolicy, Policy, make_policy
 from jade_env.scenario import Scenario, load_scenario
 
-CONFIG = "config.json"
 BATCH = 512
 DIGITS = 4  # logits are compared to so many decimals, so that a sum's order in a batch decides nothing
 

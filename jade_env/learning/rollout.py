@@ -1,4 +1,4 @@
-"""Rollouts: the episodes of one training step, played by language models, every sampled token kept.
+"""Rollouts: the episodes of one training step, played by language models (and others), every sampled token kept.
 
 All open turns of all episodes and roles are generated side by side; whoever finishes steps its game, and the turns that
 open enter the batch. Knows pools and policies; knows no reward, no credit and no update.
@@ -13,6 +13,7 @@ from jade_env.envs.pool import Pool
 from jade_env.envs.turn import Turn, TurnId
 from jade_env.game.episode import Episode
 from jade_env.game.outputs import Output
+from jade_env.policy.base import Policy
 from jade_env.policy.generation import Generator
 from jade_env.policy.language_model import LanguageModelPolicy
 from jade_env.policy.sampling import Request, Sample
@@ -34,13 +35,13 @@ class Rollout:
 
 
 def collect(
-    pool: Pool, players: Mapping[str, LanguageModelPolicy], first: int, count: int, progress: Progress | None = None
+    pool: Pool, players: Mapping[str, Policy], first: int, count: int, progress: Progress | None = None
 ) -> Rollout:
     """Play episodes `first` to `first + count - 1` of a pool to their ends, and leave it at the openings of the next ones.
 
     Args:
         pool: at the opening of those episodes, `count` of them in play.
-        players: who plays each agent; one object may play several.
+        players: who plays each agent; one object may play several. Of those that are no language models nothing is kept.
         first: number of the first episode.
         count: how many.
         progress: called with (episodes done, episodes in all).
@@ -52,20 +53,22 @@ def collect(
     done: dict[int, Episode] = {}
     waiting: dict[tuple[int, tuple[int | str, ...]], Turn] = {}
     asked: set[TurnId] = set()
-    generators = {id(player): player.generator for player in players.values()}
+    generators = {id(p): p.generator for p in players.values() if isinstance(p, LanguageModelPolicy)}
     while len(done) < count:
-        fresh: dict[int, tuple[LanguageModelPolicy, list[Turn]]] = {}
+        fresh: dict[int, tuple[Policy, list[Turn]]] = {}
         for turn in pool.turns():
             if turn.id not in asked and turn.episode < first + count:
-                player = players[turn.agent]
-                fresh.setdefault(id(player), (player, []))[1].append(turn)
-        for place, (player, turns) in fresh.items():
-            requests = player.requests(turns)
-            player.generator.submit(requests)
-            asked.update(turn.id for turn in turns)
-            waiting |= {(place, request.key): turn for request, turn in zip(requests, turns, strict=True)}
+                fresh.setdefault(id(players[turn.agent]), (players[turn.agent], []))[1].append(turn)
         outputs: dict[TurnId, Output] = {}
-        for place, generator in generators.items():
+        for place, (player, turns) in fresh.items():
+            asked.update(turn.id for turn in turns)
+            if isinstance(player, LanguageModelPolicy):
+                requests = player.requests(turns)
+                player.generator.submit(requests)
+                waiting |= {(place, request.key): turn for request, turn in zip(requests, turns, strict=True)}
+            else:
+                outputs |= {t.id: t.output(action) for t, action in zip(turns, player.act(turns), strict=True)}
+        for place, generator in generators.items() if not outputs else ():
             for request, sample in _advance(generator):
                 turn = waiting.pop((place, request.key))
                 samples[turn.id] = sample

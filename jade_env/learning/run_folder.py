@@ -24,12 +24,12 @@ from jade_env.errors import ConfigError, DataError
 from jade_env.game.episode import Episode
 from jade_env.learning import checkpoint
 from jade_env.learning.checkpoint import as_json, write_whole, writing
-from jade_env.learning.player import CONFIG
 
+CONFIG = "config.json"
 METRICS, SUMMARY, PICTURE, TRACES, EVENTS = "metrics.jsonl", "run.json", "learning_curve.png", "traces", "tensorboard"
-MAY_CHANGE = ("recipe.total_timesteps", "data", "versions")
+MAY_CHANGE = ("recipe.total_timesteps", "recipe.steps", "data", "versions")
 """What of the configuration a resumed run may have changed."""
-_VERSIONS = ("jade-env", "torch", "stable-baselines3", "sb3-contrib", "numpy")
+_VERSIONS = ("jade-env", "torch", "transformers", "tokenizers", "peft", "stable-baselines3", "sb3-contrib", "numpy")
 
 
 class RunFolder:
@@ -167,7 +167,7 @@ def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> N
         if not key.startswith(MAY_CHANGE) and old.get(key) != new.get(key):
             raise ConfigError(
                 f"{path}: {key}: the run was begun with {old.get(key)!r} and cannot go on with {new.get(key)!r}; "
-                "only total_timesteps may change"
+                "only its length may change (total_timesteps, steps)"
             )
 
 

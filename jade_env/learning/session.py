@@ -75,3 +75,20 @@ def undisturbed() -> Iterator[None]:
     finally:
         for kind, handler in zip(kinds, before, strict=True):
             signal.signal(kind, handler)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A Ctrl-C or SIGTERM that comes meanwhile is heard at the end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kinds, heard = (signal.SIGINT, signal.SIGTERM), list[int]()
+    before = [signal.signal(kind, lambda number, _: heard.append(number)) for kind in kinds]
+    try:
+        yield
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
+    if heard:
+        raise KeyboardInterrupt

@@ -1,7 +1,7 @@
 """`warm_start`: a backbone learns from a teacher what roles write, so that reinforcement learning has something to begin with.
 
 Executors imitate the grounded teacher; the planner learns to write every legal workflow as often as any other, and no strategy.
-A fresh jade-tiny first practises copying and looking up on strings of random words: it is what all roles are made of.
+A fresh jade-tiny first practises copying strings of random words: it is what all roles are made of.
 Knows lessons and tensors; knows no reward.
 """
 
@@ -33,7 +33,7 @@ from jade_env.learning.evaluation import evaluate
 from jade_env.learning.joint import DEV, means, rate
 from jade_env.learning.lessons import Lesson, chapter
 from jade_env.learning.run_folder import PICTURE, RunFolder, versions
-from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, undisturbed
+from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, uninterrupted
 from jade_env.policy.backbone import Backbone, load_backbone
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
 from jade_env.policy.tiny import make_tiny
@@ -41,8 +41,8 @@ from jade_env.scenario import Scenario
 
 Ids = tuple[list[int], list[int]]
 """A prompt and what follows it."""
-LOOKED_UP = 12
-"""Pairs of words in a string to practise on."""
+COPIED = 24
+"""Fewer words than this are in a string to practise on, and at least 4."""
 
 
 def warm_start(
@@ -217,7 +217,7 @@ class _WarmStart:
         for number, optimizer in enumerate(self.optimizers):
             tensors |= {f"{number}.{name}": t for name, t in checkpoint.optimizer_tensors(optimizer).items()}
         state = {"seconds": self.seconds + time.monotonic() - self.since}
-        with undisturbed():
+        with uninterrupted():
             checkpoint.save(self.folder.path, Checkpoint(self.steps, self.backbone.learned(), tensors, state))
             checkpoint.prune(self.folder.path, self.plan.keep)
 
@@ -235,12 +235,12 @@ def supervised(backbone: Backbone, lessons: Sequence[Ids], prompt_weight: float,
 
     Args:
         backbone: whose gradients are added to.
-        lessons: prompts and outputs; a negative output id is read as its positive twin, less one, and not learned.
+        lessons: prompts and outputs.
         prompt_weight: of a prompt's tokens, against 1 for an output's.
         token_budget: tokens in one pass, padding counted; does not change the result.
     """
     rows = sorted(lessons, key=lambda pair: len(pair[0]) + len(pair[1]))
-    total = sum(prompt_weight * (len(p) - 1) + sum(token >= 0 for token in o) for p, o in rows)
+    total = sum(prompt_weight * (len(p) - 1) + len(o) for p, o in rows)
     loss = 0.0
     while rows:
         width = len(rows[-1][0]) + len(rows[-1][1])
@@ -262,27 +262,18 @@ def _padded(rows: Sequence[Ids], width: int, prompt_weight: float, backbone: Bac
     weights = np.zeros((len(rows), width), np.float32)
     for i, (prompt, output) in enumerate(rows):
         end = len(prompt) + len(output)
-        written = np.array(output)
-        ids[i, : len(prompt)], ids[i, len(prompt) : end] = prompt, np.where(written < 0, -written - 1, written)
-        weights[i, 1 : len(prompt)], weights[i, len(prompt) : end] = prompt_weight, written >= 0
+        ids[i, :end] = prompt + output
+        weights[i, 1 : len(prompt)], weights[i, len(prompt) : end] = prompt_weight, 1.0
     return torch.as_tensor(ids, device=backbone.device), torch.as_tensor(weights, device=backbone.device)
 
 
 def practice(backbone: Backbone, count: int, rng: np.random.Generator) -> list[Ids]:
-    """Strings of random words: a quarter is to be copied whole; of the others, pairs are asked for in another order.
-
-    Of a pair's two words only the second can be known, so the first is written as a negative id, which is not learned.
-    """
+    """Strings of random words of random lengths, each to be copied."""
     known = backbone.tokenizer.get_vocab()
     words = np.array(sorted(i for word, i in known.items() if len(word) > 2 and word.isalpha()))
     go = int(backbone.encode([{"role": "user", "content": ""}])[-1])
-    found = []
-    for number in range(count):
-        drawn = rng.choice(words, 2 * LOOKED_UP, replace=False)
-        pairs = drawn.reshape(-1, 2)[rng.permutation(LOOKED_UP)].copy()
-        pairs[:, 0] = -pairs[:, 0] - 1
-        found.append(([*drawn.tolist(), go], (drawn if number % 4 == 0 else pairs.reshape(-1)).tolist()))
-    return found
+    drawn = [rng.choice(words, rng.integers(4, COPIED), replace=False).tolist() for _ in range(count)]
+    return [([*some, go], some) for some in drawn]
 
 
 def _begin(plan: WarmStartRecipe, seed: int) -> Backbone:

@@ -24,7 +24,12 @@ __all__ = ["SCRIPTED", "MixedPolicy", "Policy", "make_policy"]
 
 
 def make_policy(
-    spec: str | Path, scenario: str | Path | Scenario, *, data: str | Path | None = None, seed: int = 0
+    spec: str | Path,
+    scenario: str | Path | Scenario,
+    *,
+    data: str | Path | None = None,
+    seed: int = 0,
+    greedy: bool = True,
 ) -> Policy:
     """Make the policy that `spec` names for a scenario.
 
@@ -33,6 +38,7 @@ def make_policy(
         scenario: what will be played: a name, a path, or a loaded scenario.
         data: the data location for scenarios with files; else JADE_DATA.
         seed: seed of the policy's own draws; most have none.
+        greedy: whether a trained run plays what it finds most probable, or draws.
 
     Raises:
         ConfigError: there is no such policy, or it cannot play this scenario.
@@ -57,21 +63,21 @@ def make_policy(
         from jade_env.policy.ceiling import CeilingPolicy
 
         return CeilingPolicy(loaded, data)
-    return _from_run(Path(spec), loaded, data, seed)
+    return _from_run(Path(spec), loaded, data, seed, greedy)
 
 
-def _from_run(folder: Path, scenario: Scenario, data: str | Path | None, seed: int) -> Policy:
+def _from_run(folder: Path, scenario: Scenario, data: str | Path | None, seed: int, greedy: bool) -> Policy:
     if any((folder / name).is_file() for name in RUN_FILES):
         try:
             if is_language_run(folder):
                 player = import_module("jade_env.learning.language_player")
-                return cast(Policy, player.load_language_policy(folder, scenario))
+                return cast(Policy, player.load_language_policy(folder, scenario, greedy=greedy))
             player = import_module("jade_env.learning.player")
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith("jade_env"):
                 raise
             raise MissingExtra(error.name, "train") from None
-        return cast(Policy, player.load_policy(folder, scenario, data=data, seed=seed))
+        return cast(Policy, player.load_policy(folder, scenario, greedy=greedy, data=data, seed=seed))
     if folder.is_dir():
         raise ConfigError(
             f"{folder}: there is no {' or '.join(RUN_FILES)} in this folder, so jade train did not make it"

@@ -87,8 +87,10 @@ class Backbone(nn.Module):
         self.name, self.tokenizer, self.lora = name, tokenizer, lora
         self._groups = dict(groups or {})
         self._adapters = tuple(sorted(set(self._groups.values()))) or ("default",)
-        self._adapter = self._adapters[0]
-        self.causal = causal if lora is None else _with_adapters(causal, lora, self._adapters, name)
+        self._adapter: str | None = None
+        self.causal = causal if lora is None else with_adapters(causal, lora, self._adapters, name)
+        if lora is not None:
+            self.use(self._adapters[0])  # the one put in last is active otherwise
         config = causal.config
         self.head = nn.Linear(int(config.hidden_size), 1)
         nn.init.zeros_(self.head.weight)
@@ -304,7 +306,12 @@ def pick_device(device: str) -> str:
     return device
 
 
-def _with_adapters(causal: Any, lora: Lora, adapters: Sequence[str], name: str) -> Any:
+def with_adapters(causal: Any, lora: Lora, adapters: Sequence[str], name: str) -> Any:
+    """A model with adapters of these names put into its layers; only they learn.
+
+    Raises:
+        ConfigError: it has no layers of the names that `lora.modules` gives.
+    """
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(

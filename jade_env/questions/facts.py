@@ -72,6 +72,9 @@ class Facts:
         return f"{value},000" if kind == "population" else self.names[kind][value]
 
 
+_FEWEST_WORDS = 12
+
+
 def counts(passages: int, noise: float) -> dict[str, int]:
     """Return how many entities of each type a world of so many passages has, with a share `noise` of news among them.
 
@@ -91,8 +94,12 @@ def spread(count: int, limit: int) -> int:
     return min(limit, max(isqrt(count) * 3 // 2 + 2, count // 3))
 
 
-def draw_names(draws: Draws, schemes: Sequence[_Pools], count: int) -> list[str]:
-    """Return `count` different names, of the fewest words that give enough; no name has the same word twice."""
+def draw_names(draws: Draws, schemes: Sequence[_Pools], count: int, lexicon: float = 1.0) -> list[str]:
+    """Return `count` different names, of the fewest words that give enough; no name has the same word twice.
+
+    With a `lexicon` below 1 only so large a share of each list of words is used, its first ones, and at least a dozen.
+    """
+    schemes = [tuple(pool[: max(_FEWEST_WORDS, round(lexicon * len(pool)))] for pool in pools) for pools in schemes]
     pools = next((pools for pools in schemes if 2 * prod(map(len, pools)) >= 3 * count), schemes[-1])
     sizes = [len(pool) for pool in pools]
     if len(pools) == 2:
@@ -116,12 +123,13 @@ def draw_names(draws: Draws, schemes: Sequence[_Pools], count: int) -> list[str]
     raise ValueError(f"the word lists give {len(names)} names, {count} are needed")
 
 
-def draw_facts(draws: Draws, sizes: Mapping[str, int]) -> Facts:
-    """Draw a world's entities and facts."""
+def draw_facts(draws: Draws, sizes: Mapping[str, int], lexicon: float = 1.0) -> Facts:
+    """Draw a world's entities and facts; `lexicon` is the share of the words that names are made of."""
     names: dict[str, Sequence[str]] = {
-        kind: draw_names(draws, _SCHEMES[kind], sizes[kind]) for kind in ("person", "city", "country", "company")
+        kind: draw_names(draws, _SCHEMES[kind], sizes[kind], lexicon)
+        for kind in ("person", "city", "country", "company")
     }
-    titles = draw_names(draws, _SCHEMES["title"], sizes["book"] + sizes["film"])
+    titles = draw_names(draws, _SCHEMES["title"], sizes["book"] + sizes["film"], lexicon)
     names["book"], names["film"] = titles[: sizes["book"]], titles[sizes["book"] :]
     for kind, known in _VALUES.items():
         names[kind] = known

@@ -52,6 +52,7 @@ class WorldSpec:
         oblique: share of passages worded without a word of the questions that ask for their fact.
         noise: share of passages that hold no fact anyone asks for, 0 to 0.5.
         list_sizes: weights of lists of two, three and four items.
+        lexicon: share of each list of words that names are made of; with fewer words a small model learns sooner.
 
     Raises:
         ConfigError: a value that is not allowed.
@@ -64,6 +65,7 @@ class WorldSpec:
     oblique: float = 0.25
     noise: float = 0.18
     list_sizes: tuple[float, float, float] = (0.1, 0.2, 0.7)
+    lexicon: float = 1.0
 
     def __post_init__(self) -> None:
         if not _FEWEST_PASSAGES <= self.passages <= _MOST_PASSAGES:
@@ -76,6 +78,8 @@ class WorldSpec:
             raise ConfigError(f"world: oblique: {self.oblique} is not between 0 and 1")
         if not 0 <= self.noise <= 0.5:
             raise ConfigError(f"world: noise: {self.noise} is not between 0 and 0.5")
+        if not 0 < self.lexicon <= 1:
+            raise ConfigError(f"world: lexicon: {self.lexicon} is not above 0 and at most 1")
         if len(self.list_sizes) != 3:
             raise ConfigError(
                 f"world: list_sizes: {self.list_sizes} is not three weights, for lists of 2, 3 and 4 items"
@@ -118,7 +122,7 @@ def make_world(spec: WorldSpec, split: str, questions: int) -> World:
     """
     if questions < 1:
         raise ConfigError(f"world: questions: {questions} is not a positive number")
-    facts = draw_facts(Draws(spec.seed, split, "facts"), counts(spec.passages, spec.noise))
+    facts = draw_facts(Draws(spec.seed, split, "facts"), counts(spec.passages, spec.noise), spec.lexicon)
     documents, positions = write_passages(
         facts, Draws(spec.seed, split, "passages"), spec.passages, spec.phrasings, spec.oblique
     )

@@ -118,6 +118,40 @@ def hierarchical_mean(
     return Interval(float(np.mean([run.mean() for run in runs])), float(low), float(high))
 
 
+def nested_mean(values_WRQ: ArrayLike, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Return the mean over warm starts, training runs and questions, with an interval that resamples all three.
+
+    Warm starts are drawn anew, then runs within each one drawn, then questions, which all runs have in common. It answers
+    "what if someone began from other warm starts, trained again and asked other questions?". For a comparison give the
+    differences of two arms, run by run and question by question.
+
+    Args:
+        values_WRQ: [W, R, Q]: W warm starts, R runs from each, Q questions that every run was asked in the same order.
+        confidence: share of such intervals that hold the true mean, between 0 and 1.
+        resamples: how many times everything is drawn anew.
+        seed: of the resampling.
+
+    Raises:
+        DataError: the array is empty or has not three axes, or a number is not finite.
+        ConfigError: `confidence` or `resamples` is out of range.
+    """
+    cube = np.asarray(values_WRQ, dtype=np.float64)
+    if cube.ndim != 3:
+        raise DataError(f"statistics: values: expected warm starts x runs x questions, found {cube.ndim} axes")
+    _finite(cube, "values")
+    _check(confidence, resamples)
+    warm, runs, questions = cube.shape
+    rng = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    for i in range(resamples):
+        chosen = rng.integers(warm, size=(warm,))
+        rows = cube[chosen[:, None], rng.integers(runs, size=(warm, runs))]
+        means[i] = rows.mean(axis=(0, 1))[rng.integers(questions, size=questions)].mean()
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return Interval(float(cube.mean()), float(low), float(high))
+
+
 def _resampled_means(sample: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return `count` means of samples drawn with replacement, a block at a time."""
     means = np.empty(count)

@@ -1,0 +1,179 @@
+"""`jade train --dry-run`: what a training would hold in memory, part by part, and what to lower. Loads no weights.
+
+The model is laid out on torch's meta device, where tensors have shapes and no content. Knows sizes; knows no training.
+"""
+
+from __future__ import annotations
+
+import jade_env.policy.requires  # noqa: F401 - first: it names the extra where a package is missing
+
+# isort: split
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
+
+from jade_env.envs.source import open_source
+from jade_env.errors import ConfigError
+from jade_env.game.episode import Rules
+from jade_env.language_recipe import LoraSettings, PpoRecipe
+from jade_env.policy.backbone import DTYPES, Lora, with_adapters
+from jade_env.policy.tiny import SHIPPED, shipped_folder
+from jade_env.recipe import AnyRecipe, Recipe
+from jade_env.scenario import Scenario
+
+KNOWN: dict[str, dict[str, Any]] = {
+    "Qwen/Qwen2.5-0.5B-Instruct": {
+        "hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
+        "intermediate_size": 4864, "vocab_size": 151_936, "tie_word_embeddings": True,
+    },
+    "Qwen/Qwen2.5-7B-Instruct": {
+        "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+        "intermediate_size": 18_944, "vocab_size": 152_064, "tie_word_embeddings": False,
+    },
+}  # fmt: skip
+"""Sizes of the models that shipped recipes name, from their published configurations, for machines that cannot reach the hub."""
+GIB = 2.0**30
+PER_LAYER = 34
+"""Bytes of activations a layer keeps for each token and hidden unit at two bytes a number (arXiv 2205.05198, eq. 1, without the
+attention matrix, which is not kept)."""
+LOGITS = 4 * 3
+"""Bytes for each output token and word: float32 logits, their softmax, and their gradient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing in memory.
+
+    Attributes:
+        name: of it.
+        size: bytes.
+        lower: what makes it smaller.
+    """
+
+    name: str
+    size: float
+    lower: str
+
+
+def dry_run(scenario: Scenario, recipe: AnyRecipe, data: str | Path | None = None) -> str:
+    """What `jade train` would do, as text: questions, agents, episodes, and for a language model the memory plan.
+
+    Raises:
+        ConfigError: the recipe and the scenario do not fit, or the backbone is unknown.
+        DataError: the questions cannot be read.
+    """
+    team = Rules.of(scenario).agents
+    questions = len(open_source(scenario, data).questions("train"))
+    lines = [f"{scenario.name}: {questions} train questions, played by {', '.join(team)}"]
+    if isinstance(recipe, Recipe):
+        lines.append(f"{recipe.name}: {recipe.total_timesteps} turns, {', '.join(recipe.trained(team))} learn")
+        return "\n".join(lines)
+    if not isinstance(recipe, PpoRecipe):
+        return "\n".join([*lines, f"{recipe.name}: {recipe.steps} steps of {recipe.batch_size} turns"])
+    learned = recipe.trained(team)
+    lines.append(
+        f"{recipe.name}: {recipe.steps} steps of {recipe.episodes} episodes "
+        f"({recipe.questions} questions x {recipe.plans} plans x {recipe.executions} executions); "
+        f"{', '.join(learned) or 'nobody'} learns; credit {recipe.credit}"
+    )
+    parts, facts = plan(scenario, recipe)
+    total = sum(part.size for part in parts)
+    lines.append(facts)
+    lines += [f"  {part.size / GIB:9.3f} GiB  {part.name}" for part in parts]
+    lines.append(f"  {total / GIB:9.3f} GiB  in all, on {_device(recipe)}")
+    lines.append("to need less, lower the largest first:")
+    lines += [f"  {part.name}: {part.lower}" for part in sorted(parts, key=lambda part: -part.size)[:3] if part.lower]
+    return "\n".join(lines)
+
+
+def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
+    """The parts of the memory that a recipe's training needs, and a line of facts about its model."""
+    team = Rules.of(scenario).agents
+    config = _config(recipe.backbone)
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    whole = sum(p.numel() for p in model.parameters())
+    trained = whole
+    if recipe.lora is not None:
+        adapters = tuple(sorted(set(recipe.adapters(team).values()))) or ("default",)
+        model = with_adapters(model, _lora(recipe.lora), adapters, recipe.backbone)
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    number = DTYPES[recipe.dtype].itemsize
+    copies = 1 + _needs_reference(recipe, team) + (recipe.critic == "separate")
+    learners = 1 + (recipe.critic == "separate")
+    width, layers = int(config.hidden_size), int(config.num_hidden_layers)
+    heads = int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+    head = int(getattr(config, "head_dim", None) or width // config.num_attention_heads)
+    context = int(getattr(config, "max_position_embeddings", 0) or 2048)
+    written = max(card.max_tokens for card in scenario.cards.values())
+    length = min(context, (recipe.max_prompt or context) + written)
+    kept = PER_LAYER * number / 2
+    a_layer = recipe.token_budget * width * kept
+    activations = a_layer * layers
+    if recipe.gradient_checkpointing:
+        activations = a_layer + recipe.token_budget * width * number * layers
+    master = 4 if number < 4 else 0
+    adapters_only = recipe.lora is not None
+    own = trained if adapters_only else 0
+    parts = [
+        Part(
+            f"weights ({copies} x {whole / 1e6:.1f} M x {number} bytes)",
+            copies * whole * number + learners * own * 4,
+            "dtype=bf16; kl 0 for all agents saves the reference, critic: head or none the critic",
+        ),
+        Part(
+            f"gradients ({learners} x {trained / 1e6:.1f} M)",
+            learners * trained * (4 if adapters_only else number),
+            "lora",
+        ),
+        Part(
+            "optimizer (two moments and a float32 copy where weights are shorter)",
+            learners * trained * (8 + master),
+            "lora",
+        ),
+        Part(
+            f"key-value cache ({recipe.slots} slots x {length} tokens)",
+            float(recipe.slots * length * layers * 2 * heads * head * number),
+            "slots, max_prompt",
+        ),
+        Part(
+            f"activations ({recipe.token_budget} tokens)", activations, "token_budget, or gradient_checkpointing=true"
+        ),
+        Part(
+            "logits of output tokens",
+            min(recipe.token_budget, 2**26 // config.vocab_size) * config.vocab_size * LOGITS,
+            "token_budget",
+        ),
+    ]
+    facts = f"{recipe.backbone}: {layers} layers of width {width}, {whole / 1e6:.1f} M parameters, {trained / 1e6:.1f} M learn"
+    return parts, facts
+
+
+def _needs_reference(recipe: PpoRecipe, team: tuple[str, ...]) -> bool:
+    partial = set(recipe.trained(team)) < set(team)
+    return partial or (recipe.lora is None and any(kl.start or kl.end for kl in recipe.kl.values()))
+
+
+def _lora(settings: LoraSettings) -> Lora:
+    return Lora(settings.rank, settings.alpha, settings.dropout, settings.modules)
+
+
+def _device(recipe: PpoRecipe) -> str:
+    if recipe.device != "auto":
+        return recipe.device
+    return "the GPU" if torch.cuda.is_available() else "the CPU"
+
+
+def _config(backbone: str) -> Any:
+    place = str(shipped_folder()) if backbone == SHIPPED else backbone
+    try:
+        return AutoConfig.from_pretrained(place, trust_remote_code=False, local_files_only=backbone in KNOWN)
+    except (OSError, ValueError) as error:
+        if backbone in KNOWN:
+            return Qwen2Config(**KNOWN[backbone], max_position_embeddings=32_768)
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError(f"backbone: {backbone}: its configuration cannot be read: {first}") from None

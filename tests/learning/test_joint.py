@@ -1,0 +1,273 @@
+"""Joint training of a language model: it runs, it goes on exactly where it was stopped, and it says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from jade_env.errors import ConfigError, DataError, JadeError
+from jade_env.language_recipe import PpoRecipe
+from jade_env.learning import checkpoint
+from jade_env.learning.evaluation import evaluate
+from jade_env.learning.joint import train_language
+from jade_env.policy import make_policy
+from jade_env.policy.tiny import make_tiny
+from jade_env.recipe import load_recipe
+from jade_env.scenario import Scenario, load_scenario
+
+WORLD = {"data.passages": 200, "data.train": 40, "data.dev": 8, "data.test": 8}
+KNOBS = {
+    "steps": 3, "questions": 2, "plans": 2, "executions": 2, "minibatches": 2, "eval_every": 2, "eval_episodes": 4,
+    "checkpoint_every": 1, "slots": 16,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("backbone")
+    make_tiny(0, width=32, layers=1, inner=32).save(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def game() -> Scenario:
+    return load_scenario("cooperative", WORLD)
+
+
+def recipe(backbone: str, name: str = "jade_joint", **changes: object) -> PpoRecipe:
+    found = load_recipe(name, {**KNOBS, "backbone": backbone, **changes})
+    assert isinstance(found, PpoRecipe)
+    return found
+
+
+def weights(run: Path, which: int = -1) -> dict[str, torch.Tensor]:
+    return checkpoint.load_weights(run, checkpoint.saved_timesteps(run)[which])
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def whole(backbone: str, game: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    train_language(game, recipe(backbone), out)
+    return out
+
+
+def test_a_run_leaves_everything_and_its_metrics_name_every_role(whole: Path) -> None:
+    assert {path.name for path in whole.iterdir()} >= {
+        "config.json", "metrics.jsonl", "run.json", "checkpoints", "tensorboard", "traces", "learning_curve.png", "backbone"
+    }  # fmt: skip
+    records = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [record["timesteps"] for record in records] == [0, 1, 2, 3]
+    last = records[-1]
+    assert {"net", "outcome", "cost", "penalty", "rounds", "retrievals", "ds_use", "workflows", "malformed"} <= set(
+        last["played"]
+    )
+    assert {"planner", "answer_generator"} <= set(last["roles"])
+    assert {"malformed", "length", "cut", "entropy", "kl", "clip_fraction"} <= set(last["roles"]["planner"])
+    assert last["learner"]["steps"] == 2 and last["dev"]["episodes"] == 4
+    assert len(checkpoint.saved_timesteps(whole)) <= 3
+
+
+def test_training_changes_the_weights_and_not_those_it_began_with(whole: Path, backbone: str) -> None:
+    assert not same(weights(whole), weights(whole, 0))
+
+
+def test_a_run_that_was_killed_at_any_moment_ends_as_an_unbroken_one_to_the_last_bit(
+    whole: Path, backbone: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    overrides = [f"{key}={value}" for key, value in {**KNOBS, **WORLD, "backbone": backbone}.items()]
+    command = [
+        sys.executable,
+        "-m",
+        "jade_env.cli",
+        "train",
+        "cooperative",
+        "--policy",
+        "jade_joint",
+        "--out",
+        str(out),
+    ]
+    process = subprocess.Popen([*command, *overrides], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoints" / f"{1:09d}").is_dir():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (out / "run.json").exists()
+    subprocess.run([*command, "--resume", *overrides], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert same(weights(out), weights(whole))
+    figures = [(out / "metrics.jsonl").read_text(), (whole / "metrics.jsonl").read_text()]
+    played = [[json.loads(line).get("played") for line in text.splitlines()] for text in figures]
+    assert played[0] == played[1]
+
+
+def test_a_run_stopped_by_ctrl_c_says_how_to_go_on(backbone: str, tmp_path: Path) -> None:
+    out = tmp_path / "stopped"
+    overrides = [f"{key}={value}" for key, value in {**KNOBS, **WORLD, "backbone": backbone, "steps": 200}.items()]
+    command = [
+        sys.executable,
+        "-m",
+        "jade_env.cli",
+        "train",
+        "cooperative",
+        "--policy",
+        "jade_joint",
+        "--out",
+        str(out),
+    ]
+    process = subprocess.Popen([*command, *overrides], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoints" / f"{1:09d}").is_dir():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "can be gone on with from step" in said and "Traceback" not in said
+
+
+def test_steps_may_be_raised_on_resume_and_nothing_else(backbone: str, game: Scenario, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train_language(game, recipe(backbone, steps=1), out)
+    with pytest.raises(ConfigError, match="clip"):
+        train_language(game, recipe(backbone, clip=0.1), out, resume=True)
+    done = train_language(game, recipe(backbone, steps=2), out, resume=True)
+    assert done.timesteps == 2
+    with pytest.raises(DataError, match="not empty"):
+        train_language(game, recipe(backbone), out)
+
+
+@pytest.mark.parametrize(
+    ("name", "still"),
+    [("planner_only", "answer_generator"), ("executors_only", "planner"), ("static_joint", "planner")],
+)
+def test_paradigms_train_whom_they_say(name: str, still: str, backbone: str, game: Scenario, tmp_path: Path) -> None:
+    done = train_language(game, recipe(backbone, name, steps=1, kl={"default": {"start": 0.0}}), tmp_path / "run")
+    config = json.loads((done.folder / "config.json").read_text())
+    assert still not in config["learned"] and config["learned"]
+    rows = evaluate(make_policy(done.folder, game), game, "dev", 4)
+    assert len(rows) == 4
+    if name == "static_joint":
+        assert {row.workflow for row in rows} == {"QDP"}
+
+
+def test_a_frozen_team_stays_as_it_was(backbone: str, game: Scenario, tmp_path: Path) -> None:
+    done = train_language(game, recipe(backbone, "frozen", steps=1), tmp_path / "run")
+    assert same(weights(done.folder), weights(done.folder, 0))
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"credit": "episode_gae", "critic": "head"},
+        {"credit": "episode_gae", "critic": "separate", "critic_epochs": 2},
+        {"credit": "broadcast", "critic": "separate"},
+        {"credit": "broadcast", "critic": "head"},
+        {"credit": "group"},
+        {"credit": "leave_one_out", "plans": 4, "executions": 1},
+    ],
+)
+def test_every_credit_rule_trains_and_a_critic_is_reported_beside_a_table(
+    knobs: dict[str, object], backbone: str, game: Scenario, tmp_path: Path
+) -> None:
+    done = train_language(game, recipe(backbone, steps=2, **knobs), tmp_path / "run")
+    last = json.loads((done.folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert ("table_explained_variance" in last["learner"]) == ("critic" in knobs)
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"credit": "episode_gae", "critic": "separate"},
+        {"lora": {"rank": 2, "alpha": 4, "dropout": 0.2}},
+        {"dtype": "bf16", "credit": "leave_one_out"},
+    ],
+)
+def test_a_stopped_run_goes_on_with_its_critic_its_adapters_and_its_float32_copies_to_the_last_bit(
+    knobs: dict[str, object], backbone: str, game: Scenario, tmp_path: Path
+) -> None:
+    plan = recipe(backbone, **knobs)
+
+    def stop(done: int, total: int) -> None:
+        if done > 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="from step 1"):
+        train_language(game, plan, tmp_path / "stopped", progress=stop)
+    train_language(game, plan, tmp_path / "stopped", resume=True)
+    train_language(game, plan, tmp_path / "unbroken")
+    assert same(weights(tmp_path / "stopped"), weights(tmp_path / "unbroken"))
+    moments = [checkpoint.load(tmp_path / name, 3).learner for name in ("stopped", "unbroken")]
+    assert same(dict(moments[0]), dict(moments[1]))
+
+
+@pytest.mark.parametrize("sharing", ["all", "per_role"])
+def test_adapters_learn_and_the_model_under_them_does_not(
+    sharing: str, backbone: str, game: Scenario, tmp_path: Path
+) -> None:
+    plan = recipe(backbone, steps=1, lora={"rank": 2, "alpha": 4}, sharing=sharing, learning_rate=0.01)
+    done = train_language(game, plan, tmp_path / "run")
+    learned = weights(done.folder)
+    assert all("lora_" in name or name.startswith("head.") for name in learned)
+    adapters = {name.split(".")[-2] for name in learned if "lora_" in name}
+    assert len(adapters) == (1 if sharing == "all" else 7)
+    assert len(evaluate(make_policy(done.folder, game, greedy=False), game, "dev", 4)) == 4
+
+
+def test_lora_on_layers_that_are_not_there_names_those_that_are(backbone: str, game: Scenario, tmp_path: Path) -> None:
+    plan = recipe(backbone, lora={"modules": ["attention"]})
+    with pytest.raises(ConfigError, match=r"attention.* has down_proj.*q_proj"):
+        train_language(game, plan, tmp_path / "run")
+
+
+def test_a_backbone_that_is_not_there_is_one_sentence(game: Scenario, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no folder"):
+        train_language(game, recipe(str(tmp_path / "nothing")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_prompt_that_is_too_long_names_role_and_question_or_loses_documents(
+    backbone: str, game: Scenario, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"answer_generator, question \w+: the prompt has \d+ tokens and 60 fit"):
+        train_language(game, recipe(backbone, max_prompt=60, fixed_plan=["R,AG"]), tmp_path / "error")
+    done = train_language(
+        game, recipe(backbone, max_prompt=60, overlong="truncate", fixed_plan=["R,AG"], steps=1), tmp_path / "cut"
+    )
+    last = json.loads((done.folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["played"]["truncated_prompts"] > 0
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(
+    backbone: str, game: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = recipe(
+        backbone, steps=3, learning_rate=1.0, max_grad_norm=1e38, warmup=0.0, minibatches=8, epochs=8, clip=0.99
+    )
+    out = tmp_path / "run"
+    from jade_env.learning import ppo
+
+    real = ppo.clipped_policy_loss
+    calls = {"n": 0}
+
+    def spoilt(*args: torch.Tensor) -> torch.Tensor:
+        calls["n"] += 1
+        return real(*args) * (float("nan") if calls["n"] > 20 else 1.0)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ppo, "clipped_policy_loss", spoilt)
+    with pytest.raises(JadeError, match="last good checkpoint is that of step"):
+        train_language(game, plan, out)
+    assert all(torch.isfinite(t).all() for t in weights(out).values())
