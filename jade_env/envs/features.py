@@ -17,7 +17,7 @@ from jade_env.envs import answers, lexicon, rows, summaries
 from jade_env.envs.answers import survey
 from jade_env.envs.memory import remember
 from jade_env.envs.reading import WANTED, read
-from jade_env.game.view import View, Workflow
+from jade_env.game.view import View
 
 Floats = NDArray[np.float32]
 
@@ -97,27 +97,18 @@ def candidate_rows(source: str, view: View, values: Sequence[Any]) -> bytes:
     """`candidate_features` as native 32-bit floats, row by row: what observations are put together from."""
     if source == "answer":
         return _answer_rows(view, values)
-    pack = _PACKERS[source]
     if source == "workflow":
-        return _workflow_rows(tuple(values))
+        return rows.workflow_rows(tuple(values), _F)
     if source == "document_ids":
-        return rows.document_rows(view, values, _F).tobytes()
+        return rows.document_rows(view, values, _F)
     if source == "query":
-        return b"".join([pack(*row) for row in rows.query_rows(view, values)])
+        return rows.query_rows(view, values, _F)
     if source == "summary":
-        return b"".join([pack(*row) for row in summaries.rows(view, list(values))])
-    return b"".join([pack(*row) for row in rows.split_rows(view, values)])
+        return b"".join([_PACK_SUMMARY(*row) for row in summaries.rows(view, list(values))])
+    return rows.split_rows(view, values, source == "subquestions_serial", _F)
 
 
-_PACKERS = {
-    source: struct.Struct(f"={len(columns)}f{4 * (_F - len(columns))}x").pack for source, columns in COLUMNS.items()
-}
-"""For each source, what packs the columns it uses and fills the others with zeros."""
-
-
-@remember(64)
-def _workflow_rows(workflows: tuple[Workflow, ...]) -> bytes:
-    return b"".join([_PACKERS["workflow"](*row) for row in rows.workflow_rows(workflows)])
+_PACK_SUMMARY = struct.Struct(f"={len(summaries.COLUMNS)}f{4 * (_F - len(summaries.COLUMNS))}x").pack
 
 
 def _answer_rows(view: View, values: Sequence[Any]) -> bytes:
@@ -235,5 +226,5 @@ def _document_shares(source: str, view: View) -> list[float]:
     if source == "answer":
         return [0.5 * (entity + relation) for entity, relation, _ in survey(view.query, view.documents).documents]
     if source == "document_ids":
-        return [measured[0] for measured in rows.measures(view.query, view.documents)[0]]
+        return [measured[0] for measured in rows.measures(view.query, view.documents)]
     return []
