@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from jade_env.envs.comparison import compare, links, side_documents
 from jade_env.envs.memory import Table, remember
 from jade_env.envs.reading import CHOICE, YES_NO, Reading, read
-from jade_env.envs.spans import MAX_MENTIONS, MAX_TEXT, MAX_TITLE, NAME, Mention, Passage, cut, mentions, passage
+from jade_env.envs.spans import MAX_MENTIONS, MAX_TEXT, MAX_TITLE, NAME, SINGLE, Mention, Passage, cut, mentions, passage
 from jade_env.retrieval.types import Document
 
 MAX_SPANS = 32
@@ -56,7 +56,6 @@ COLUMNS = (
     ("salience", "a hand-weighted sum of fit, rank, sentence and closeness, minus the best candidate's"),
     ("place", "1 for the most salient candidate, falling to -1 for the 32nd"),
     ("in_query", "the best mention is in the query"),
-    ("in_title", "the best mention is in a title"),
     ("is_title", "it is the title of a document read"),
     ("documents", "documents that mention it, four give 1; yes, no: spans the compared sides share, signed"),
     (
@@ -66,6 +65,8 @@ COLUMNS = (
     ("sentence_entity", "share of the query's names in its sentence or that document's title"),
     ("near_left", "closeness of the nearest common word of the query on its left, in the sentence"),
     ("near_right", "the same on its right"),
+    ("after_name", "the name before it in its sentence is one of the query's (-1: another name)"),
+    ("early", "1 at the start of its passage, falling to -1 at token 60"),
     ("rank", "1 for the first document, 0 for the sixth and later"),
     ("document_entity", "share of the query's names in its document"),
     ("document_relation", "share of the query's common words in its document"),
@@ -79,7 +80,6 @@ COLUMNS = (
     ("compared", "a side of a choice: 1 if its number is the one asked for (largest, earliest), -1 if not"),
     ("side", "a side of a choice"),
     ("length", "tokens, eight or more give 1"),
-    ("early", "1 at the start of its passage, falling to -1 at token 60"),
     ("name", "several capitalised words"),
     ("capitalised", "one capitalised word"),
     ("number", "a number that is neither a year nor a date"),
@@ -90,19 +90,20 @@ COLUMNS = (
     ("after_by", "preceded by by"),
     ("after_of", "preceded by of"),
     ("after_is", "preceded by as, is or was"),
+    ("after_to", "preceded by to or from"),
+    ("before_is", "followed by a form of be"),
+    ("before_parenthesis", "followed by a parenthesis"),
 )
 _FIRST = [struct.pack("=2f", 1.0, index) for index in _INDEX]
 """The columns present and index by place in the list."""
-_MIDDLE = struct.Struct("=f8x11f").pack
-"""The columns from overlap to right; yes and no are 0."""
+_MIDDLE = struct.Struct("=f8x12f").pack
+"""The columns from overlap to early; yes and no are 0."""
 _ABOUT = struct.Struct("=6f").pack
 """The columns from rank to bridge, the same for all spans of a document."""
 _HEAD = struct.Struct("=6f").pack
 """The columns from head_inside to side, 0 for most questions."""
 _NO_HEAD = _HEAD(*[0.0] * 6)
 _NO_DOCUMENT = _ABOUT(*[0.0] * 6)
-_TAIL = 12
-"""How many of the last columns, from length on, do not depend on the question; they are made once a document."""
 
 
 def _floats(*values: float) -> bytes:
@@ -113,41 +114,26 @@ _SHAPES = [
     [_floats(min(1.0, length / 8), *(float(min(kind, 5) == column) for column in range(6))) for length in range(9)]
     for kind in range(7)
 ]
-_EARLY = [_floats(1.0 - 2.0 * min(1.0, start / 60)) for start in range(61)]
+"""The columns from length to other_kind, by kind and length."""
+_EARLY = [1.0 - start / 30 for start in range(61)]
 _BEFORE_GROUPS = (
     frozenset(("in", "at", "near")),
     frozenset(("by",)),
     frozenset(("of",)),
     frozenset(("as", "is", "was")),
+    frozenset(("to", "from")),
 )
 _BEFORE: Table[bytes] = Table(
     lambda token: _floats(*(float(token.strip().lower() in group) for group in _BEFORE_GROUPS))
 )
+"""The columns from after_in to after_to, by the token before."""
+_NEXT = {"v": _floats(1.0, 0.0), "(": _floats(0.0, 1.0)}
+_NEXT_OTHER = _floats(0.0, 0.0)
+"""The last two columns, by the class letter after."""
 
-Span = tuple[int, int, str, str, int, tuple[str, ...], float, float, float, bytes]
-"""A mention made ready: start and end token, text, lowercase text, kind, stems, what its length adds to its
-salience and its place takes away, whether it is in a title, and its last columns."""
-Found = tuple[float, int, Span, int, int, float, float]
-"""A span's best mention: salience, document (-1: the query), the span, distances to the nearest common word of the query on
-its left and right (0: none), and the shares of the query's common words and names in its sentence."""
-
-
-def _spans(mentions: list[Mention], text: Passage | Reading, head: int) -> tuple[Span, ...]:
-    """Make mentions ready; `head` is the number of the title's tokens."""
-    ready: list[Span] = []
-    tokens, kinds, stems = text.tokens, text.kinds, text.stems
-    for start, end, span, key, kind in mentions:
-        length, place = end - start, start - 1
-        if place > 0 and kinds[place] in "dD":
-            place -= 1
-        tail = (
-            _SHAPES[kind][length if length < 8 else 8]
-            + _EARLY[start if start < 60 else 60]
-            + _BEFORE[tokens[place] if place >= 0 else ""]
-        )
-        titled = 1.0 if end <= head else 0.0
-        ready.append((start, end, span, key, kind, stems[start:end], _LENGTH[length], _START[start], titled, tail))
-    return tuple(ready)
+Found = tuple[float, int, Mention, int, int, float, float, float]
+"""A span's best mention: salience, document (-1: the query), the mention, distances to the nearest common word of the query
+on its left and right (0: none), the shares of the query's common words and names in its sentence, and `after_name`."""
 
 
 class Story:
@@ -165,14 +151,11 @@ class Story:
     def __init__(self, document: Document) -> None:
         self.passage = text = passage(document)
         self.title = text.title.lower()
-        stems, head = text.stems, text.head
-        self.title_stems = stems[:head]
-        self.sentences = tuple(
-            [
-                (start, stop, stems[start:stop], _spans(mentions, text, head))
-                for start, stop, mentions in text.sentences()
-            ]
-        )
+        stems = text.stems
+        self.title_stems = stems[: text.head]
+        self.sentences = [
+            (start, stop, frozenset(stems[start:stop]), mentions) for start, stop, mentions in text.sentences()
+        ]
 
 
 story = remember(2048)(Story)
@@ -226,20 +209,19 @@ def _scan_query(result: Survey) -> None:
         sides.append((start, end, text, text.lower(), NAME))
     bonus = 10.0 if sides and reading.wanted == CHOICE else 0.0
     count = len(sides)
-    fits = _FITS[reading.wanted]
-    spans = _spans([*sides, *mentions(cut(reading.kinds), reading.tokens, 0)][:MAX_MENTIONS], reading, -1)
+    fits, masks, found = _FITS[reading.wanted], result.masks, result.found
     left = right = 0
-    for order, span in enumerate(spans):
-        key = span[3]
-        if key in result.found:
+    for order, span in enumerate([*sides, *mentions(cut(reading.kinds), reading.tokens, 0)][:MAX_MENTIONS]):
+        start, end, _, key, kind = span
+        if key in found:
             continue
         if twice:
-            before, after = bisect_left(twice, span[0]), bisect_left(twice, span[1])
-            left = span[0] - twice[before - 1] if before else 0
-            right = twice[after] - span[1] + 1 if after < len(twice) else 0
-        salience = 1.0 + fits[span[4]] + _LEFT[left] + _RIGHT[right] + (bonus if order < count else 0.0)
-        result.masks[key] = 0
-        result.found[key] = salience, -1, span, left, right, 0.0, 0.0
+            before, after = bisect_left(twice, start), bisect_left(twice, end)
+            left = start - twice[before - 1] if before else 0
+            right = twice[after] - end + 1 if after < len(twice) else 0
+        salience = 1.0 + fits[kind] + _LEFT[left] + _RIGHT[right] + (bonus if order < count else 0.0)
+        masks[key] = 0
+        found[key] = salience, -1, span, left, right, 0.0, 0.0, 0.0
 
 
 def _scan(result: Survey, told: Story, rank: int) -> None:
@@ -256,27 +238,31 @@ def _scan(result: Survey, told: Story, rank: int) -> None:
     base = 0.7 * entities - 0.5 * rank
     left = right = 0
     for begin, stop, words, spans in told.sentences:
-        part = here.intersection(words)
-        common = len(part & related)
+        part = here & words
+        common = len(part & related) if part else 0
         in_relation = common * per_relation
         in_entity = (len(part | title) - common) * per_entity
         worth = base + 3.0 * in_relation + 0.5 * in_entity
         close = [place for place in range(begin, stop) if stems[place] in related] if common else None
+        after_name = 0.0
         for span in spans:
-            start, end, _, key, kind, _, by_length, by_start, _, _ = span
+            start, end, _, key, kind = span
             if close:
                 left, right = _distances(close, start, end)
-            salience = worth + fits[kind] + _LEFT[left] + _RIGHT[right] + by_length - by_start
-            if key in asked:
+            salience = worth + fits[kind] + _LEFT[left] + _RIGHT[right] + _LENGTH[end - start] - _START[start]
+            named = key in asked
+            if named:
                 salience -= 1.0
             old = found.get(key)
             if old is None:
                 masks[key] = bit
+                found[key] = salience, rank, span, left, right, in_relation, in_entity, after_name
             else:
                 masks[key] |= bit
-                if old[0] >= salience:
-                    continue
-            found[key] = salience, rank, span, left, right, in_relation, in_entity
+                if old[0] < salience:
+                    found[key] = salience, rank, span, left, right, in_relation, in_entity, after_name
+            if kind <= SINGLE:
+                after_name = 1.0 if named else -1.0
         left = right = 0
 
 
@@ -302,35 +288,46 @@ def rows(result: Survey) -> bytes:
     plain = not reading.head and not compared
     fits = _SCALED_FITS[reading.wanted]
     packed: list[bytes] = []
-    for index, (key, (salience, rank, span, left, right, in_relation, in_entity)) in enumerate(found.items()):
-        start, end, _, _, kind, stems, _, _, titled, tail = span
-        overlap = len(words.intersection(stems))
+    for index, (key, entry) in enumerate(found.items()):
+        salience, rank, span, left, right, in_relation, in_entity, after_name = entry
+        start, end, _, _, kind = span
+        text = result.stories[rank].passage if rank >= 0 else reading
+        length, kinds, before = end - start, text.kinds, start - 1
+        if before > 0 and kinds[before] in "dD":
+            before -= 1
+        overlap = len(words.intersection(text.stems[start:end]))
         packed += (
             _FIRST[index],
             _MIDDLE(
-                overlap / (end - start) if overlap else 0.0,
+                overlap / length if overlap else 0.0,
                 fits[kind],
                 (salience - top) / 6.0 if salience > top - 6.0 else -1.0,
                 places[salience],
-                0.0 if rank >= 0 else 1.0,
-                titled,
-                1.0 if key in titles else 0.0,
+                rank < 0,
+                key in titles,
                 _FOURTHS[masks[key].bit_count()],
                 in_relation,
                 in_entity,
                 _NEAR[left],
                 _NEAR[right],
+                after_name,
+                _EARLY[start] if start < 60 else -1.0,
             ),
             about[rank],
             _NO_HEAD if plain else _by_head(result, key, rank, span, titles.get(key), compared),
-            tail,
+            _SHAPES[kind][length if length < 8 else 8],
+            _BEFORE[text.tokens[before]] if before >= 0 else _NO_TOKEN,
+            _NEXT.get(kinds[end : end + 1], _NEXT_OTHER),
         )
     packed.append(_yes_and_no(result))
     return b"".join(packed)
 
 
+_NO_TOKEN = _floats(*[0.0] * len(_BEFORE_GROUPS))
+
+
 def _by_head(
-    result: Survey, key: str, rank: int, span: Span, title: Passage | None, compared: dict[str, float]
+    result: Survey, key: str, rank: int, span: Mention, title: Passage | None, compared: dict[str, float]
 ) -> bytes:
     """The columns from head_inside to side."""
     head = result.reading.head
@@ -383,6 +380,6 @@ def _closed_rows(count: int, asked: bool, worst: float, shared: float) -> bytes:
         values = [0.0] * len(COLUMNS)
         values[0], values[1], values[5] = 1.0, _INDEX[place], 1.0 if asked else -1.0
         values[3 if sign > 0.0 else 4] = 1.0
-        values[11], values[12] = sign * shared, sign * worst
+        values[10], values[11] = sign * shared, sign * worst
         packed += _floats(*values)
     return packed
