@@ -1,7 +1,7 @@
 """The generator's answers: spans of the query and of the documents, in reading order, and what is known of each.
 
 Everything is lexical: of which kind a span is, in which sentence, how near it stands to the query's words. The salience only
-decides which spans are dropped when there are more than MAX_SPANS. It knows no gold field and no template.
+decides which spans are dropped where there are more than MAX_SPANS. It knows no gold field and no template.
 
 Plain loops over a few dozen spans are faster here than arrays; rows are packed to bytes and become an array once.
 """
@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
+from math import log
 
 from jade_env.envs.comparison import compare, links, side_documents
 from jade_env.envs.memory import Table, remember
 from jade_env.envs.reading import CHOICE, YES_NO, Reading, read
-from jade_env.envs.spans import MAX_MENTIONS, MAX_TEXT, MAX_TITLE, NAME, SINGLE, Mention, Passage, cut, mentions, passage
+from jade_env.envs.spans import MAX_MENTIONS, MAX_TEXT, MAX_TITLE, NAME, Mention, Passage, cut, mentions, passage
 from jade_env.retrieval.types import Document
 
 MAX_SPANS = 32
@@ -42,8 +45,6 @@ _RIGHT = [0.9 * near for near in _NEAR]
 _START = [0.012 * start for start in range(_TOKENS)]
 _LENGTH = [0.13 * min(length, 12) for length in range(_TOKENS)]
 _INDEX = [index / (MAX_SPANS + 2) for index in range(MAX_SPANS + 2)]
-_PLACES = [[1.0 - place / 16 for place in range(count)][::-1] for count in range(MAX_SPANS + 1)]
-"""For so many candidates, their places from the least salient to the most."""
 _FOURTHS = [min(1.0, count / 4) for count in range(MAX_DOCUMENTS + 1)]
 
 COLUMNS = (
@@ -54,7 +55,6 @@ COLUMNS = (
     ("no", "1 for no"),
     ("fit", "how well the kind of span suits the kind of answer the query wants"),
     ("salience", "a hand-weighted sum of fit, rank, sentence and closeness, minus the best candidate's"),
-    ("place", "1 for the most salient candidate, falling to -1 for the 32nd"),
     ("in_query", "the best mention is in the query"),
     ("is_title", "it is the title of a document read"),
     ("documents", "documents that mention it, four give 1; yes, no: spans the compared sides share, signed"),
@@ -65,8 +65,12 @@ COLUMNS = (
     ("sentence_entity", "share of the query's names in its sentence or that document's title"),
     ("near_left", "closeness of the nearest common word of the query on its left, in the sentence"),
     ("near_right", "the same on its right"),
-    ("after_name", "the name before it in its sentence is one of the query's (-1: another name)"),
+    ("sentence_weight", "share of the query's words in its sentence, the fewer documents have a word the more it counts"),
+    ("sentence_best", "the same over that of the best sentence"),
+    ("sentence_words", "words of the query in its sentence over those in the best sentence"),
     ("early", "1 at the start of its passage, falling to -1 at token 60"),
+    ("document_weight", "share of the query's words in its document, weighted as for the sentence"),
+    ("document_best", "the same over that of the best document"),
     ("rank", "1 for the first document, 0 for the sixth and later"),
     ("document_entity", "share of the query's names in its document"),
     ("document_relation", "share of the query's common words in its document"),
@@ -90,20 +94,17 @@ COLUMNS = (
     ("after_by", "preceded by by"),
     ("after_of", "preceded by of"),
     ("after_is", "preceded by as, is or was"),
-    ("after_to", "preceded by to or from"),
-    ("before_is", "followed by a form of be"),
-    ("before_parenthesis", "followed by a parenthesis"),
 )
 _FIRST = [struct.pack("=2f", 1.0, index) for index in _INDEX]
 """The columns present and index by place in the list."""
-_MIDDLE = struct.Struct("=f8x12f").pack
+_MIDDLE = struct.Struct("=f8x13f").pack
 """The columns from overlap to early; yes and no are 0."""
-_ABOUT = struct.Struct("=6f").pack
-"""The columns from rank to bridge, the same for all spans of a document."""
+_ABOUT = struct.Struct("=8f").pack
+"""The columns from document_weight to bridge, the same for all spans of a document."""
 _HEAD = struct.Struct("=6f").pack
 """The columns from head_inside to side, 0 for most questions."""
 _NO_HEAD = _HEAD(*[0.0] * 6)
-_NO_DOCUMENT = _ABOUT(*[0.0] * 6)
+_NO_DOCUMENT = _ABOUT(*[0.0] * 8)
 
 
 def _floats(*values: float) -> bytes:
@@ -121,19 +122,20 @@ _BEFORE_GROUPS = (
     frozenset(("by",)),
     frozenset(("of",)),
     frozenset(("as", "is", "was")),
-    frozenset(("to", "from")),
 )
 _BEFORE: Table[bytes] = Table(
     lambda token: _floats(*(float(token.strip().lower() in group) for group in _BEFORE_GROUPS))
 )
-"""The columns from after_in to after_to, by the token before."""
-_NEXT = {"v": _floats(1.0, 0.0), "(": _floats(0.0, 1.0)}
-_NEXT_OTHER = _floats(0.0, 0.0)
-"""The last two columns, by the class letter after."""
+"""The last columns, by the token before."""
+_WEIGHTS = [[log((count + 1) / (having + 0.5)) for having in range(count + 1)] for count in range(MAX_DOCUMENTS + 1)]
+"""By the number of documents, and of those that have it, how much a word of the query counts."""
 
-Found = tuple[float, int, Mention, int, int, float, float, float]
+Sentence = tuple[float, float, float, int]
+"""Of a sentence: the shares of the query's common words and names in it, and the weight and number of the query's words."""
+_NOT_READ: Sentence = (0.0, 0.0, 0.0, 0)
+Found = tuple[float, int, Mention, int, int, Sentence]
 """A span's best mention: salience, document (-1: the query), the mention, distances to the nearest common word of the query
-on its left and right (0: none), the shares of the query's common words and names in its sentence, and `after_name`."""
+on its left and right (0: none), and its sentence."""
 
 
 class Story:
@@ -172,6 +174,9 @@ class Survey:
         asked: the spans of the query.
         documents: for each document the shares of the query's names and of its common words in it, and the share of its
             title that is in the query.
+        weights: how much each word of the query counts; they sum to 1.
+        here: the words of the query in each document.
+        best_weight, most_words: the greatest weight and number of the query's words in a sentence.
     """
 
     reading: Reading
@@ -181,6 +186,10 @@ class Survey:
     masks: dict[str, int] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
     documents: list[tuple[float, float, float]] = field(default_factory=list)
+    weights: dict[str, float] = field(default_factory=dict)
+    here: list[frozenset[str]] = field(default_factory=list)
+    best_weight: float = 0.0
+    most_words: int = 0
 
 
 @remember(32)
@@ -190,14 +199,27 @@ def survey(query: str, documents: tuple[Document, ...]) -> Survey:
     found = result.found
     _scan_query(result)
     result.asked = frozenset(found)
-    for rank, told in enumerate(result.stories):
-        _scan(result, told, rank)
+    if result.stories:
+        _weigh(result)
+        for rank, told in enumerate(result.stories):
+            _scan(result, told, rank)
     if len(found) > MAX_SPANS:
         for _, key in sorted([(entry[0], key) for key, entry in found.items()])[: len(found) - MAX_SPANS]:
             del found[key]
     result.values = [entry[2][2] for entry in found.values()]
     result.values += ("yes", "no")
     return result
+
+
+def _weigh(result: Survey) -> None:
+    """Weigh the words of the query: the fewer documents have one, the more it counts."""
+    words = result.reading.words
+    result.here = [words & told.passage.words for told in result.stories]
+    having = Counter(chain.from_iterable(result.here))
+    by_count = _WEIGHTS[len(result.stories)]
+    weights = {word: by_count[having[word]] for word in words}
+    total = sum(weights.values()) or 1.0
+    result.weights = {word: weight / total for word, weight in weights.items()}
 
 
 def _scan_query(result: Survey) -> None:
@@ -221,14 +243,14 @@ def _scan_query(result: Survey) -> None:
             right = twice[after] - end + 1 if after < len(twice) else 0
         salience = 1.0 + fits[kind] + _LEFT[left] + _RIGHT[right] + (bonus if order < count else 0.0)
         masks[key] = 0
-        found[key] = salience, -1, span, left, right, 0.0, 0.0, 0.0
+        found[key] = salience, -1, span, left, right, _NOT_READ
 
 
 def _scan(result: Survey, told: Story, rank: int) -> None:
     """Add the spans of one document, each with its best mention."""
     reading, asked, found, masks, bit = result.reading, result.asked, result.found, result.masks, 1 << rank
     per_relation, per_entity, fits = reading.per_relation, reading.per_entity, _FITS[reading.wanted]
-    here = reading.words & told.passage.words
+    here, weights = result.here[rank], result.weights
     related = here & reading.relation
     entities = (len(here) - len(related)) * per_entity
     titled = sum(map(reading.words.__contains__, told.title_stems))
@@ -239,30 +261,35 @@ def _scan(result: Survey, told: Story, rank: int) -> None:
     left = right = 0
     for begin, stop, words, spans in told.sentences:
         part = here & words
-        common = len(part & related) if part else 0
+        common, weight = 0, 0.0
+        words_here = len(part)
+        if part:
+            common = len(part & related)
+            weight = sum(map(weights.__getitem__, part))
+            if weight > result.best_weight:
+                result.best_weight = weight
+            if words_here > result.most_words:
+                result.most_words = words_here
         in_relation = common * per_relation
         in_entity = (len(part | title) - common) * per_entity
         worth = base + 3.0 * in_relation + 0.5 * in_entity
+        about = in_relation, in_entity, weight, words_here
         close = [place for place in range(begin, stop) if stems[place] in related] if common else None
-        after_name = 0.0
         for span in spans:
             start, end, _, key, kind = span
             if close:
                 left, right = _distances(close, start, end)
             salience = worth + fits[kind] + _LEFT[left] + _RIGHT[right] + _LENGTH[end - start] - _START[start]
-            named = key in asked
-            if named:
+            if key in asked:
                 salience -= 1.0
             old = found.get(key)
             if old is None:
                 masks[key] = bit
-                found[key] = salience, rank, span, left, right, in_relation, in_entity, after_name
             else:
                 masks[key] |= bit
-                if old[0] < salience:
-                    found[key] = salience, rank, span, left, right, in_relation, in_entity, after_name
-            if kind <= SINGLE:
-                after_name = 1.0 if named else -1.0
+                if old[0] >= salience:
+                    continue
+            found[key] = salience, rank, span, left, right, about
         left = right = 0
 
 
@@ -282,14 +309,16 @@ def rows(result: Survey) -> bytes:
     """The packed feature rows of `result.values`, in the order of COLUMNS, as native 32-bit floats."""
     reading, masks, found = result.reading, result.masks, result.found
     words = reading.words
-    top, places, about = _ranks(result)
+    top = max([entry[0] for entry in found.values()], default=0.0)
+    about = _about(result)
+    per_weight, per_word = 1.0 / (result.best_weight or 1.0), 1.0 / (result.most_words or 1)
     titles = {told.title: told.passage for told in result.stories}
     compared = compare(reading, [told.passage for told in result.stories]) if reading.wanted == CHOICE else {}
     plain = not reading.head and not compared
     fits = _SCALED_FITS[reading.wanted]
     packed: list[bytes] = []
     for index, (key, entry) in enumerate(found.items()):
-        salience, rank, span, left, right, in_relation, in_entity, after_name = entry
+        salience, rank, span, left, right, (in_relation, in_entity, weight, count) = entry
         start, end, _, _, kind = span
         text = result.stories[rank].passage if rank >= 0 else reading
         length, kinds, before = end - start, text.kinds, start - 1
@@ -302,7 +331,6 @@ def rows(result: Survey) -> bytes:
                 overlap / length if overlap else 0.0,
                 fits[kind],
                 (salience - top) / 6.0 if salience > top - 6.0 else -1.0,
-                places[salience],
                 rank < 0,
                 key in titles,
                 _FOURTHS[masks[key].bit_count()],
@@ -310,14 +338,15 @@ def rows(result: Survey) -> bytes:
                 in_entity,
                 _NEAR[left],
                 _NEAR[right],
-                after_name,
+                weight,
+                weight * per_weight,
+                count * per_word,
                 _EARLY[start] if start < 60 else -1.0,
             ),
             about[rank],
             _NO_HEAD if plain else _by_head(result, key, rank, span, titles.get(key), compared),
             _SHAPES[kind][length if length < 8 else 8],
             _BEFORE[text.tokens[before]] if before >= 0 else _NO_TOKEN,
-            _NEXT.get(kinds[end : end + 1], _NEXT_OTHER),
         )
     packed.append(_yes_and_no(result))
     return b"".join(packed)
@@ -344,18 +373,18 @@ def _by_head(
     return _HEAD(inside, before, after, defined, compared.get(key, 0.0), key in compared)
 
 
-def _ranks(result: Survey) -> tuple[float, dict[float, float], list[bytes]]:
-    """The greatest salience, the `place` of each, and the columns rank to bridge of each document (last: of the query)."""
-    order = sorted([entry[0] for entry in result.found.values()])
-    places = dict(zip(order, _PLACES[len(order)], strict=True))  # of equal ones the last stays, which is the best place
-    about = [_NO_DOCUMENT]
-    if result.stories:
-        linked = links([told.passage for told in result.stories])
-        about[:0] = [
-            _ABOUT(max(0.0, 1.0 - 0.2 * rank), *measured, *linked[rank])
-            for rank, measured in enumerate(result.documents)
-        ]
-    return order[-1] if order else 0.0, places, about
+def _about(result: Survey) -> list[bytes]:
+    """The columns from document_weight to bridge of each document, and last of the query."""
+    if not result.stories:
+        return [_NO_DOCUMENT]
+    linked = links([told.passage for told in result.stories])
+    weights = [sum(map(result.weights.__getitem__, here)) for here in result.here]
+    best = max(weights) or 1.0
+    about = [
+        _ABOUT(weights[rank], weights[rank] / best, max(0.0, 1.0 - 0.2 * rank), *measured, *linked[rank])
+        for rank, measured in enumerate(result.documents)
+    ]
+    return [*about, _NO_DOCUMENT]
 
 
 def _yes_and_no(result: Survey) -> bytes:
@@ -380,6 +409,6 @@ def _closed_rows(count: int, asked: bool, worst: float, shared: float) -> bytes:
         values = [0.0] * len(COLUMNS)
         values[0], values[1], values[5] = 1.0, _INDEX[place], 1.0 if asked else -1.0
         values[3 if sign > 0.0 else 4] = 1.0
-        values[10], values[11] = sign * shared, sign * worst
+        values[9], values[10] = sign * shared, sign * worst
         packed += _floats(*values)
     return packed

@@ -104,11 +104,8 @@ def candidate_rows(source: str, view: View, values: Sequence[Any]) -> bytes:
     if source == "query":
         return rows.query_rows(view, values, _F)
     if source == "summary":
-        return b"".join([_PACK_SUMMARY(*row) for row in summaries.rows(view, list(values))])
+        return summaries.rows(view, values, _F)
     return rows.split_rows(view, values, source == "subquestions_serial", _F)
-
-
-_PACK_SUMMARY = struct.Struct(f"={len(summaries.COLUMNS)}f{4 * (_F - len(summaries.COLUMNS))}x").pack
 
 
 def _answer_rows(view: View, values: Sequence[Any]) -> bytes:
