@@ -127,12 +127,15 @@ _BEFORE: Table[bytes] = Table(
     lambda token: _floats(*(float(token.strip().lower() in group) for group in _BEFORE_GROUPS))
 )
 """The last columns, by the token before."""
-_WEIGHTS = [[log((count + 1) / (having + 0.5)) for having in range(count + 1)] for count in range(MAX_DOCUMENTS + 1)]
-"""By the number of documents, and of those that have it, how much a word of the query counts."""
+_WEIGHTS = [
+    [round(1e6 * log((count + 1) / (having + 0.5))) for having in range(count + 1)] for count in range(MAX_DOCUMENTS + 1)
+]
+"""By the number of documents, and of those that have it, how much a word of the query counts. Whole numbers: sums of them are
+the same in any order."""
 
-Sentence = tuple[float, float, float, int]
+Sentence = tuple[float, float, int, int]
 """Of a sentence: the shares of the query's common words and names in it, and the weight and number of the query's words."""
-_NOT_READ: Sentence = (0.0, 0.0, 0.0, 0)
+_NOT_READ: Sentence = (0.0, 0.0, 0, 0)
 Found = tuple[float, int, Mention, int, int, Sentence]
 """A span's best mention: salience, document (-1: the query), the mention, distances to the nearest common word of the query
 on its left and right (0: none), and its sentence."""
@@ -174,7 +177,7 @@ class Survey:
         asked: the spans of the query.
         documents: for each document the shares of the query's names and of its common words in it, and the share of its
             title that is in the query.
-        weights: how much each word of the query counts; they sum to 1.
+        weights: how much each word of the query counts.
         here: the words of the query in each document.
         best_weight, most_words: the greatest weight and number of the query's words in a sentence.
     """
@@ -186,9 +189,9 @@ class Survey:
     masks: dict[str, int] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
     documents: list[tuple[float, float, float]] = field(default_factory=list)
-    weights: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=dict)
     here: list[frozenset[str]] = field(default_factory=list)
-    best_weight: float = 0.0
+    best_weight: int = 0
     most_words: int = 0
 
 
@@ -217,9 +220,7 @@ def _weigh(result: Survey) -> None:
     result.here = [words & told.passage.words for told in result.stories]
     having = Counter(chain.from_iterable(result.here))
     by_count = _WEIGHTS[len(result.stories)]
-    weights = {word: by_count[having[word]] for word in words}
-    total = sum(weights.values()) or 1.0
-    result.weights = {word: weight / total for word, weight in weights.items()}
+    result.weights = {word: by_count[having[word]] for word in words}
 
 
 def _scan_query(result: Survey) -> None:
@@ -261,7 +262,7 @@ def _scan(result: Survey, told: Story, rank: int) -> None:
     left = right = 0
     for begin, stop, words, spans in told.sentences:
         part = here & words
-        common, weight = 0, 0.0
+        common = weight = 0
         words_here = len(part)
         if part:
             common = len(part & related)
@@ -311,7 +312,7 @@ def rows(result: Survey) -> bytes:
     words = reading.words
     top = max([entry[0] for entry in found.values()], default=0.0)
     about = _about(result)
-    per_weight, per_word = 1.0 / (result.best_weight or 1.0), 1.0 / (result.most_words or 1)
+    total, best, most = sum(result.weights.values()) or 1, result.best_weight or 1, result.most_words or 1
     titles = {told.title: told.passage for told in result.stories}
     compared = compare(reading, [told.passage for told in result.stories]) if reading.wanted == CHOICE else {}
     plain = not reading.head and not compared
@@ -338,9 +339,9 @@ def rows(result: Survey) -> bytes:
                 in_entity,
                 _NEAR[left],
                 _NEAR[right],
-                weight,
-                weight * per_weight,
-                count * per_word,
+                weight / total,
+                weight / best,
+                count / most,
                 _EARLY[start] if start < 60 else -1.0,
             ),
             about[rank],
@@ -379,9 +380,9 @@ def _about(result: Survey) -> list[bytes]:
         return [_NO_DOCUMENT]
     linked = links([told.passage for told in result.stories])
     weights = [sum(map(result.weights.__getitem__, here)) for here in result.here]
-    best = max(weights) or 1.0
+    best, total = max(weights) or 1, sum(result.weights.values()) or 1
     about = [
-        _ABOUT(weights[rank], weights[rank] / best, max(0.0, 1.0 - 0.2 * rank), *measured, *linked[rank])
+        _ABOUT(weights[rank] / total, weights[rank] / best, max(0.0, 1.0 - 0.2 * rank), *measured, *linked[rank])
         for rank, measured in enumerate(result.documents)
     ]
     return [*about, _NO_DOCUMENT]
