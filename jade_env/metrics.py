@@ -22,7 +22,6 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -49,8 +48,7 @@ def _dashes_and_quotes() -> str:
 _SPACE_PUNCTUATION: Mapping[int, str] = dict.fromkeys(map(ord, string.punctuation + _dashes_and_quotes()), " ")
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(NamedTuple):
     """What one prediction is worth against its golds; each metric is in [0, 1].
 
     Attributes:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from collections import Counter
 from dataclasses import dataclass, field
-from itertools import chain
 from math import log
 
 from jade_env.envs.comparison import compare, links, side_documents
@@ -218,9 +216,12 @@ def _weigh(result: Survey) -> None:
     """Weigh the words of the query: the fewer documents have one, the more it counts."""
     words = result.reading.words
     result.here = [words & told.passage.words for told in result.stories]
-    having = Counter(chain.from_iterable(result.here))
+    having = dict.fromkeys(words, 0)
+    for here in result.here:
+        for word in here:
+            having[word] += 1
     by_count = _WEIGHTS[len(result.stories)]
-    result.weights = {word: by_count[having[word]] for word in words}
+    result.weights = {word: by_count[count] for word, count in having.items()}
 
 
 def _scan_query(result: Survey) -> None:
@@ -260,26 +261,33 @@ def _scan(result: Survey, told: Story, rank: int) -> None:
     stems = told.passage.stems
     base = 0.7 * entities - 0.5 * rank
     left = right = 0
+    titled_only: Sentence = 0.0, len(title) * per_entity, 0, 0
     for begin, stop, words, spans in told.sentences:
         part = here & words
-        common = weight = 0
-        words_here = len(part)
+        close: list[int] = []
         if part:
-            common = len(part & related)
+            common, count = len(part & related), len(part)
             weight = sum(map(weights.__getitem__, part))
             if weight > result.best_weight:
                 result.best_weight = weight
-            if words_here > result.most_words:
-                result.most_words = words_here
-        in_relation = common * per_relation
-        in_entity = (len(part | title) - common) * per_entity
-        worth = base + 3.0 * in_relation + 0.5 * in_entity
-        about = in_relation, in_entity, weight, words_here
-        close = [place for place in range(begin, stop) if stems[place] in related] if common else None
+            if count > result.most_words:
+                result.most_words = count
+            about = common * per_relation, (len(part | title) - common) * per_entity, weight, count
+            if common:
+                close = [place for place in range(begin, stop) if stems[place] in related]
+        else:
+            about = titled_only
+        worth = base + 3.0 * about[0] + 0.5 * about[1]
         for span in spans:
             start, end, _, key, kind = span
             if close:
-                left, right = _distances(close, start, end)
+                left = right = 0
+                for place in close:
+                    if place < start:
+                        left = start - place
+                    elif place >= end:
+                        right = place - end + 1
+                        break
             salience = worth + fits[kind] + _LEFT[left] + _RIGHT[right] + _LENGTH[end - start] - _START[start]
             if key in asked:
                 salience -= 1.0
@@ -294,24 +302,13 @@ def _scan(result: Survey, told: Story, rank: int) -> None:
         left = right = 0
 
 
-def _distances(close: list[int], start: int, end: int) -> tuple[int, int]:
-    """How far the nearest of the places `close` is to the left and to the right of tokens [start, end), 0 for none."""
-    left = right = 0
-    for place in close:
-        if place < start:
-            left = start - place
-        elif place >= end:
-            right = place - end + 1
-            break
-    return left, right
-
-
 def rows(result: Survey) -> bytes:
     """The packed feature rows of `result.values`, in the order of COLUMNS, as native 32-bit floats."""
     reading, masks, found = result.reading, result.masks, result.found
     words = reading.words
     top = max([entry[0] for entry in found.values()], default=0.0)
     about = _about(result)
+    stories = result.stories
     total, best, most = sum(result.weights.values()) or 1, result.best_weight or 1, result.most_words or 1
     titles = {told.title: told.passage for told in result.stories}
     compared = compare(reading, [told.passage for told in result.stories]) if reading.wanted == CHOICE else {}
@@ -321,11 +318,11 @@ def rows(result: Survey) -> bytes:
     for index, (key, entry) in enumerate(found.items()):
         salience, rank, span, left, right, (in_relation, in_entity, weight, count) = entry
         start, end, _, _, kind = span
-        text = result.stories[rank].passage if rank >= 0 else reading
+        text = stories[rank].passage if rank >= 0 else reading
         length, kinds, before = end - start, text.kinds, start - 1
         if before > 0 and kinds[before] in "dD":
             before -= 1
-        overlap = len(words.intersection(text.stems[start:end]))
+        overlap = len(words.intersection(text.stems[start:end])) if count or start == 0 or rank < 0 else 0
         packed += (
             _FIRST[index],
             _MIDDLE(

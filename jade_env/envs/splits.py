@@ -58,7 +58,9 @@ def substitute(text: str, answers: tuple[tuple[str, str], ...]) -> str:
 
 def shorten(text: str) -> str:
     """`text` on one line without angle brackets, at most MAX_QUERY_WORDS words."""
-    parts = text.replace("<", " ").replace(">", " ").split()
+    if "<" in text or ">" in text:
+        text = text.replace("<", " ").replace(">", " ")
+    parts = text.split()
     if len(parts) > MAX_QUERY_WORDS:
         del parts[MAX_QUERY_WORDS:]
     return " ".join(parts)
