@@ -63,7 +63,10 @@ COLUMNS = (
     ("sentence_entity", "share of the query's names in its sentence or that document's title"),
     ("near_left", "closeness of the nearest common word of the query on its left, in the sentence"),
     ("near_right", "the same on its right"),
-    ("sentence_weight", "share of the query's words in its sentence, the fewer documents have a word the more it counts"),
+    (
+        "sentence_weight",
+        "share of the query's words in its sentence, the fewer documents have a word the more it counts",
+    ),
     ("sentence_best", "the same over that of the best sentence"),
     ("sentence_words", "words of the query in its sentence over those in the best sentence"),
     ("early", "1 at the start of its passage, falling to -1 at token 60"),
@@ -126,7 +129,8 @@ _BEFORE: Table[bytes] = Table(
 )
 """The last columns, by the token before."""
 _WEIGHTS = [
-    [round(1e6 * log((count + 1) / (having + 0.5))) for having in range(count + 1)] for count in range(MAX_DOCUMENTS + 1)
+    [round(1e6 * log((count + 1) / (having + 0.5))) for having in range(count + 1)]
+    for count in range(MAX_DOCUMENTS + 1)
 ]
 """By the number of documents, and of those that have it, how much a word of the query counts. Whole numbers: sums of them are
 the same in any order."""

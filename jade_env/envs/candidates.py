@@ -32,6 +32,7 @@ __all__ = [
 Candidate = str | tuple[str, ...] | tuple[int, ...]
 """What can be chosen: a query or answer, a workflow or sub-questions, or 0-based indices of documents."""
 
+
 def workflows(view: View) -> Sequence[Candidate]:
     """The legal workflows as listed."""
     return view.workflows

@@ -119,9 +119,7 @@ def rows(view: View, values: Sequence[str], width: int) -> bytes:
     questions = [question.casefold() for question, _ in view.answers]
     chains = _last_values(keys, questions, answers)
     compared = _compared(chains, reading.polarity) if chains else {}
-    used = {
-        answer for place, answer in enumerate(answers, 1) if answer and any(answer in q for q in questions[place:])
-    }
+    used = {answer for place, answer in enumerate(answers, 1) if answer and any(answer in q for q in questions[place:])}
     distinct = set(answers)
     lasting = set(chains.values()) if len(chains) > 1 else distinct
     count = len(chains) if len(chains) > 1 else len(answers)
@@ -190,7 +188,7 @@ def _packer(width: int) -> Callable[..., bytes]:
 _SIGNS = {"yes": 1.0, "no": -1.0}
 _INDEX = [min(1.0, index / 34) for index in range(MAX_SIDES + MAX_ANSWERS + 3)]
 _ORDER = [place / 7 for place in range(8)]
-_FITS = {wanted: (-1.0, -1.0, 1.0) for wanted in range(len(WANTED))} | {
+_FITS = dict.fromkeys(range(len(WANTED)), (-1.0, -1.0, 1.0)) | {
     CHOICE: (1.0, -1.0, -1.0),
     YES_NO: (-1.0, 1.0, -1.0),
 }
