@@ -22,7 +22,6 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -32,6 +31,7 @@ Rule = Literal["standard", "jade_code"]
 ListRule = Literal["f1", "squared", "all"]
 
 _CLOSED_ANSWERS = frozenset({"yes", "no", "noanswer"})
+_ARTICLES = frozenset({"a", "an", "the"})
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 _LIST_SEPARATOR = re.compile(r",|\band\b", re.IGNORECASE)
 
@@ -48,8 +48,7 @@ def _dashes_and_quotes() -> str:
 _SPACE_PUNCTUATION: Mapping[int, str] = dict.fromkeys(map(ord, string.punctuation + _dashes_and_quotes()), " ")
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(NamedTuple):
     """What one prediction is worth against its golds; each metric is in [0, 1].
 
     Attributes:
@@ -84,6 +83,11 @@ class _Gold(NamedTuple):
 
 def normalize(text: str, rule: Rule = "standard") -> str:
     """Return `text` as the rule compares it: lower case, without punctuation, articles and extra spaces."""
+    if rule in ("standard", "jade_code"):  # letters and digits alone, as most answers are, need no pattern
+        words = text.lower().split()
+        bare = "".join(words)
+        if bare.isalnum() and bare.isascii():
+            return " ".join([word for word in words if word not in _ARTICLES])
     if rule == "standard":
         table: Mapping[int, str | None] = _DELETE_PUNCTUATION
     elif rule == "jade_code":
@@ -129,6 +133,8 @@ def _prepare_gold(gold: str, rule: Rule) -> _Gold:
 
 def _token_scores(answer: _Answer, gold: _Gold) -> tuple[float, float, float]:
     """F1, precision and recall over the bag of tokens."""
+    if gold.counts.keys().isdisjoint(answer.tokens):
+        return 0.0, 0.0, 0.0
     left = dict(gold.counts)
     shared = 0
     for token in answer.tokens:
@@ -136,8 +142,6 @@ def _token_scores(answer: _Answer, gold: _Gold) -> tuple[float, float, float]:
         if remaining:
             left[token] = remaining - 1
             shared += 1
-    if not shared:
-        return 0.0, 0.0, 0.0
     precision, recall = shared / len(answer.tokens), shared / gold.length
     return 2 * precision * recall / (precision + recall), precision, recall
 

@@ -199,10 +199,13 @@ class OrderChecked(RawEnv):
         Raises:
             JadeError: before reset, after the end, or an action for an agent that has ended.
         """
-        if action is None and self._turn is not None:
+        if self._turn is None:
+            if not self.agents:
+                raise JadeError("the episode has ended: call reset()")
+            self._retire(self.agent_selection, action)
+            return
+        if action is None:
             raise JadeError(f"{self.agent_selection} is still playing: None is only for agents that have ended")
-        if not self.agents:
-            raise JadeError("the episode has ended: call reset()")
         super().step(action)
 
     def __str__(self) -> str:

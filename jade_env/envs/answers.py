@@ -1,7 +1,7 @@
 """The generator's answers: spans of the query and of the documents, in reading order, and what is known of each.
 
 Everything is lexical: of which kind a span is, in which sentence, how near it stands to the query's words. The salience only
-decides which spans are dropped when there are more than MAX_SPANS. It knows no gold field and no template.
+decides which spans are dropped where there are more than MAX_SPANS. It knows no gold field and no template.
 
 Plain loops over a few dozen spans are faster here than arrays; rows are packed to bytes and become an array once.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from math import log
 
 from jade_env.envs.comparison import compare, links, side_documents
 from jade_env.envs.memory import Table, remember
@@ -42,8 +43,6 @@ _RIGHT = [0.9 * near for near in _NEAR]
 _START = [0.012 * start for start in range(_TOKENS)]
 _LENGTH = [0.13 * min(length, 12) for length in range(_TOKENS)]
 _INDEX = [index / (MAX_SPANS + 2) for index in range(MAX_SPANS + 2)]
-_PLACES = [[1.0 - place / 16 for place in range(count)][::-1] for count in range(MAX_SPANS + 1)]
-"""For so many candidates, their places from the least salient to the most."""
 _FOURTHS = [min(1.0, count / 4) for count in range(MAX_DOCUMENTS + 1)]
 
 COLUMNS = (
@@ -54,9 +53,7 @@ COLUMNS = (
     ("no", "1 for no"),
     ("fit", "how well the kind of span suits the kind of answer the query wants"),
     ("salience", "a hand-weighted sum of fit, rank, sentence and closeness, minus the best candidate's"),
-    ("place", "1 for the most salient candidate, falling to -1 for the 32nd"),
     ("in_query", "the best mention is in the query"),
-    ("in_title", "the best mention is in a title"),
     ("is_title", "it is the title of a document read"),
     ("documents", "documents that mention it, four give 1; yes, no: spans the compared sides share, signed"),
     (
@@ -66,6 +63,15 @@ COLUMNS = (
     ("sentence_entity", "share of the query's names in its sentence or that document's title"),
     ("near_left", "closeness of the nearest common word of the query on its left, in the sentence"),
     ("near_right", "the same on its right"),
+    (
+        "sentence_weight",
+        "share of the query's words in its sentence, the fewer documents have a word the more it counts",
+    ),
+    ("sentence_best", "the same over that of the best sentence"),
+    ("sentence_words", "words of the query in its sentence over those in the best sentence"),
+    ("early", "1 at the start of its passage, falling to -1 at token 60"),
+    ("document_weight", "share of the query's words in its document, weighted as for the sentence"),
+    ("document_best", "the same over that of the best document"),
     ("rank", "1 for the first document, 0 for the sixth and later"),
     ("document_entity", "share of the query's names in its document"),
     ("document_relation", "share of the query's common words in its document"),
@@ -79,7 +85,6 @@ COLUMNS = (
     ("compared", "a side of a choice: 1 if its number is the one asked for (largest, earliest), -1 if not"),
     ("side", "a side of a choice"),
     ("length", "tokens, eight or more give 1"),
-    ("early", "1 at the start of its passage, falling to -1 at token 60"),
     ("name", "several capitalised words"),
     ("capitalised", "one capitalised word"),
     ("number", "a number that is neither a year nor a date"),
@@ -93,16 +98,14 @@ COLUMNS = (
 )
 _FIRST = [struct.pack("=2f", 1.0, index) for index in _INDEX]
 """The columns present and index by place in the list."""
-_MIDDLE = struct.Struct("=f8x11f").pack
-"""The columns from overlap to right; yes and no are 0."""
-_ABOUT = struct.Struct("=6f").pack
-"""The columns from rank to bridge, the same for all spans of a document."""
+_MIDDLE = struct.Struct("=f8x13f").pack
+"""The columns from overlap to early; yes and no are 0."""
+_ABOUT = struct.Struct("=8f").pack
+"""The columns from document_weight to bridge, the same for all spans of a document."""
 _HEAD = struct.Struct("=6f").pack
 """The columns from head_inside to side, 0 for most questions."""
 _NO_HEAD = _HEAD(*[0.0] * 6)
-_NO_DOCUMENT = _ABOUT(*[0.0] * 6)
-_TAIL = 12
-"""How many of the last columns, from length on, do not depend on the question; they are made once a document."""
+_NO_DOCUMENT = _ABOUT(*[0.0] * 8)
 
 
 def _floats(*values: float) -> bytes:
@@ -113,7 +116,8 @@ _SHAPES = [
     [_floats(min(1.0, length / 8), *(float(min(kind, 5) == column) for column in range(6))) for length in range(9)]
     for kind in range(7)
 ]
-_EARLY = [_floats(1.0 - 2.0 * min(1.0, start / 60)) for start in range(61)]
+"""The columns from length to other_kind, by kind and length."""
+_EARLY = [1.0 - start / 30 for start in range(61)]
 _BEFORE_GROUPS = (
     frozenset(("in", "at", "near")),
     frozenset(("by",)),
@@ -123,31 +127,20 @@ _BEFORE_GROUPS = (
 _BEFORE: Table[bytes] = Table(
     lambda token: _floats(*(float(token.strip().lower() in group) for group in _BEFORE_GROUPS))
 )
+"""The last columns, by the token before."""
+_WEIGHTS = [
+    [round(1e6 * log((count + 1) / (having + 0.5))) for having in range(count + 1)]
+    for count in range(MAX_DOCUMENTS + 1)
+]
+"""By the number of documents, and of those that have it, how much a word of the query counts. Whole numbers: sums of them are
+the same in any order."""
 
-Span = tuple[int, int, str, str, int, tuple[str, ...], float, float, float, bytes]
-"""A mention made ready: start and end token, text, lowercase text, kind, stems, what its length adds to its
-salience and its place takes away, whether it is in a title, and its last columns."""
-Found = tuple[float, int, Span, int, int, float, float]
-"""A span's best mention: salience, document (-1: the query), the span, distances to the nearest common word of the query on
-its left and right (0: none), and the shares of the query's common words and names in its sentence."""
-
-
-def _spans(mentions: list[Mention], text: Passage | Reading, head: int) -> tuple[Span, ...]:
-    """Make mentions ready; `head` is the number of the title's tokens."""
-    ready: list[Span] = []
-    tokens, kinds, stems = text.tokens, text.kinds, text.stems
-    for start, end, span, key, kind in mentions:
-        length, place = end - start, start - 1
-        if place > 0 and kinds[place] in "dD":
-            place -= 1
-        tail = (
-            _SHAPES[kind][length if length < 8 else 8]
-            + _EARLY[start if start < 60 else 60]
-            + _BEFORE[tokens[place] if place >= 0 else ""]
-        )
-        titled = 1.0 if end <= head else 0.0
-        ready.append((start, end, span, key, kind, stems[start:end], _LENGTH[length], _START[start], titled, tail))
-    return tuple(ready)
+Sentence = tuple[float, float, int, int]
+"""Of a sentence: the shares of the query's common words and names in it, and the weight and number of the query's words."""
+_NOT_READ: Sentence = (0.0, 0.0, 0, 0)
+Found = tuple[float, int, Mention, int, int, Sentence]
+"""A span's best mention: salience, document (-1: the query), the mention, distances to the nearest common word of the query
+on its left and right (0: none), and its sentence."""
 
 
 class Story:
@@ -165,14 +158,11 @@ class Story:
     def __init__(self, document: Document) -> None:
         self.passage = text = passage(document)
         self.title = text.title.lower()
-        stems, head = text.stems, text.head
-        self.title_stems = stems[:head]
-        self.sentences = tuple(
-            [
-                (start, stop, stems[start:stop], _spans(mentions, text, head))
-                for start, stop, mentions in text.sentences()
-            ]
-        )
+        stems = text.stems
+        self.title_stems = stems[: text.head]
+        self.sentences = [
+            (start, stop, frozenset(stems[start:stop]), mentions) for start, stop, mentions in text.sentences()
+        ]
 
 
 story = remember(2048)(Story)
@@ -189,6 +179,9 @@ class Survey:
         asked: the spans of the query.
         documents: for each document the shares of the query's names and of its common words in it, and the share of its
             title that is in the query.
+        weights: how much each word of the query counts.
+        here: the words of the query in each document.
+        best_weight, most_words: the greatest weight and number of the query's words in a sentence.
     """
 
     reading: Reading
@@ -198,6 +191,10 @@ class Survey:
     masks: dict[str, int] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
     documents: list[tuple[float, float, float]] = field(default_factory=list)
+    weights: dict[str, int] = field(default_factory=dict)
+    here: list[frozenset[str]] = field(default_factory=list)
+    best_weight: int = 0
+    most_words: int = 0
 
 
 @remember(32)
@@ -207,14 +204,28 @@ def survey(query: str, documents: tuple[Document, ...]) -> Survey:
     found = result.found
     _scan_query(result)
     result.asked = frozenset(found)
-    for rank, told in enumerate(result.stories):
-        _scan(result, told, rank)
+    if result.stories:
+        _weigh(result)
+        for rank, told in enumerate(result.stories):
+            _scan(result, told, rank)
     if len(found) > MAX_SPANS:
         for _, key in sorted([(entry[0], key) for key, entry in found.items()])[: len(found) - MAX_SPANS]:
             del found[key]
     result.values = [entry[2][2] for entry in found.values()]
     result.values += ("yes", "no")
     return result
+
+
+def _weigh(result: Survey) -> None:
+    """Weigh the words of the query: the fewer documents have one, the more it counts."""
+    words = result.reading.words
+    result.here = [words & told.passage.words for told in result.stories]
+    having = dict.fromkeys(words, 0)
+    for here in result.here:
+        for word in here:
+            having[word] += 1
+    by_count = _WEIGHTS[len(result.stories)]
+    result.weights = {word: by_count[count] for word, count in having.items()}
 
 
 def _scan_query(result: Survey) -> None:
@@ -226,27 +237,26 @@ def _scan_query(result: Survey) -> None:
         sides.append((start, end, text, text.lower(), NAME))
     bonus = 10.0 if sides and reading.wanted == CHOICE else 0.0
     count = len(sides)
-    fits = _FITS[reading.wanted]
-    spans = _spans([*sides, *mentions(cut(reading.kinds), reading.tokens, 0)][:MAX_MENTIONS], reading, -1)
+    fits, masks, found = _FITS[reading.wanted], result.masks, result.found
     left = right = 0
-    for order, span in enumerate(spans):
-        key = span[3]
-        if key in result.found:
+    for order, span in enumerate([*sides, *mentions(cut(reading.kinds), reading.tokens, 0)][:MAX_MENTIONS]):
+        start, end, _, key, kind = span
+        if key in found:
             continue
         if twice:
-            before, after = bisect_left(twice, span[0]), bisect_left(twice, span[1])
-            left = span[0] - twice[before - 1] if before else 0
-            right = twice[after] - span[1] + 1 if after < len(twice) else 0
-        salience = 1.0 + fits[span[4]] + _LEFT[left] + _RIGHT[right] + (bonus if order < count else 0.0)
-        result.masks[key] = 0
-        result.found[key] = salience, -1, span, left, right, 0.0, 0.0
+            before, after = bisect_left(twice, start), bisect_left(twice, end)
+            left = start - twice[before - 1] if before else 0
+            right = twice[after] - end + 1 if after < len(twice) else 0
+        salience = 1.0 + fits[kind] + _LEFT[left] + _RIGHT[right] + (bonus if order < count else 0.0)
+        masks[key] = 0
+        found[key] = salience, -1, span, left, right, _NOT_READ
 
 
 def _scan(result: Survey, told: Story, rank: int) -> None:
     """Add the spans of one document, each with its best mention."""
     reading, asked, found, masks, bit = result.reading, result.asked, result.found, result.masks, 1 << rank
     per_relation, per_entity, fits = reading.per_relation, reading.per_entity, _FITS[reading.wanted]
-    here = reading.words & told.passage.words
+    here, weights = result.here[rank], result.weights
     related = here & reading.relation
     entities = (len(here) - len(related)) * per_entity
     titled = sum(map(reading.words.__contains__, told.title_stems))
@@ -255,18 +265,34 @@ def _scan(result: Survey, told: Story, rank: int) -> None:
     stems = told.passage.stems
     base = 0.7 * entities - 0.5 * rank
     left = right = 0
+    titled_only: Sentence = 0.0, len(title) * per_entity, 0, 0
     for begin, stop, words, spans in told.sentences:
-        part = here.intersection(words)
-        common = len(part & related)
-        in_relation = common * per_relation
-        in_entity = (len(part | title) - common) * per_entity
-        worth = base + 3.0 * in_relation + 0.5 * in_entity
-        close = [place for place in range(begin, stop) if stems[place] in related] if common else None
+        part = here & words
+        close: list[int] = []
+        if part:
+            common, count = len(part & related), len(part)
+            weight = sum(map(weights.__getitem__, part))
+            if weight > result.best_weight:
+                result.best_weight = weight
+            if count > result.most_words:
+                result.most_words = count
+            about = common * per_relation, (len(part | title) - common) * per_entity, weight, count
+            if common:
+                close = [place for place in range(begin, stop) if stems[place] in related]
+        else:
+            about = titled_only
+        worth = base + 3.0 * about[0] + 0.5 * about[1]
         for span in spans:
-            start, end, _, key, kind, _, by_length, by_start, _, _ = span
+            start, end, _, key, kind = span
             if close:
-                left, right = _distances(close, start, end)
-            salience = worth + fits[kind] + _LEFT[left] + _RIGHT[right] + by_length - by_start
+                left = right = 0
+                for place in close:
+                    if place < start:
+                        left = start - place
+                    elif place >= end:
+                        right = place - end + 1
+                        break
+            salience = worth + fits[kind] + _LEFT[left] + _RIGHT[right] + _LENGTH[end - start] - _START[start]
             if key in asked:
                 salience -= 1.0
             old = found.get(key)
@@ -276,61 +302,63 @@ def _scan(result: Survey, told: Story, rank: int) -> None:
                 masks[key] |= bit
                 if old[0] >= salience:
                     continue
-            found[key] = salience, rank, span, left, right, in_relation, in_entity
+            found[key] = salience, rank, span, left, right, about
         left = right = 0
-
-
-def _distances(close: list[int], start: int, end: int) -> tuple[int, int]:
-    """How far the nearest of the places `close` is to the left and to the right of tokens [start, end), 0 for none."""
-    left = right = 0
-    for place in close:
-        if place < start:
-            left = start - place
-        elif place >= end:
-            right = place - end + 1
-            break
-    return left, right
 
 
 def rows(result: Survey) -> bytes:
     """The packed feature rows of `result.values`, in the order of COLUMNS, as native 32-bit floats."""
     reading, masks, found = result.reading, result.masks, result.found
     words = reading.words
-    top, places, about = _ranks(result)
+    top = max([entry[0] for entry in found.values()], default=0.0)
+    about = _about(result)
+    stories = result.stories
+    total, best, most = sum(result.weights.values()) or 1, result.best_weight or 1, result.most_words or 1
     titles = {told.title: told.passage for told in result.stories}
     compared = compare(reading, [told.passage for told in result.stories]) if reading.wanted == CHOICE else {}
     plain = not reading.head and not compared
     fits = _SCALED_FITS[reading.wanted]
     packed: list[bytes] = []
-    for index, (key, (salience, rank, span, left, right, in_relation, in_entity)) in enumerate(found.items()):
-        start, end, _, _, kind, stems, _, _, titled, tail = span
-        overlap = len(words.intersection(stems))
+    for index, (key, entry) in enumerate(found.items()):
+        salience, rank, span, left, right, (in_relation, in_entity, weight, count) = entry
+        start, end, _, _, kind = span
+        text = stories[rank].passage if rank >= 0 else reading
+        length, kinds, before = end - start, text.kinds, start - 1
+        if before > 0 and kinds[before] in "dD":
+            before -= 1
+        overlap = len(words.intersection(text.stems[start:end])) if count or start == 0 or rank < 0 else 0
         packed += (
             _FIRST[index],
             _MIDDLE(
-                overlap / (end - start) if overlap else 0.0,
+                overlap / length if overlap else 0.0,
                 fits[kind],
                 (salience - top) / 6.0 if salience > top - 6.0 else -1.0,
-                places[salience],
-                0.0 if rank >= 0 else 1.0,
-                titled,
-                1.0 if key in titles else 0.0,
+                rank < 0,
+                key in titles,
                 _FOURTHS[masks[key].bit_count()],
                 in_relation,
                 in_entity,
                 _NEAR[left],
                 _NEAR[right],
+                weight / total,
+                weight / best,
+                count / most,
+                _EARLY[start] if start < 60 else -1.0,
             ),
             about[rank],
             _NO_HEAD if plain else _by_head(result, key, rank, span, titles.get(key), compared),
-            tail,
+            _SHAPES[kind][length if length < 8 else 8],
+            _BEFORE[text.tokens[before]] if before >= 0 else _NO_TOKEN,
         )
     packed.append(_yes_and_no(result))
     return b"".join(packed)
 
 
+_NO_TOKEN = _floats(*[0.0] * len(_BEFORE_GROUPS))
+
+
 def _by_head(
-    result: Survey, key: str, rank: int, span: Span, title: Passage | None, compared: dict[str, float]
+    result: Survey, key: str, rank: int, span: Mention, title: Passage | None, compared: dict[str, float]
 ) -> bytes:
     """The columns from head_inside to side."""
     head = result.reading.head
@@ -347,18 +375,18 @@ def _by_head(
     return _HEAD(inside, before, after, defined, compared.get(key, 0.0), key in compared)
 
 
-def _ranks(result: Survey) -> tuple[float, dict[float, float], list[bytes]]:
-    """The greatest salience, the `place` of each, and the columns rank to bridge of each document (last: of the query)."""
-    order = sorted([entry[0] for entry in result.found.values()])
-    places = dict(zip(order, _PLACES[len(order)], strict=True))  # of equal ones the last stays, which is the best place
-    about = [_NO_DOCUMENT]
-    if result.stories:
-        linked = links([told.passage for told in result.stories])
-        about[:0] = [
-            _ABOUT(max(0.0, 1.0 - 0.2 * rank), *measured, *linked[rank])
-            for rank, measured in enumerate(result.documents)
-        ]
-    return order[-1] if order else 0.0, places, about
+def _about(result: Survey) -> list[bytes]:
+    """The columns from document_weight to bridge of each document, and last of the query."""
+    if not result.stories:
+        return [_NO_DOCUMENT]
+    linked = links([told.passage for told in result.stories])
+    weights = [sum(map(result.weights.__getitem__, here)) for here in result.here]
+    best, total = max(weights) or 1, sum(result.weights.values()) or 1
+    about = [
+        _ABOUT(weights[rank] / total, weights[rank] / best, max(0.0, 1.0 - 0.2 * rank), *measured, *linked[rank])
+        for rank, measured in enumerate(result.documents)
+    ]
+    return [*about, _NO_DOCUMENT]
 
 
 def _yes_and_no(result: Survey) -> bytes:
@@ -383,6 +411,6 @@ def _closed_rows(count: int, asked: bool, worst: float, shared: float) -> bytes:
         values = [0.0] * len(COLUMNS)
         values[0], values[1], values[5] = 1.0, _INDEX[place], 1.0 if asked else -1.0
         values[3 if sign > 0.0 else 4] = 1.0
-        values[11], values[12] = sign * shared, sign * worst
+        values[9], values[10] = sign * shared, sign * worst
         packed += _floats(*values)
     return packed

@@ -8,11 +8,11 @@ generator's) and summary (the summarizer's answer). `features` describes candida
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
 
 from jade_env.envs.answers import MAX_SPANS, survey
 from jade_env.envs.features import CANDIDATE_FEATURES, COLUMNS, TURN_FEATURES, candidate_features, turn_features
-from jade_env.envs.memory import forget, remember
+from jade_env.envs.memory import forget
+from jade_env.envs.rows import MAX_SELECTED, subsets
 from jade_env.envs.splits import MAX_CANDIDATES, parallel, rewrites, serial
 from jade_env.envs.summaries import MAX_ANSWERS, MAX_SIDES, summaries
 from jade_env.game.view import View
@@ -31,14 +31,6 @@ __all__ = [
 
 Candidate = str | tuple[str, ...] | tuple[int, ...]
 """What can be chosen: a query or answer, a workflow or sub-questions, or 0-based indices of documents."""
-
-MAX_SELECTED = 5
-
-
-@remember(16)
-def subsets(count: int) -> tuple[tuple[int, ...], ...]:
-    """Every subset of the first `count` documents: by size, then in lexicographic order."""
-    return tuple(subset for size in range(count + 1) for subset in combinations(range(count), size))
 
 
 def workflows(view: View) -> Sequence[Candidate]:

@@ -17,7 +17,7 @@ from jade_env.envs import answers, lexicon, rows, summaries
 from jade_env.envs.answers import survey
 from jade_env.envs.memory import remember
 from jade_env.envs.reading import WANTED, read
-from jade_env.game.view import View, Workflow
+from jade_env.game.view import View
 
 Floats = NDArray[np.float32]
 
@@ -50,20 +50,20 @@ TURN_FEATURES: dict[str, str] = {
     "sides": "sides of its coordination, five give 1",
     "commas": "commas in it, five give 1",
     "or": "it has or",
-    "polarity": "1 for a comparison by more or later, -1 by less or earlier",
     "of": "of in it, three give 1",
-    "relative": "how many of who, whose, that, which and where are after its first word, five give 1",
     "possessive": "possessives in it, two give 1",
     "reference": "it has a #",
     "digits": "numbers and years in it, three give 1",
     "statement": "sentences before the last one, two give 1",
+    "quotes": "it has a quotation",
+    "lowercase": "it has no capital letter after the first word",
+    "polarity": "1 for a comparison by more or later, -1 by less or earlier",
+    "relative": "how many of who, whose, that, which and where are after its first word, five give 1",
     "repeated": "share of its content words that occur twice",
     "auxiliary": "it begins with an auxiliary verb",
     "condition": "it begins with if, given, suppose or since",
     "head": "it names the noun asked for",
     "common_words": "common content words in it, eight give 1",
-    "quotes": "it has a quotation",
-    "lowercase": "it has no capital letter after the first word",
     "documents": "documents, five give 1",
     "best_document": "greatest share of the query's words in a document (answer and document_ids only)",
     "mean_document": "mean share of the query's words in a document (answer and document_ids only)",
@@ -97,27 +97,15 @@ def candidate_rows(source: str, view: View, values: Sequence[Any]) -> bytes:
     """`candidate_features` as native 32-bit floats, row by row: what observations are put together from."""
     if source == "answer":
         return _answer_rows(view, values)
-    pack = _PACKERS[source]
     if source == "workflow":
-        return _workflow_rows(tuple(values))
+        return rows.workflow_rows(tuple(values), _F)
     if source == "document_ids":
-        return rows.document_rows(view, values, _F).tobytes()
+        return rows.document_rows(view, values, _F)
     if source == "query":
-        return b"".join([pack(*row) for row in rows.query_rows(view, values)])
+        return rows.query_rows(view, values, _F)
     if source == "summary":
-        return b"".join([pack(*row) for row in summaries.rows(view, list(values))])
-    return b"".join([pack(*row) for row in rows.split_rows(view, values)])
-
-
-_PACKERS = {
-    source: struct.Struct(f"={len(columns)}f{4 * (_F - len(columns))}x").pack for source, columns in COLUMNS.items()
-}
-"""For each source, what packs the columns it uses and fills the others with zeros."""
-
-
-@remember(64)
-def _workflow_rows(workflows: tuple[Workflow, ...]) -> bytes:
-    return b"".join([_PACKERS["workflow"](*row) for row in rows.workflow_rows(workflows)])
+        return summaries.rows(view, values, _F)
+    return rows.split_rows(view, values, source == "subquestions_serial", _F)
 
 
 def _answer_rows(view: View, values: Sequence[Any]) -> bytes:
@@ -131,55 +119,52 @@ def _answer_rows(view: View, values: Sequence[Any]) -> bytes:
     return b"".join([known.get(value, bytes(size)) for value in values])
 
 
-_WANTED = [[float(place == wanted) for place in range(len(WANTED))] for wanted in range(len(WANTED))]
+_PACK_PLACE, _PACK_LETTERS, _PACK_WORDS, _PACK_REST = [struct.Struct(f"={n}f").pack for n in (2, 12, 7, 9)]
+_WANTED = [
+    struct.pack(f"={len(WANTED)}f", *(place == wanted for place in range(len(WANTED)))) for wanted in range(len(WANTED))
+]
+_WORDS = [min(1.0, count / 8) for count in range(9)]
 
 
-@remember(4096)
+@remember(512)
 def _query_part(query: str) -> bytes:
     """The features that depend on the query only."""
     reading = read(query)
-    commas, alternatives, of, possessives, reference, digits, statements, quotes, lowercase = _letters_part(
-        reading.kinds
-    )
     lows = reading.lows
     first = lows[0] if lows else ""
-    return _PACK_QUERY(
-        *_WANTED[reading.wanted],
-        min(1.0, len(lows) / 40),
-        min(1.0, len(reading.names) / 6),
-        min(1.0, len(reading.items) / 5),
-        commas,
-        alternatives,
-        reading.polarity,
-        of,
-        len(_RELATIVE.intersection(lows[1:])) / 5,
-        possessives,
-        reference,
-        digits,
-        statements,
-        reading.repeated,
-        1.0 if first in lexicon.AUXILIARIES else 0.0,
-        1.0 if first in _CONDITIONS else 0.0,
-        1.0 if reading.head else 0.0,
-        min(1.0, len(reading.relation) / 8),
-        quotes,
-        lowercase,
+    return b"".join(
+        (
+            _WANTED[reading.wanted],
+            _letters_part(reading.kinds, len(reading.names), len(reading.items)),
+            _PACK_WORDS(
+                reading.polarity,
+                len(_RELATIVE.intersection(lows[1:])) / 5,
+                reading.repeated,
+                first in lexicon.AUXILIARIES,
+                first in _CONDITIONS,
+                reading.head != "",
+                _WORDS[min(8, len(reading.relation))],
+            ),
+        )
     )
 
 
 @remember(4096)
-def _letters_part(kinds: str) -> tuple[float, ...]:
-    """Those of them that follow from the class letters alone; many queries share theirs."""
-    return (
+def _letters_part(kinds: str, names: int, items: int) -> bytes:
+    """Those of them that follow from the class letters alone, from length to lowercase; many queries share theirs."""
+    return _PACK_LETTERS(
+        min(1.0, len(kinds) / 40),
+        min(1.0, names / 6),
+        min(1.0, items / 5),
         min(1.0, kinds.count(",") / 5),
-        float("/" in kinds),
+        "/" in kinds,
         min(1.0, kinds.count("o") / 3),
         min(1.0, kinds.count("s") / 2),
-        float("#" in kinds),
+        "#" in kinds,
         min(1.0, (kinds.count("Y") + kinds.count("N")) / 3),
         min(1.0, kinds[:-1].count(".") / 2),
-        float('"' in kinds),
-        float("U" not in kinds[1:]),
+        '"' in kinds,
+        "U" not in kinds[1:],
     )
 
 
@@ -207,13 +192,12 @@ def turn_row(source: str, view: View) -> bytes:
             *(_answers_part(view) if answers else _NO_ANSWERS),
             original,
         )
-    return _PACK_PLACE(min(1.0, view.depth / 3), view.retrieved) + _query_part(query) + rest
+    return _PLACES[view.retrieved][min(3, view.depth)] + _query_part(query) + rest
 
 
-_PACK_PLACE, _PACK_REST = struct.Struct("=2f").pack, struct.Struct("=9f").pack
+_PLACES = [[_PACK_PLACE(depth / 3, retrieved) for depth in range(4)] for retrieved in (0.0, 1.0)]
 _BARE = [_PACK_REST(*[0.0] * 8, original) for original in (0.0, 1.0)]
 """The features from documents on where there are neither documents nor sub-answers, by whether the query is the original."""
-_PACK_QUERY = struct.Struct(f"={len(TURN_FEATURES) - 11}f").pack
 _NO_ANSWERS = (0.0, 0.0, 0.0, 0.0, 0.0)
 
 
@@ -235,5 +219,5 @@ def _document_shares(source: str, view: View) -> list[float]:
     if source == "answer":
         return [0.5 * (entity + relation) for entity, relation, _ in survey(view.query, view.documents).documents]
     if source == "document_ids":
-        return [measured[0] for measured in rows.measures(view.query, view.documents)[0]]
+        return [measured[0] for measured in rows.measures(view.query, view.documents)]
     return []

@@ -6,7 +6,7 @@ Generic English only; it never sees documents, answers or gold fields.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jade_env.envs import lexicon
 from jade_env.envs.lexicon import STEM, Strings, analyse
@@ -27,8 +27,7 @@ Ranges = tuple[tuple[int, int], ...]
 LAST_CHOICE = re.compile(r',([DdUTM"#NY][^,./z]{0,11}),?/([DdUTM"#NY][^./z]{0,13})\.?$')
 
 
-@dataclass(slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A question, read once.
 
     Attributes:
@@ -74,9 +73,10 @@ def read(text: str) -> Reading:
     names, named, items = _shape(kinds)
     choice = bool(items) and ("/" in kinds or "between" in lows)
     wanted, head = _wanted(lows, kinds, choice)
-    content = list(filter(None, stems))
-    words = frozenset(content)
+    content = len(stems) - stems.count("")
+    words = frozenset(stems) - _BLANK
     relation = words.difference([stems[place] for place in named])
+    common, distinct = len(relation), len(words)
     return Reading(
         text,
         tokens,
@@ -89,12 +89,15 @@ def read(text: str) -> Reading:
         names,
         items,
         _polarity(lows),
-        1.0 / (len(relation) or 1),
-        1.0 / (len(words) - len(relation) or 1),
+        1.0 / (common or 1),
+        1.0 / (distinct - common or 1),
         words,
-        1.0 - len(words) / len(content) if content else 0.0,
-        _twice(stems) if len(words) < len(content) else (),
+        1.0 - distinct / content if content else 0.0,
+        _twice(stems) if distinct < content else (),
     )
+
+
+_BLANK = frozenset(("",))
 
 
 @remember(4096)

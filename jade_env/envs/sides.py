@@ -15,6 +15,19 @@ _DROPPED = lexicon.words("both either between respectively")
 _FILLERS = lexicon.words("more most than the other")
 
 
+WAYS = (
+    ("as_it_stands", "the question asked of each side"),
+    ("property", "what is compared, asked of each side"),
+    ("same", 'each side asked for its own, where the question has "the same"'),
+    ("owner_event", "what is compared, asked of the owner of each side"),
+    ("owner_chain", "the owner of each side, then what is compared, asked of each owner"),
+    ("with_relation", "each side with the question's common words"),
+    ("alone", "each side alone"),
+)
+"""The ways to cut a coordination: name and meaning."""
+_AS_IT_STANDS, _PROPERTY, _SAME, _OWNER_EVENT, _OWNER_CHAIN, _WITH_RELATION, _ALONE = range(len(WAYS))
+
+
 def ask(text: str) -> str:
     """A piece of a question as a question: on one line, no angle brackets, first letter capital, one question mark."""
     text = " ".join(text.replace("<", " ").replace(">", " ").split()).strip(" ,;:?.!-–")
@@ -27,33 +40,30 @@ def relation_words(reading: Reading) -> str:
     return " ".join([low for low, stem in zip(reading.lows, reading.stems, strict=True) if stem in relation])
 
 
-def sides(reading: Reading) -> list[tuple[str, ...]]:
-    """The cuts of a coordination, [] if there is none.
-
-    In order: as it stands; by the property compared; with "which N" for "the same N"; a chain through the owner's
-    property ("the director of X", then "#1"); each side with the question's other words; each side alone.
-    """
+def sides(reading: Reading) -> list[tuple[tuple[str, ...], int]]:
+    """The cuts of a coordination, each with its way, an index into WAYS; [] if there is no coordination."""
     if not reading.items:
         return []
     items = [reading.phrase(*item).strip('"') for item in reading.items]
     before = _around(reading, 0, reading.items[0][0])
     after = _around(reading, reading.items[-1][1], len(reading.tokens))
     left, right = " ".join(before), " ".join(after)
-    cuts = [tuple([ask(f"{left} {item} {right}") for item in items])]
     found = [word for word in (*before, *after) if word != ","]
     owner, event = _owned(found)
     patterns = (
-        _property(found),
-        _same(before, after),
-        f"When {event[0]} the {owner} of {{}} {event[1]}" if owner else "",
+        (_PROPERTY, _property(found)),
+        (_SAME, _same(before, after)),
+        (_OWNER_EVENT, f"When {event[0]} the {owner} of {{}} {event[1]}" if owner else ""),
     )
-    cuts += [tuple([ask(pattern.replace("{}", item)) for item in items]) for pattern in patterns if pattern]
+    cuts = [(tuple([ask(f"{left} {item} {right}") for item in items]), _AS_IT_STANDS)]
+    cuts += [(tuple([ask(text.replace("{}", item)) for item in items]), way) for way, text in patterns if text]
     if owner:
         people = [f"Who is the {owner} of {item}?" for item in items]
-        cuts.append((*people, *[f"When {event[0]} #{number} {event[1]}?" for number in range(1, len(items) + 1)]))
+        events = [f"When {event[0]} #{number} {event[1]}?" for number in range(1, len(items) + 1)]
+        cuts.append(((*people, *events), _OWNER_CHAIN))
     relation = relation_words(reading)
-    cuts.append(tuple([f"{item} {relation}" for item in items]))
-    cuts.append(tuple(items))
+    cuts.append((tuple([f"{item} {relation}" for item in items]), _WITH_RELATION))
+    cuts.append((tuple(items), _ALONE))
     return cuts
 
 

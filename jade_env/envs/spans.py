@@ -46,7 +46,9 @@ Cut = tuple[int, int, int, bool]
 
 def clean(text: str, limit: int = MAX_ANSWER_WORDS) -> str:
     """`text` on one line, without angle brackets, cut after `limit` words as the game's rules count them."""
-    text = " ".join(text.replace("<", " ").replace(">", " ").split())
+    if "<" in text or ">" in text:
+        text = text.replace("<", " ").replace(">", " ")
+    text = " ".join(text.split())
     if len(text) >= 2 * limit:
         for count, match in enumerate(_WORDS.finditer(text), 1):
             if count == limit:

@@ -6,16 +6,43 @@ long), and is never empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from jade_env.envs import lexicon
+from jade_env.envs.memory import remember
 from jade_env.envs.reading import Reading, is_person, read
-from jade_env.envs.sides import ask, relation_words, sides
+from jade_env.envs.sides import WAYS, ask, relation_words, sides
 from jade_env.game.view import View
 
 MAX_CANDIDATES = 8
 MAX_QUERY_WORDS = 100
 MAX_PARTS = 7
+WORDINGS = (
+    ("whole", "the target query with the answers of earlier steps in it"),
+    ("plain", "the same without its question mark"),
+    ("content", "its content words"),
+    ("names", "its names"),
+    ("phrase", "its last noun phrase"),
+    ("name_and_word", "its names and its last common word"),
+    ("plain_last", "the plain wording and the last sub-answer"),
+    ("content_last", "its content words and the last sub-answer"),
+    ("last_relation", "the last sub-answer and its common words"),
+    ("about", "the target query after the word about, where nothing else is left"),
+)
+"""The ways to word a query: name and meaning."""
+CUTS = (
+    *WAYS,
+    ("names_asked", "what each name is"),
+    ("names_relation", "each name with the question's common words"),
+    ("pair", "a phrase, then the question with #1 in its place"),
+    ("chain", "a phrase in a phrase, then both in turn"),
+    ("plain", "the question without its question mark"),
+    ("keywords", "its content words"),
+    ("about", "the question after the word about, where nothing else is left"),
+)
+"""The ways to cut a question: name and meaning."""
+_NAMES, _NAMES_RELATION, _PAIR, _CHAIN, _PLAIN, _KEYWORDS, _ABOUT = range(len(WAYS), len(CUTS))
+Cut = tuple[int, int, int]
+"""How a question was cut: an index into CUTS, and the tokens [start, end) of the phrase cut out (0, 0 if none)."""
+Option = tuple[tuple[str, ...], Cut]
 _RELATIVE = lexicon.words("who whose whom that which where when")
 _OWN = frozenset("lUMNY")
 _LINKS = lexicon.words("of who whose whom that which where when by from in with for behind on at")
@@ -31,7 +58,9 @@ def substitute(text: str, answers: tuple[tuple[str, str], ...]) -> str:
 
 def shorten(text: str) -> str:
     """`text` on one line without angle brackets, at most MAX_QUERY_WORDS words."""
-    parts = text.replace("<", " ").replace(">", " ").split()
+    if "<" in text or ">" in text:
+        text = text.replace("<", " ").replace(">", " ")
+    parts = text.split()
     if len(parts) > MAX_QUERY_WORDS:
         del parts[MAX_QUERY_WORDS:]
     return " ".join(parts)
@@ -44,34 +73,42 @@ def keywords(reading: Reading) -> str:
 
 def rewrites(view: View) -> list[str]:
     """At most eight queries that say the same in other words; never the query itself."""
-    text = shorten(substitute(view.query, view.answers))
+    return list(wordings(view.query, view.answers))
+
+
+@remember(16)
+def wordings(query: str, answers: tuple[tuple[str, str], ...]) -> dict[str, int]:
+    """The rewrites of a query, each with its wording, an index into WORDINGS."""
+    text = shorten(substitute(query, answers))
     reading = read(text)
     plain = text.rstrip("? ")
     content = keywords(reading)
     names = " ".join([reading.phrase(*name).strip('"') for name in reading.names])
     relation = relation_words(reading)
-    options = [text, plain, content, names]
     phrases = noun_phrases(reading)
-    if phrases:
-        options.append(reading.phrase(*phrases[-1]))
-    if names and relation:
-        options.append(f"{names} {relation.split()[-1]}")
-    if view.answers:
-        last = view.answers[-1][1]
+    options = [
+        text,
+        plain,
+        content,
+        names,
+        reading.phrase(*phrases[-1]) if phrases else "",
+        f"{names} {relation.split()[-1]}" if names and relation else "",
+    ]
+    if answers:
+        last = answers[-1][1]
         options += [f"{plain} {last}", f"{content} {last}", f"{last} {relation}"]
-    return _distinct(options, view.query)
-
-
-def _distinct(options: Iterable[str], query: str) -> list[str]:
     seen = {query.strip().casefold(), ""}
-    kept: list[str] = []
-    for option in options:
-        text = shorten(option)
-        key = text.casefold()
-        if key not in seen:
-            seen.add(key)
-            kept.append(text)
-    return kept[:MAX_CANDIDATES] or [shorten(f"about {query}")]
+    kept: dict[str, int] = {}
+    for wording, option in enumerate(options):
+        if option:
+            option = shorten(option)
+            key = option.casefold()
+            if key not in seen:
+                seen.add(key)
+                kept[option] = wording
+                if len(kept) == MAX_CANDIDATES:
+                    break
+    return kept or {shorten(f"about {query}"): len(WORDINGS) - 1}
 
 
 def noun_phrases(reading: Reading) -> list[tuple[int, int]]:
@@ -153,47 +190,26 @@ def _inner(reading: Reading, start: int, end: int, text: str) -> str:
 
 def serial(view: View) -> list[tuple[str, ...]]:
     """Chains in which a step may use the answer of an earlier one as `#k`, and cuts of a coordination played in order."""
-    reading = read(view.query)
-    phrases = noun_phrases(reading)
-    size = len(reading.tokens)
-    phrase = reading.phrase
-    cuts = sides(reading)
-    pairs = [
-        (_inner(reading, start, end, phrase(start, end)), ask(f"{phrase(0, start)} #1 {phrase(end, size)}"))
-        for start, end in phrases[: MAX_CANDIDATES - 2 - min(len(cuts), 4)]
-    ]
-    chains: list[tuple[str, ...]] = []
-    for outer_start, outer_end in phrases:
-        for start, end in phrases:
-            if outer_start < start and end <= outer_end and len(chains) < 3:
-                middle = f"{phrase(outer_start, start)} #1 {phrase(end, outer_end)}"
-                main = f"{phrase(0, outer_start)} #2 {phrase(outer_end, size)}"
-                first = _inner(reading, start, end, phrase(start, end))
-                chains.append((first, _inner(reading, outer_start, outer_end, middle), ask(main)))
-    if chains:
-        pairs = pairs[: MAX_CANDIDATES - 1 - len(chains) - min(len(cuts), 4)]
-    return _valid([*pairs, *chains, *cuts[:4]], view.query, reading)
+    return list(cuts(view.query, True))
 
 
 def parallel(view: View) -> list[tuple[str, ...]]:
     """One sub-question for each side of a coordination, in several wordings; for other questions one for each name."""
-    reading = read(view.query)
-    cuts = sides(reading)
-    if not cuts and len(reading.names) > 1:
-        names = [reading.phrase(*name).strip('"') for name in reading.names]
-        relation = relation_words(reading)
-        cuts = [tuple([f"Who or what is {name}?" for name in names]), tuple([f"{name} {relation}" for name in names])]
-    return _valid([cut for cut in cuts if "#1" not in cut[-1]], view.query, reading)
+    return list(cuts(view.query, False))
 
 
-def _valid(options: list[tuple[str, ...]], query: str, reading: Reading) -> list[tuple[str, ...]]:
-    """The well-formed options, and the question itself without its question mark as a chain of one."""
+@remember(16)
+def cuts(query: str, serial: bool) -> dict[tuple[str, ...], Cut]:
+    """The decompositions of a question, each with the way it was cut.
+
+    They are well-formed; the question itself without its question mark, as a chain of one, is among them.
+    """
+    reading = read(query)
+    options = _serial(reading) if serial else _parallel(reading)
     whole = query.strip().casefold()
-    kept: dict[tuple[str, ...], None] = {}
-    plain = shorten(query).rstrip("? ")
-    for option in [*options, (plain,), (keywords(reading),)]:
-        if len(kept) == MAX_CANDIDATES:
-            break
+    kept: dict[tuple[str, ...], Cut] = {}
+    options += [((shorten(query).rstrip("? "),), (_PLAIN, 0, 0)), ((keywords(reading),), (_KEYWORDS, 0, 0))]
+    for option, way in options:
         distinct: dict[str, str] = {}
         for part in option[:MAX_PARTS]:
             text = shorten(part)
@@ -201,5 +217,44 @@ def _valid(options: list[tuple[str, ...]], query: str, reading: Reading) -> list
             if text and key != whole:
                 distinct.setdefault(key, text)
         if distinct and (len(distinct) > 1 or len(option) == 1):
-            kept.setdefault(tuple(distinct.values()))
-    return list(kept) or [(shorten(f"about {query}"),)]
+            kept.setdefault(tuple(distinct.values()), way)
+            if len(kept) == MAX_CANDIDATES:
+                break
+    return kept or {(shorten(f"about {query}"),): (_ABOUT, 0, 0)}
+
+
+def _serial(reading: Reading) -> list[Option]:
+    phrases = noun_phrases(reading)
+    size = len(reading.tokens)
+    phrase = reading.phrase
+    coordinated = [(parts, (way, 0, 0)) for parts, way in sides(reading)[:4]]
+    chains: list[Option] = []
+    for outer_start, outer_end in phrases:
+        for start, end in phrases:
+            if outer_start < start and end <= outer_end and len(chains) < 3:
+                middle = f"{phrase(outer_start, start)} #1 {phrase(end, outer_end)}"
+                main = f"{phrase(0, outer_start)} #2 {phrase(outer_end, size)}"
+                first = _inner(reading, start, end, phrase(start, end))
+                steps = first, _inner(reading, outer_start, outer_end, middle), ask(main)
+                chains.append((steps, (_CHAIN, outer_start, outer_end)))
+    room = MAX_CANDIDATES - len(coordinated) - (1 + len(chains) if chains else 2)
+    pairs: list[Option] = [
+        (
+            (_inner(reading, start, end, phrase(start, end)), ask(f"{phrase(0, start)} #1 {phrase(end, size)}")),
+            (_PAIR, start, end),
+        )
+        for start, end in phrases[:room]
+    ]
+    return [*pairs, *chains, *coordinated]
+
+
+def _parallel(reading: Reading) -> list[Option]:
+    found = sides(reading)
+    if not found and len(reading.names) > 1:
+        names = [reading.phrase(*name).strip('"') for name in reading.names]
+        relation = relation_words(reading)
+        found = [
+            (tuple([f"Who or what is {name}?" for name in names]), _NAMES),
+            (tuple([f"{name} {relation}" for name in names]), _NAMES_RELATION),
+        ]
+    return [(parts, (way, 0, 0)) for parts, way in found if "#1" not in parts[-1]]

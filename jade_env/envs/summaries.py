@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from jade_env.envs.reading import CHOICE, YES_NO, Reading, read
+import struct
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from jade_env.envs.lexicon import STEM
+from jade_env.envs.memory import remember
+from jade_env.envs.reading import CHOICE, WANTED, YES_NO, Reading, read
 from jade_env.envs.spans import clean, numeric
 from jade_env.game.view import View
 
@@ -41,34 +47,57 @@ COLUMNS = (
 )
 
 
-def summaries(view: View) -> list[str]:
-    """At most 34 answers in reading order: sides of the question, sub-answers, their list, yes, no."""
-    reading = read(view.query)
+class Gathered(NamedTuple):
+    """What a view offers to a summarizer.
+
+    Attributes:
+        reading: the question.
+        keys: the sides of its coordination, cleaned and in lower case.
+        answers: the sub-answers, cleaned and in lower case.
+        values: the candidates in reading order.
+    """
+
+    reading: Reading
+    keys: list[str]
+    answers: list[str]
+    values: list[str]
+
+
+@remember(16)
+def _gather(query: str, answers: tuple[tuple[str, str], ...]) -> Gathered:
+    reading = read(query)
     sides = [clean(reading.phrase(*item).strip('"')) for item in reading.items[:MAX_SIDES]]
-    answers = [clean(answer) for _, answer in view.answers]
+    given = [clean(answer) for _, answer in answers]
     seen = {"", "yes", "no"}
     values: list[str] = []
-    for value in (*sides, *answers[:MAX_ANSWERS]):
-        if value.casefold() not in seen:
-            seen.add(value.casefold())
+    for value in (*sides, *given[:MAX_ANSWERS]):
+        key = value.casefold()
+        if key not in seen:
+            seen.add(key)
             values.append(value)
-    joined = clean(", ".join(filter(None, answers)))
-    if len(answers) > 1 and joined.casefold() not in seen:
+    joined = clean(", ".join(filter(None, given)))
+    if len(given) > 1 and joined.casefold() not in seen:
         values.append(joined)
-    return [*values, "yes", "no"]
+    values += ("yes", "no")
+    return Gathered(reading, [side.casefold() for side in sides], [text.casefold() for text in given], values)
 
 
-def _last_values(view: View, reading: Reading) -> dict[str, str]:
+def summaries(view: View) -> list[str]:
+    """At most 34 answers in reading order: sides of the question, sub-answers, their list, yes, no."""
+    return _gather(view.query, view.answers).values
+
+
+def _last_values(keys: list[str], questions: list[str], answers: list[str]) -> dict[str, str]:
     """For each side, the last sub-answer on its chain: its sub-question names the side or the chain's previous answer."""
     found: dict[str, str] = {}
-    for item in reading.items[:MAX_SIDES]:
-        side = clean(reading.phrase(*item).strip('"')).casefold()
+    for side in keys:
         follow = [side.removeprefix("the ")]
-        for question, answer in view.answers:
-            low = question.casefold()
-            if any(name and name in low for name in follow):
-                found[side] = answer.casefold().strip()
-                follow.append(found[side])
+        for question, answer in zip(questions, answers, strict=True):
+            for name in follow:
+                if name and name in question:
+                    found[side] = answer
+                    follow.append(answer)
+                    break
     return found
 
 
@@ -84,56 +113,83 @@ def _compared(values: dict[str, str], polarity: float) -> dict[str, float]:
     return {}
 
 
-def rows(view: View, values: list[str]) -> list[list[float]]:
-    """The feature rows of `values`, in the order of COLUMNS."""
-    reading = read(view.query)
-    chains = _last_values(view, reading)
-    compared = _compared(chains, reading.polarity)
-    answers = [clean(answer).casefold() for _, answer in view.answers]
+def rows(view: View, values: Sequence[str], width: int) -> bytes:
+    """The packed feature rows of `values`, in the order of COLUMNS, each filled up with zeros to `width` columns."""
+    reading, keys, answers, _ = _gather(view.query, view.answers)
     questions = [question.casefold() for question, _ in view.answers]
-    used = {
-        answer for place, answer in enumerate(answers) if answer and any(answer in q for q in questions[place + 1 :])
-    }
-    lasting = list(chains.values()) if len(chains) > 1 else answers
-    equal = 0.0 if len(lasting) < 2 else 1.0 if len(set(lasting)) == 1 else -1.0
-    affirmed = -1.0 if "no" in answers else 1.0 if answers and set(answers) == {"yes"} else 0.0
-    words = {low for low in reading.lows if low.isalnum()}
-    joined = len(answers) > 1
-    listed = bool(reading.items) and reading.wanted not in (CHOICE, YES_NO)
-    total, last = len(answers) or 1, answers[-1] if answers else None
-    result: list[list[float]] = []
+    chains = _last_values(keys, questions, answers)
+    compared = _compared(chains, reading.polarity) if chains else {}
+    used = {answer for place, answer in enumerate(answers, 1) if answer and any(answer in q for q in questions[place:])}
+    distinct = set(answers)
+    lasting = set(chains.values()) if len(chains) > 1 else distinct
+    count = len(chains) if len(chains) > 1 else len(answers)
+    equal = 0.0 if count < 2 else 1.0 if len(lasting) == 1 else -1.0
+    affirmed = -1.0 if "no" in distinct else 1.0 if distinct == {"yes"} else 0.0
+    words, pack = reading.words, _packer(width)
+    last, total = answers[-1] if answers else "", len(answers) or 1
+    wanted = reading.wanted
+    listed = 1.0 if reading.items and wanted not in (CHOICE, YES_NO) else -1.0
+    side_fit, sign_fit, other_fit = _FITS[wanted]
+    packed: list[bytes] = []
     for index, value in enumerate(values):
         key = value.casefold()
+        if key in _SIGNS:
+            sign = _SIGNS[key]
+            sub = float(key in distinct)
+            packed.append(
+                pack(
+                    1.0, _INDEX[index], 0.0, sign > 0.0, sign < 0.0, sign_fit, 0.0, sub, key == last,
+                    0.0, 0.0, 0.0, 0.0, answers.count(key) / total, 0.0, sign * equal, sign * affirmed,
+                    0.0, 0.0, 0.0, 0.0, 0.125,
+                )
+            )  # fmt: skip
+            continue
         mine = key.split()
-        sign = 1.0 if key == "yes" else -1.0 if key == "no" else 0.0
-        place = answers.index(key) if key in answers else -1
-        is_list = joined and place < 0 and not sign and key not in chains and ", " in value
-        side = not is_list and not sign and place < 0
-        fit = side if reading.wanted == CHOICE else bool(sign) if reading.wanted == YES_NO else not (sign or side)
-        result.append(
-            [
+        size = len(mine) or 1
+        place = answers.index(key) if key in distinct else -1
+        is_side = key in keys
+        is_list = place < 0 and not is_side and ", " in value
+        chained = key in used
+        first = value[:1]
+        packed.append(
+            pack(
                 1.0,
-                min(1.0, index / 34),
-                sum(map(words.__contains__, mine)) / (len(mine) or 1),
-                1.0 if sign > 0.0 else 0.0,
-                1.0 if sign < 0.0 else 0.0,
-                1.0 if fit else -1.0,
-                1.0 if side or key in chains else 0.0,
-                1.0 if place >= 0 else 0.0,
-                1.0 if key == last else 0.0,
-                1.0 if place == 0 else 0.0,
-                1.0 if is_list else 0.0,
-                (1.0 if listed else -1.0) if is_list else 0.0,
-                min(1.0, (place + 1) / 7),
+                _INDEX[index],
+                sum([STEM[word] in words for word in mine]) / size,
+                0.0,
+                0.0,
+                side_fit if is_side and place < 0 else other_fit,
+                is_side,
+                place >= 0,
+                key == last,
+                place == 0,
+                is_list,
+                listed if is_list else 0.0,
+                _ORDER[place + 1] if place < 7 else 1.0,
                 answers.count(key) / total,
                 compared.get(key, 0.0),
-                sign * equal,
-                sign * affirmed,
-                1.0 if key in used else 0.0,
-                1.0 if used and place >= 0 and key not in used else 0.0,
-                1.0 if value[:1].isdigit() else 0.0,
-                1.0 if value[:1].isupper() else 0.0,
-                min(1.0, len(mine) / 8),
-            ]
+                0.0,
+                0.0,
+                chained,
+                place >= 0 and not chained and bool(used),
+                first.isdigit(),
+                first.isupper(),
+                size / 8 if size < 8 else 1.0,
+            )
         )
-    return result
+    return b"".join(packed)
+
+
+@remember(8)
+def _packer(width: int) -> Callable[..., bytes]:
+    return struct.Struct(f"={len(COLUMNS)}f{4 * (width - len(COLUMNS))}x").pack
+
+
+_SIGNS = {"yes": 1.0, "no": -1.0}
+_INDEX = [min(1.0, index / 34) for index in range(MAX_SIDES + MAX_ANSWERS + 3)]
+_ORDER = [place / 7 for place in range(8)]
+_FITS = dict.fromkeys(range(len(WANTED)), (-1.0, -1.0, 1.0)) | {
+    CHOICE: (1.0, -1.0, -1.0),
+    YES_NO: (-1.0, 1.0, -1.0),
+}
+"""By what is wanted, how a side, yes or no, and anything else suits it."""

@@ -6,6 +6,7 @@ R_global = outcome - (alpha * N(rounds) + beta * N(retrievals)), N(n) = min(n, c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from jade_env import metrics
 from jade_env.questions import Question
@@ -35,8 +36,7 @@ class Ledger:
     malformed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """The score of a finished episode: `value` is R_global = `outcome` - `cost`."""
 
     scores: metrics.Scores

@@ -187,11 +187,13 @@ class _Training:
             model.collect_rollouts(self.env, self.callback, model.rollout_buffer, model.n_steps)
             model.train()
             failed = ""
-        except ValueError as error:  # torch's distributions refuse logits that are not finite
+        except (ValueError, RuntimeError) as error:  # torch refuses logits or probabilities that are not finite
             failed = str(error)
+            if isinstance(error, RuntimeError) and "probability tensor" not in failed:
+                raise
         finite = all(bool(torch.isfinite(p).all()) for p in model.policy.parameters())
         loss = model.logger.name_to_value.get("train/loss", 0.0)
-        if failed and finite and "logits" not in failed:
+        if failed and finite and "logits" not in failed and "probability" not in failed:
             raise JadeError(f"the training stopped: {failed}")
         if failed or not finite or not math.isfinite(loss):
             good = checkpoint.saved_timesteps(self.folder.path)

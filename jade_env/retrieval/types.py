@@ -15,6 +15,9 @@ class Document:
     title: str
     text: str
 
+    def __hash__(self) -> int:
+        return hash(self.id)
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
