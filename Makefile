@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo test check format bench clean
+.PHONY: help install demo demo-sb3 test check format bench clean
 
 help:  ## show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -19,8 +19,11 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(READY)
 
-demo: $(READY)  ## train a team on the embedded world and show what it learned
+demo: $(READY)  ## one small language model learns every role, and shows what it learned
 	@$(BIN)/python benchmarks/demo.py
+
+demo-sb3: $(READY)  ## the same team as Stable-Baselines3 networks over numbered candidates
+	@$(BIN)/python benchmarks/demo_sb3.py
 
 test: $(READY)  ## run the whole test suite
 	@$(BIN)/python -m pytest

@@ -1,10 +1,11 @@
-"""What `make demo` runs: a team learns the embedded world, then plays questions of a world that nobody has seen.
+"""What `make demo` runs: one small language model learns to play every role, from the warm start that the package ships.
 
-    python benchmarks/demo.py [--out runs/demo] [--seed 0] [--questions 300] [--fast]
+    python benchmarks/demo.py [--out runs/demo] [--seed 0] [--questions 200] [--fast]
 
-Prints random play, the best fixed workflow without learning (heuristic), the trained team and the gold-aware ceiling on the
-same questions of the test world, with 95 % bootstrap intervals, and where the learning curve is. A demo that was stopped
-goes on where it stopped; a finished one only plays.
+Trains jointly on small worlds, then plays questions of a test world that nobody has seen: the warm start, the warm start
+under the best fixed chain (chosen on the dev world), the joint team, and the gold-aware teacher; greedy and sampled. Ends with
+a table by kind of question, the learning curves as a picture, and one episode before and after. A demo that was stopped goes on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -12,105 +13,168 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from jade_env.envs.rendering import rich_tree
+from jade_env.envs.source import open_source
+from jade_env.envs.table import Table as Game
+from jade_env.envs.turn import Turn
 from jade_env.errors import JadeError
-from jade_env.learning.evaluation import EpisodeRow, evaluate
-from jade_env.learning.trainer import RunSummary, train
-from jade_env.policy import make_policy
+from jade_env.game.episode import Episode, Rules
+from jade_env.language_recipe import PpoRecipe
+from jade_env.learning.evaluation import EpisodeRow, by_kind, evaluate
+from jade_env.learning.joint import train_language
+from jade_env.learning.language_player import load_language_policy
+from jade_env.learning.session import RunSummary
+from jade_env.policy import MixedPolicy, Policy, make_policy
+from jade_env.policy.backbone import load_backbone
+from jade_env.policy.fixed import FixedPlanner
+from jade_env.policy.language_model import LanguageModelPolicy, Manner
+from jade_env.recipe import load_recipe
 from jade_env.research.statistics import bootstrap_mean, paired_difference
-from jade_env.scenario import load_scenario
+from jade_env.scenario import Scenario, load_scenario
 
-SCENARIO, RECIPE, SPLIT = "cooperative", "sb3_shared", "test"
+SCENARIO, RECIPE, SPLIT, TUNING = "small_world", "jade_joint", "test", "dev"
+CHAINS = (
+    ("R,AG", "R,AG"),
+    ("R,DS,AG", "R,AG"),
+    ("QDS", "R,AG"),
+    ("QDS", "R,DS,AG"),
+    ("QDP", "R,AG"),
+    ("QDP", "R,DS,AG"),
+)
+FAST = {"steps": 2, "questions": 4, "eval_every": 1, "eval_episodes": 10}
+Rows = Mapping[str, list[EpisodeRow]]
 
 
-def learn(out: Path, seed: int, fast: bool, console: Console) -> RunSummary:
+def learn(game: Scenario, recipe: PpoRecipe, out: Path, seed: int, console: Console) -> RunSummary:
     """Train, or go on with a run that was stopped."""
-    overrides = {"total_timesteps": 8192, "eval_episodes": 20} if fast else {}
-    columns = (TextColumn("training"), BarColumn(), TextColumn("{task.completed:,} of {task.total:,} turns"))
+    columns = (TextColumn("training"), BarColumn(), TextColumn("{task.completed:,} of {task.total:,} episodes"))
     bar = Progress(
         *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal
     )
     with bar:
         task = bar.add_task("training", total=1)
-        resume = (out / "config.json").exists()
-        return train(
-            SCENARIO,
-            RECIPE,
+        return train_language(
+            game,
+            recipe,
             out,
             seed,
-            resume=resume,
-            overrides=overrides,
+            resume=(out / "config.json").exists(),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            notice=lambda sentence: console.print(f"[yellow]{sentence}[/yellow]"),
         )
 
 
-def play(run: RunSummary, questions: int) -> dict[str, list[EpisodeRow]]:
-    """Each policy on the same questions of the test world."""
-    scenario = load_scenario(SCENARIO)
-    players = {"random": "random", "heuristic": "heuristic", "trained": str(run.folder), "ceiling": "ceiling"}
-    return {
-        name: evaluate(make_policy(player, scenario), scenario, split=SPLIT, episodes=questions)
-        for name, player in players.items()
-    }
+def best_chain(player: Policy, game: Scenario, questions: int) -> tuple[str, str]:
+    """The fixed chain that the warm start plays best on the tuning world."""
+
+    def net(chain: tuple[str, str]) -> float:
+        rows = evaluate(_with_plan(player, chain), game, TUNING, questions, seed=1)
+        return float(np.mean([row.net for row in rows]))
+
+    return max(CHAINS, key=net)
 
 
-def show(rows: dict[str, list[EpisodeRow]], console: Console) -> None:
-    """The table and the two comparisons it is for."""
+def _with_plan(player: Policy, chain: tuple[str, str]) -> Policy:
+    return MixedPolicy({"planner": FixedPlanner(*chain), "default": player})
+
+
+def warm(recipe: PpoRecipe, greedy: bool) -> Policy:
+    """The team as the training found it."""
+    return LanguageModelPolicy(load_backbone(recipe.backbone), Manner(recipe.prompt, greedy))
+
+
+def play(game: Scenario, recipe: PpoRecipe, run: Path, questions: int) -> tuple[Rows, tuple[str, str]]:
+    """Each team on the same questions of the test world."""
+    chain = best_chain(warm(recipe, greedy=False), game, min(questions, 100))
+    players: dict[str, Policy] = {}
+    for manner, greedy in (("greedy", True), ("sampled", False)):
+        players[f"warm start, {manner}"] = warm(recipe, greedy)
+        players[f"fixed {'; '.join(chain)}, {manner}"] = _with_plan(warm(recipe, greedy), chain)
+        players[f"joint, {manner}"] = load_language_policy(run, game, greedy=greedy, which="last")
+    players["teacher"] = make_policy("teacher:grounded", game)
+    return {name: evaluate(player, game, SPLIT, questions) for name, player in players.items()}, chain
+
+
+def show(rows: Rows, console: Console) -> None:
+    """The table, and by how much the joint team beats the warm start."""
+    kinds = list(by_kind(next(iter(rows.values()))))
     count = len(next(iter(rows.values())))
-    table = Table(title=f"{SCENARIO}: {count} questions of the test world, mean and 95 % interval")
-    for column in ("policy", "F1", "net score", "EM", "rounds", "retrievals", "malformed"):
-        table.add_column(column, justify="left" if column == "policy" else "right")
-    for name, played in rows.items():
-        f1, net = bootstrap_mean([row.f1 for row in played]), bootstrap_mean([row.net for row in played])
-        plain = [sum(getattr(row, field) for row in played) / count for field in ("em", "rounds", "retrievals")]
-        malformed = sum(row.malformed for row in played) / sum(row.turns for row in played)
-        table.add_row(
-            name,
-            f"{f1.mean:.3f} ({f1.low:.3f} to {f1.high:.3f})",
-            f"{net.mean:.3f} ({net.low:.3f} to {net.high:.3f})",
-            *(f"{value:.2f}" for value in plain),
-            f"{malformed:.3f}",
-        )
-    console.print(table)
-    scores = {name: [row.f1 for row in played] for name, played in rows.items()}
-    means = {name: sum(values) / count for name, values in scores.items()}
-    gain = paired_difference(scores["trained"], scores["random"])
-    console.print(
-        f"trained F1 is {means['trained'] / means['ceiling']:.2f} of the ceiling's, "
-        f"and {gain.mean:.3f} ({gain.low:.3f} to {gain.high:.3f}) above random play"
+    table = Table(
+        title=f"{SCENARIO}: {count} questions of the test world, means; F1 by kind of question", show_lines=False
     )
+    for column in ("team", *kinds, "F1", "net", "rounds", "retrievals", "malformed"):
+        table.add_column(column, justify="left" if column == "team" else "right")
+    for name, played in rows.items():
+        groups = by_kind(played)
+        cells = [f"{np.mean([row.f1 for row in groups[kind]]):.2f}" for kind in kinds]
+        f1 = bootstrap_mean([row.f1 for row in played])
+        malformed = sum(row.malformed for row in played) / sum(row.turns for row in played)
+        means = [f"{np.mean([getattr(row, field) for row in played]):.2f}" for field in ("net", "rounds", "retrievals")]
+        table.add_row(name, *cells, f"{f1.mean:.3f}", *means, f"{malformed:.3f}")
+    console.print(table)
+    for manner in ("greedy", "sampled"):
+        gain = paired_difference(
+            [row.f1 for row in rows[f"joint, {manner}"]], [row.f1 for row in rows[f"warm start, {manner}"]]
+        )
+        console.print(f"joint training raised {manner} F1 by {gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})")
 
 
-def main() -> int:
-    """Train, play, print."""
+def episode_of(player: Policy, game: Scenario, question: str) -> Episode:
+    """One question, played."""
+    table = Game(open_source(game), Rules.of(game), SPLIT, 0)
+    episode = table.open(options={"question_id": question})
+    while not episode.finished:
+        table.settle([episode])
+        turns = [Turn(turn, 0, "text", game.prompt) for turn in episode.turns]
+        for turn, action in zip(turns, player.act(turns), strict=True):
+            if not episode.finished:
+                episode.act(turn.game_turn, turn.output(action))
+    return episode
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="the run folder")
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--questions", type=int, default=300, help="questions of the test world")
-    parser.add_argument("--fast", action="store_true", help="a few seconds of training, to see that everything works")
-    args = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    start = time.monotonic()
-    try:
-        run = learn(args.out, args.seed, args.fast, console)
-        trained = time.monotonic()
-        rows = play(run, args.questions)
-    except JadeError as error:
-        console.print(f"demo: {error}", markup=False)
-        return 2
-    except KeyboardInterrupt as stop:
-        console.print(f"demo: {stop or 'stopped'}", markup=False)
-        return 130
+    parser.add_argument("--questions", type=int, default=200)
+    parser.add_argument("--fast", action="store_true", help="a minute's training, to see that it runs")
+    given = parser.parse_args()
+    console, began = Console(), time.monotonic()
+    game = load_scenario(SCENARIO)
+    recipe = load_recipe(RECIPE, FAST if given.fast else DEMO)
+    assert isinstance(recipe, PpoRecipe)
+    run = learn(game, recipe, given.out, given.seed, console)
+    rows, _ = play(game, recipe, given.out, given.questions)
     show(rows, console)
-    console.print(f"training {trained - start:.0f} s, the rest {time.monotonic() - trained:.0f} s")
-    console.print(f"learning curve: {run.picture}", soft_wrap=True)
-    return 0
+    gained = [
+        (after.net - before.net, after.question_id)
+        for before, after in zip(rows["warm start, greedy"], rows["joint, greedy"], strict=True)
+    ]
+    question = max(gained)[1]
+    for name, player in (
+        ("before", warm(recipe, True)),
+        ("after", load_language_policy(given.out, game, which="last")),
+    ):
+        console.print(f"\n[bold]{name} the training[/bold]")
+        console.print(rich_tree(episode_of(player, game, question)))
+    console.print(f"\ntraining {run.seconds:.0f} s, the rest {time.monotonic() - began - run.seconds:.0f} s")
+    console.print(f"learning curves: {run.picture}")
 
+
+DEMO = {"steps": 60, "eval_every": 15}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except JadeError as error:
+        sys.exit(f"demo: {error}")
+    except KeyboardInterrupt as stop:
+        sys.exit(f"demo: {stop or 'stopped'}; make demo goes on with it")

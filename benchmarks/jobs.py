@@ -1,0 +1,82 @@
+"""A queue of long jobs, some at a time, each in a process with one thread: what is done stays done, and a stopped queue goes on.
+
+A job is a name and a result file; `ready` says whether what it needs is there. The work itself is done by the script that owns the
+job, called with `--work NAME`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from jade_env.errors import JadeError
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A piece of work.
+
+    Attributes:
+        name: of it, and of its run folder.
+        result: the file it leaves when it is done.
+        needs: result files of other jobs that it reads.
+    """
+
+    name: str
+    result: Path
+    needs: tuple[Path, ...] = ()
+
+
+def run_all(
+    jobs: Sequence[Job], script: str, out: Path, processes: int, hours: float, say: Callable[[str], None] | None = None
+) -> None:
+    """Work off what is not done, in order, `processes` at a time; hand out nothing more after `hours`.
+
+    Raises:
+        JadeError: a job failed; the others are done.
+    """
+    say = say or Console().print
+    until = time.monotonic() + 3600 * hours
+    todo, failed = [job for job in jobs if not job.result.exists()], list[str]()
+    total, running = len(todo), dict[str, subprocess.Popen[bytes]]()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        while todo or running:
+            for name in [name for name, process in running.items() if process.poll() is not None]:
+                code = running.pop(name).returncode
+                say(
+                    f"{name}: {f'FAILED ({code}), see {out / name}.log' if code else 'done'}; {len(todo)} of {total} wait"
+                )
+                failed += [name] if code else []
+            able = [job for job in todo if all(need.exists() for need in job.needs)] if time.monotonic() < until else []
+            for job in able[: processes - len(running)]:
+                todo.remove(job)
+                job.result.parent.mkdir(parents=True, exist_ok=True)
+                running[job.name] = _start(script, job, out)
+            if not running:
+                break
+            time.sleep(1)
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+    if failed:
+        raise JadeError(f"{', '.join(failed)} failed; the others are done")
+
+
+def _start(script: str, job: Job, out: Path) -> subprocess.Popen[bytes]:
+    with (out / f"{job.name}.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, script, "--out", str(out), "--work", job.name],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
