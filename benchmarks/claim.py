@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jobs import Job, run_all
+from jobs import Job, run_all, write_result
 from rich.console import Console
 from rich.table import Table
 
 from jade_env.errors import JadeError
-from jade_env.learning.checkpoint import as_json, write_whole
 from jade_env.research.statistics import Interval, nested_mean
 from jade_env.scenario import Scenario, load_scenario
 
@@ -149,7 +148,7 @@ def work(part: Part, out: Path) -> None:
         assert isinstance(arm, PpoRecipe)
         worlds = [scenario_of(part.study, world, TEST_QUESTIONS) for world in TEST_WORLDS]
         result = trained(game, arm, run, part.seed, worlds)
-    write_whole(part.result, as_json({"job": part.name, "wall_seconds": round(time.monotonic() - began, 1), **result}))
+    write_result(part.result, {"job": part.name, "wall_seconds": round(time.monotonic() - began, 1), **result})
 
 
 def trained(game: Scenario, arm: Any, run: Path, seed: int, worlds: list[Scenario]) -> dict[str, Any]:

@@ -19,12 +19,11 @@ from typing import Any
 
 import numpy as np
 from claim import TEST_QUESTIONS, TEST_WORLDS, Part, backbone_of, said, scenario_of, trained
-from jobs import Job, run_all
+from jobs import Job, run_all, write_result
 from rich.console import Console
 from rich.table import Table
 
 from jade_env.errors import JadeError
-from jade_env.learning.checkpoint import as_json, write_whole
 from jade_env.research.statistics import nested_mean
 
 RESULTS = Path(__file__).parent / "results" / "credit_rules"
@@ -65,7 +64,7 @@ def work(name: str, out: Path) -> None:
     for key in ("explained_variance", "table_explained_variance"):
         result[key] = float(np.mean([figures[key] for figures in late])) if late else None
     result["wall_seconds"] = round(time.monotonic() - began, 1)
-    write_whole(RESULTS / f"{name}.json", as_json({"job": name, **result}))
+    write_result(RESULTS / f"{name}.json", {"job": name, **result})
 
 
 def show(console: Console) -> None:

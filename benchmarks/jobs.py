@@ -10,13 +10,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from jade_env.errors import JadeError
+from jade_env.learning.checkpoint import as_json, write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,6 @@ def run_all(
             able = [job for job in todo if all(need.exists() for need in job.needs)] if time.monotonic() < until else []
             for job in able[: processes - len(running)]:
                 todo.remove(job)
-                job.result.parent.mkdir(parents=True, exist_ok=True)
                 running[job.name] = _start(script, job, out)
             if not running:
                 break
@@ -80,3 +81,9 @@ def _start(script: str, job: Job, out: Path) -> subprocess.Popen[bytes]:
             stderr=log,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
+
+
+def write_result(path: Path, result: Mapping[str, Any]) -> None:
+    """Leave a job's result, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, as_json(dict(result)))

@@ -1,7 +1,7 @@
 """What costs do: joint training under each cost alone at two levels and under none, three seeds (the paper's figure 3).
 
     python benchmarks/trade_off.py [--out runs/claim] [--hours 4]     runs what is not done; needs the claim's first warm start
-    python benchmarks/trade_off.py --table                            prints what there is, and draws results/trade_off/trade_off.png
+    python benchmarks/trade_off.py --table                            prints what there is, and draws a figure
 
 Prints rounds, retrievals and F1 of each setting on the claim's test worlds, Spearman's rho between the round cost and rounds and
 between the retrieval cost and retrievals (with intervals over resampled runs), and which kinds of question keep their
@@ -19,13 +19,12 @@ from typing import Any
 
 import numpy as np
 from claim import SCENARIO, TEST_QUESTIONS, TEST_WORLDS, Part, backbone_of, trained
-from jobs import Job, run_all
+from jobs import Job, run_all, write_result
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
 from jade_env.errors import JadeError
-from jade_env.learning.checkpoint import as_json, write_whole
 from jade_env.scenario import Scenario, load_scenario
 
 RESULTS = Path(__file__).parent / "results" / "trade_off"
@@ -60,7 +59,7 @@ def work(name: str, out: Path) -> None:
     worlds = [scenario_of(setting, world, TEST_QUESTIONS) for world in TEST_WORLDS]
     result = trained(scenario_of(setting), load_recipe("jade_joint", overrides), out / name, int(seed), worlds)
     result["wall_seconds"] = round(time.monotonic() - began, 1)
-    write_whole(RESULTS / f"{name}.json", as_json({"job": name, "setting": setting, **result}))
+    write_result(RESULTS / f"{name}.json", {"job": name, "setting": setting, **result})
 
 
 def rho(rows: list[dict[str, Any]], cost: int, field: str) -> tuple[float, float, float]:

@@ -223,6 +223,7 @@ class _WarmStart:
 
     def _restore(self, moment: Checkpoint) -> None:
         self.folder.rewind(moment.timesteps)
+        self.last = next((dict(record[DEV]) for record in reversed(self.folder.records) if DEV in record), {})
         self.steps, self.seconds = moment.timesteps, float(moment.state["seconds"])
         self.backbone.load_learned(moment.policy)
         for number, optimizer in enumerate(self.optimizers):

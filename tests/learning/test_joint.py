@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from jade_env.errors import ConfigError, DataError, JadeError
 from jade_env.language_recipe import PpoRecipe
@@ -225,6 +226,19 @@ def test_adapters_learn_and_the_model_under_them_does_not(
     adapters = {name.split(".")[-2] for name in learned if "lora_" in name}
     assert len(adapters) == (1 if sharing == "all" else 7)
     assert len(evaluate(make_policy(done.folder, game, greedy=False), game, "dev", 4)) == 4
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 2, "alpha": 4}], ids=["whole", "lora"])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
+def test_an_ordinary_hugging_face_model_trains_unchanged(
+    family: str, lora: object, folders: dict[str, Path], game: Scenario, tmp_path: Path
+) -> None:
+    knobs = {"overlong": "truncate", "learning_rate": 0.01, "fixed_plan": ["R,AG"], "eval_episodes": 1}
+    plan = recipe(str(folders[family]), lora=lora, steps=2, questions=1, **knobs)
+    done = train_language(game, plan, tmp_path / "run")
+    assert done.timesteps == 2 and not same(weights(done.folder), weights(done.folder, 0))
+    if lora is None:
+        assert AutoModelForCausalLM.from_pretrained(done.folder / "backbone").config.model_type == family
 
 
 def test_lora_on_layers_that_are_not_there_names_those_that_are(backbone: str, game: Scenario, tmp_path: Path) -> None:

@@ -1,0 +1,131 @@
+"""Warm starts: lessons from a teacher, supervised learning that goes on exactly, and the checkpoint that the package ships."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from jade_env.errors import ConfigError
+from jade_env.language_recipe import WarmStartRecipe
+from jade_env.learning import checkpoint
+from jade_env.learning.evaluation import evaluate
+from jade_env.learning.lessons import chapter
+from jade_env.learning.warm_start import supervised, warm_start
+from jade_env.policy import make_policy
+from jade_env.policy.backbone import load_backbone
+from jade_env.policy.language_model import LanguageModelPolicy, Manner
+from jade_env.policy.tiny import SHIPPED, make_tiny, make_tokenizer, shipped_folder
+from jade_env.recipe import load_recipe
+from jade_env.scenario import Scenario, load_scenario
+
+KNOBS = {
+    "steps": 6,
+    "practice": 2,
+    "batch_size": 8,
+    "chapter": 12,
+    "eval_every": 3,
+    "eval_episodes": 4,
+    "checkpoint_every": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def game() -> Scenario:
+    return load_scenario("small_world", {"data.passages": 200, "data.train": 40, "data.dev": 8})
+
+
+def recipe(**changes: object) -> WarmStartRecipe:
+    found = load_recipe("jade_tiny", {**KNOBS, **changes})
+    assert isinstance(found, WarmStartRecipe)
+    return found
+
+
+def test_lessons_come_from_every_role_and_the_planner_learns_no_strategy(game: Scenario) -> None:
+    lessons = chapter(game, 0, 400)
+    assert {lesson.agent for lesson in lessons} == set(game.cards)
+    plans = Counter(
+        lesson.output for lesson in lessons if lesson.agent == "planner" and "QDS" in lesson.messages[1]["content"]
+    )
+    assert len(plans) == 8 and max(plans.values()) < 3 * min(plans.values()) + 12
+    assert lessons == chapter(game, 0, 400) and lessons[:20] != chapter(game, 1, 400)[:20]
+
+
+def test_every_lesson_is_read_and_written_without_an_unknown_word_and_comes_back_valid(game: Scenario) -> None:
+    tokenizer, backbone = make_tokenizer(), make_tiny(0, width=16, layers=1, inner=16)
+    for lesson in chapter(game, 3, 60):
+        prompt, output = backbone.encode(lesson.messages), backbone.encode_output(lesson.output)
+        assert tokenizer.unk_token_id not in (*prompt, *output)
+        assert output[-1] == tokenizer.eos_token_id
+        assert backbone.decode(output) == lesson.output
+
+
+def test_the_tokenizer_spells_words_it_does_not_know() -> None:
+    tokenizer = make_tokenizer()
+    ids = tokenizer("Zyxwv 1234 Born")["input_ids"]
+    assert tokenizer.unk_token_id not in ids and tokenizer.decode(ids) == "Zyxwv 1234 Born"
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_the_gradient_does_not_depend_on_how_a_batch_is_cut(weight: float) -> None:
+    lessons = [([5, 6, 7], [8, 9]), ([5, 6, 7, 10, 11], [12]), ([4], [13, 14, 15])]
+    found = []
+    for budget in (4, 1000):
+        backbone = make_tiny(1, width=16, layers=1, inner=16)
+        loss = supervised(backbone, lessons, weight, budget)
+        found.append((loss, torch.cat([p.grad.flatten() for p in backbone.causal.parameters() if p.grad is not None])))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    assert torch.allclose(found[0][1], found[1][1], atol=1e-6)
+
+
+def test_a_stopped_warm_start_goes_on_to_the_last_bit_and_leaves_a_hugging_face_folder(
+    game: Scenario, tmp_path: Path
+) -> None:
+    def stop(done: int, total: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="from step 4"):
+        warm_start(game, recipe(), tmp_path / "stopped", progress=stop)
+    warm_start(game, recipe(), tmp_path / "stopped", resume=True)
+    warm_start(game, recipe(), tmp_path / "unbroken")
+    one, other = (checkpoint.load_weights(tmp_path / name, 6) for name in ("stopped", "unbroken"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "unbroken" / "backbone")
+    assert torch.equal(model.model.norm.weight, one["causal.model.norm.weight"])
+    assert len(evaluate(make_policy(tmp_path / "unbroken", game), game, "dev", 4)) == 4
+
+
+def test_a_scenario_without_gold_steps_has_nothing_to_teach(shared_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no question of hotpotqa has a gold decomposition"):
+        warm_start(load_scenario("hotpotqa"), recipe(), tmp_path / "run", data=shared_data)
+
+
+# ---- what the package ships ------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_checkpoint_is_a_small_hugging_face_model_and_its_card_says_how_it_was_made() -> None:
+    folder = shipped_folder()
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 4_000_000
+    AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    card = json.loads((folder / "card.json").read_text())
+    assert card["parameters"] == sum(p.numel() for p in model.parameters())
+    assert {"command", "seed", "version", "figures"} <= set(card)
+
+
+def test_the_shipped_checkpoint_scores_what_its_card_says() -> None:
+    card = json.loads((shipped_folder() / "card.json").read_text())
+    game, backbone = load_scenario("small_world"), load_backbone(SHIPPED)
+    for manner in ("greedy", "sampled"):
+        said = card["figures"][manner]["f1"]
+        policy = LanguageModelPolicy(backbone, Manner("brief", greedy=manner == "greedy"))
+        rows = evaluate(policy, game, "test", 100, seed=3)
+        mean = np.mean([row.f1 for row in rows])
+        spread = np.std([row.f1 for row in rows]) / 10
+        assert said["low"] - 2 * spread <= mean <= said["high"] + 2 * spread
