@@ -136,6 +136,8 @@ class PpoRecipe(LanguageSettings):
     lora: LoraSettings | None = None
     """Adapters in place of full training; none trains the whole model."""
 
+    train_embeddings: bool = True
+    """Whether the embeddings of words learn, too; rare words are moved by noise."""
     questions: Positive = 32
     """Questions played in a step."""
     plans: Positive = 2

@@ -39,7 +39,13 @@ def kind_of(name: str) -> Kind:
     kinds: tuple[Kind, ...] = ("scenarios", "agents", "policies")
     if "/" in name or name.endswith((".yaml", ".yml")):
         tree, label = load_tree("scenarios", name)
-        marks = {"learner": "policies", "writes": "agents", "team": "scenarios", "data": "scenarios"}
+        marks = {
+            "learner": "policies",
+            "extends": "policies",
+            "writes": "agents",
+            "team": "scenarios",
+            "data": "scenarios",
+        }
         found = [kind for kind in kinds if any(marks[key] == kind for key in tree if key in marks)]
         if len(found) != 1:
             raise ConfigError(f"{label}: cannot tell what it is: say --kind scenarios, agents or policies")

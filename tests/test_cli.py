@@ -30,7 +30,7 @@ def jade_process(*words: str, **options: object) -> subprocess.CompletedProcess[
 
 
 def test_importing_the_command_line_loads_nothing_heavy() -> None:
-    heavy = ("torch", "scipy", "rich.console", "matplotlib", "stable_baselines3", "sklearn")
+    heavy = ("torch", "scipy", "rich.console", "matplotlib", "stable_baselines3", "sklearn", "transformers", "peft")
     code = f"import sys, jade_env.cli; print([name for name in {heavy!r} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
@@ -355,3 +355,41 @@ def test_ctrl_c_during_training_leaves_a_run_that_goes_on(tmp_path: Path) -> Non
     done = int(errors.split()[3])
     resumed = jade(*words, f"total_timesteps={done + 128}", "--resume")
     assert resumed.exit_code == 0 and resumed.stdout.startswith(f"{done + 128} turns in ")
+
+
+# ---- language models -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", ["jade_joint", "planner_only", "static_joint", "qwen2.5-7b", "qwen2.5-7b-lora"])
+def test_a_dry_run_prints_a_memory_plan_and_what_to_lower_and_leaves_nothing(recipe: str, tmp_path: Path) -> None:
+    result = jade("train", "cooperative", "--policy", recipe, "--dry-run", "--out", str(tmp_path / "run"), *SMALL)
+    assert result.exit_code == 0, result.output
+    assert "key-value cache" in result.stdout and "to need less" in result.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_of_a_7b_model_counts_its_parameters_and_adapters() -> None:
+    whole = jade("train", "cooperative", "--policy", "qwen2.5-7b", "--dry-run", *SMALL).stdout
+    lora = jade("train", "cooperative", "--policy", "qwen2.5-7b-lora", "--dry-run", *SMALL).stdout
+    assert "7615.6 M parameters, 7615.6 M learn" in whole and "7615.6 M parameters, 80.7 M learn" in lora
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("warm-start", "small_world", "--policy", "jade_joint"), "no warm start (learner: sft): try jade train"),
+        (("train", "small_world", "--policy", "jade_tiny"), "is a warm start: jade warm-start small_world"),
+        (("warm-start", "small_world", "stepps=3"), "did you mean 'steps'"),
+        (("train", "small_world", "--policy", "jade_joint", "backbone=./nowhere"), "there is no folder ./nowhere"),
+        (("train", "small_world", "--policy", "jade_joint", "device=cuda:9"), "device: 'cuda:9' cannot be used here"),
+        (("train", "small_world", "--policy", "jade_joint", "train=[planer]"), "did you mean 'planner'"),
+        (("eval", "jade_joint", "small_world"), "has learned nothing yet"),
+    ],
+)
+def test_a_mistake_with_a_language_model_is_one_clear_line(
+    words: tuple[str, ...], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = jade(*words)
+    assert result.exit_code == 2 and says in result.output and "Traceback" not in result.output
+    assert not list(tmp_path.iterdir())

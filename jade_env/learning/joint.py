@@ -159,6 +159,8 @@ class _Joint:
         frozen = LanguageModelPolicy(self.reference, manner_of(plan)) if set(self.learned) < set(team) else player
         self.players = team_of(game, plan, self.learned, player, frozen)
         self.pool = Pool(game, plan.episodes, (plan.plans, plan.executions), seed, "train", data)
+        if not plan.train_embeddings:
+            self.backbone.causal.get_input_embeddings().requires_grad_(False)
         weights = [p for p in self.backbone.parameters() if p.requires_grad]
         self.optimizer = adamw(weights, plan.learning_rate, plan.weight_decay)
         self.critic_optimizer = self._critic_optimizer()
