@@ -48,8 +48,9 @@ def main() -> None:
             "net": asdict(bootstrap_mean([row.net for row in rows])),
             "questions": len(rows),
         }
+    command = f"jade warm-start {game.name} --policy {config['recipe']['name']} --seed {config['seed']} {given.options}"
     card = {
-        "command": f"jade warm-start {game.name} --policy {config['recipe']['name']} --seed {config['seed']} {given.options}".strip(),
+        "command": command.strip(),
         "steps": summary["timesteps"],
         "seed": config["seed"],
         "version": jade_env.__version__,

@@ -233,7 +233,13 @@ def test_adapters_learn_and_the_model_under_them_does_not(
 def test_an_ordinary_hugging_face_model_trains_unchanged(
     family: str, lora: object, folders: dict[str, Path], game: Scenario, tmp_path: Path
 ) -> None:
-    knobs = {"overlong": "truncate", "learning_rate": 0.01, "fixed_plan": ["R,AG"], "eval_episodes": 1}
+    knobs = {
+        "overlong": "truncate",
+        "learning_rate": 0.01,
+        "fixed_plan": ["R,AG"],
+        "eval_episodes": 1,
+        "entropy": {"default": 0.1},
+    }
     plan = recipe(str(folders[family]), lora=lora, steps=2, questions=1, **knobs)
     done = train_language(game, plan, tmp_path / "run")
     assert done.timesteps == 2 and not same(weights(done.folder), weights(done.folder, 0))
