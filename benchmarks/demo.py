@@ -169,7 +169,7 @@ def main() -> None:
     console.print(f"learning curves: {run.picture}")
 
 
-DEMO = {"steps": 60, "eval_every": 15}
+DEMO = {"steps": 80, "eval_every": 20, "threads": 2}
 
 if __name__ == "__main__":
     try:
