@@ -154,9 +154,10 @@ def work(part: Part, out: Path) -> None:
 def trained(game: Scenario, arm: Any, run: Path, seed: int, worlds: list[Scenario]) -> dict[str, Any]:
     """Train an arm, unless nobody learns in it, and judge it greedy and sampled."""
     from jade_env.game.episode import Rules
-    from jade_env.learning.joint import backbone_of as load
-    from jade_env.learning.joint import manner_of, team_of, train_language
+    from jade_env.learning.joint import train_language
     from jade_env.learning.language_player import load_language_policy
+    from jade_env.learning.language_team import backbone_of as load
+    from jade_env.learning.language_team import manner_of, team_of
     from jade_env.policy import MixedPolicy
     from jade_env.policy.language_model import LanguageModelPolicy
 

@@ -111,7 +111,7 @@ def show(rows: Rows, console: Console) -> None:
         title=f"{SCENARIO}: {count} questions of the test world, means; F1 by kind of question", show_lines=False
     )
     for column in ("team", *kinds, "F1", "net", "rounds", "retrievals", "malformed"):
-        table.add_column(column, justify="left" if column == "team" else "right")
+        table.add_column(column, justify="left" if column == "team" else "right", no_wrap=True)
     for name, played in rows.items():
         groups = by_kind(played)
         cells = [f"{np.mean([row.f1 for row in groups[kind]]):.2f}" for kind in kinds]
@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--fast", action="store_true", help="a minute's training, to see that it runs")
     given = parser.parse_args()
-    console, began = Console(), time.monotonic()
+    console, began = Console(width=None if sys.stdout.isatty() else 130), time.monotonic()
     game = load_scenario(SCENARIO)
     recipe = load_recipe(RECIPE, FAST if given.fast else DEMO)
     assert isinstance(recipe, PpoRecipe)
@@ -169,7 +169,7 @@ def main() -> None:
     console.print(f"learning curves: {run.picture}")
 
 
-DEMO = {"steps": 80, "eval_every": 20, "threads": 2}
+DEMO = {"steps": 60, "eval_every": 20, "threads": 2}
 
 if __name__ == "__main__":
     try:

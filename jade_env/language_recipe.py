@@ -100,6 +100,13 @@ class LanguageSettings(Settings):
     threads: Positive = 1
     """Threads of the tensor library. Runs are identical to the last bit for one number of threads."""
 
+    def rate(self, step: int) -> float:
+        """What the learning rate is multiplied by at a step: up over the warm-up, down over the decay."""
+        up = min(1.0, (step + 1) / max(1.0, self.warmup * self.steps))
+        falling = self.decay * self.steps
+        down = min(1.0, (self.steps - step) / falling) if falling else 1.0
+        return up * (self.final + (1 - self.final) * down)
+
     def resolved(self) -> dict[str, Any]:
         """Every knob with its value; `load_recipe` reads it back."""
         return self.model_dump(mode="json")

@@ -18,4 +18,7 @@ while par.agents:
     observations, rewards, terminations, truncations, infos = par.step(actions)
 assert jade_env.game.outputs.parse("answer", "<answer>x</answer>").value == "x"
 assert jade_env.metrics.score("Paris", ["paris"]).f1 == 1.0
+assert (Path(jade_env.__file__).parent / "backbones" / "jade_tiny" / "model.safetensors").exists(), (
+    "no shipped backbone"
+)
 print("the wheel plays an episode:", {agent: infos[agent]["f1"] for agent in list(infos)[:1]})

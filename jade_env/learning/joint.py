@@ -26,22 +26,21 @@ from jade_env.envs.pool import Pool
 from jade_env.envs.source import open_source
 from jade_env.errors import JadeError
 from jade_env.game.episode import Rules
-from jade_env.language_recipe import GROUPED, LanguageSettings, PpoRecipe
+from jade_env.language_recipe import GROUPED, PpoRecipe
 from jade_env.learning import checkpoint, health, ppo
 from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.critic import values_of
 from jade_env.learning.curves import learning_curve
 from jade_env.learning.evaluation import EpisodeRow, evaluate
 from jade_env.learning.experience import Experience
+from jade_env.learning.language_team import backbone_of, manner_of, team_of
 from jade_env.learning.optimizer import adamw
 from jade_env.learning.rollout import Rollout, collect
 from jade_env.learning.run_folder import PICTURE, RunFolder, versions
 from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, uninterrupted
 from jade_env.learning.shares import Share, shares
-from jade_env.policy import Policy
-from jade_env.policy.backbone import Backbone, Lora, load_backbone
-from jade_env.policy.fixed import FixedPlanner
-from jade_env.policy.language_model import LanguageModelPolicy, Manner
+from jade_env.policy.backbone import Backbone
+from jade_env.policy.language_model import LanguageModelPolicy
 from jade_env.policy.mixed import MixedPolicy
 from jade_env.scenario import Scenario
 
@@ -84,51 +83,6 @@ def train_language(
     game = scenario.model_copy(update={"mode": "text", "prompt": recipe.prompt})
     with reproducible(recipe.threads), terminate_as_interrupt():
         return _Joint(game, recipe, Path(out), seed, resume, data, progress, notice).run()
-
-
-def manner_of(recipe: PpoRecipe, greedy: bool = False) -> Manner:
-    """How a recipe's model is asked to play."""
-    return Manner(
-        prompt=recipe.prompt,
-        greedy=greedy,
-        temperature=recipe.temperature,
-        constrained=recipe.constrained,
-        max_prompt=recipe.max_prompt,
-        overlong=recipe.overlong,
-        slots=recipe.slots,
-    )
-
-
-def backbone_of(recipe: PpoRecipe, team: Sequence[str]) -> Backbone:
-    """The backbone as a recipe's training begins with it."""
-    lora = recipe.lora
-    return load_backbone(
-        recipe.backbone,
-        dtype=recipe.dtype,
-        device=recipe.device,
-        lora=None if lora is None else Lora(lora.rank, lora.alpha, lora.dropout, lora.modules),
-        groups=recipe.adapters(team),
-        gradient_checkpointing=recipe.gradient_checkpointing,
-    )
-
-
-def team_of(
-    game: Scenario, recipe: PpoRecipe, learned: Sequence[str], player: Policy, frozen: Policy
-) -> dict[str, Policy]:
-    """Who plays each agent: the model that learns, the one it began as, or the fixed plan."""
-    rules = Rules.of(game)
-    team = {agent: player if agent in learned else frozen for agent in rules.agents}
-    if recipe.fixed_plan and rules.planner is not None:
-        team[rules.planner.name] = FixedPlanner(*recipe.fixed_plan)
-    return team
-
-
-def rate(recipe: LanguageSettings, step: int) -> float:
-    """What the learning rate is multiplied by at a step: up over the warm-up, down over the decay."""
-    up = min(1.0, (step + 1) / max(1.0, recipe.warmup * recipe.steps))
-    falling = recipe.decay * recipe.steps
-    down = min(1.0, (recipe.steps - step) / falling) if falling else 1.0
-    return up * (recipe.final + (1 - recipe.final) * down)
 
 
 class _Joint:
@@ -252,7 +206,7 @@ class _Joint:
             )
         values = self._values(experience)
         found = shares(experience, plan, self.learned, step / plan.steps, values)
-        factor = rate(plan, step)
+        factor = plan.rate(step)
         figures: dict[str, float] = {"learning_rate": plan.learning_rate * factor}
         rng = streams.generator("update", self.seed, step)
         if values is not None:

@@ -13,7 +13,7 @@ from jade_env.errors import ConfigError, DataError
 from jade_env.game.episode import Rules
 from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
 from jade_env.learning import checkpoint
-from jade_env.learning.joint import backbone_of, manner_of, team_of
+from jade_env.learning.language_team import backbone_of, manner_of, team_of
 from jade_env.policy import Policy
 from jade_env.policy.backbone import Backbone, load_backbone
 from jade_env.policy.language_model import LanguageModelPolicy, Manner

@@ -30,7 +30,7 @@ from jade_env.learning import checkpoint
 from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.curves import learning_curve
 from jade_env.learning.evaluation import evaluate
-from jade_env.learning.joint import DEV, means, rate
+from jade_env.learning.joint import DEV, means
 from jade_env.learning.lessons import Lesson, chapter
 from jade_env.learning.run_folder import PICTURE, RunFolder, versions
 from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, uninterrupted
@@ -151,7 +151,7 @@ class _WarmStart:
 
     def _step(self, lessons: Sequence[Ids]) -> float:
         plan = self.plan
-        factor = rate(plan, self.steps)
+        factor = plan.rate(self.steps)
         for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
             for group, value in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = value * factor
