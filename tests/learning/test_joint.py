@@ -26,7 +26,7 @@ from jade_env.scenario import Scenario, load_scenario
 
 WORLD = {"data.passages": 200, "data.train": 40, "data.dev": 8, "data.test": 8}
 KNOBS = {
-    "steps": 3, "questions": 2, "plans": 2, "executions": 2, "minibatches": 2, "eval_every": 2, "eval_episodes": 4,
+    "steps": 3, "questions": 2, "plans": 2, "executions": 2, "minibatches": 2, "epochs": 1, "eval_every": 2, "eval_episodes": 4,
     "checkpoint_every": 1, "slots": 16,
 }  # fmt: skip
 
@@ -192,7 +192,7 @@ def test_every_credit_rule_trains_and_a_critic_is_reported_beside_a_table(
 @pytest.mark.parametrize(
     "knobs",
     [
-        {"credit": "episode_gae", "critic": "separate"},
+        {"credit": "episode_gae", "critic": "separate", "train_embeddings": True},
         {"lora": {"rank": 2, "alpha": 4, "dropout": 0.2}},
         {"dtype": "bf16", "credit": "leave_one_out"},
     ],
