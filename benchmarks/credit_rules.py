@@ -10,20 +10,17 @@ while the policy waits. A critic's explained variance stands beside that of a he
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from claim import TEST_QUESTIONS, TEST_WORLDS, Part, backbone_of, said, scenario_of, trained
-from jobs import Job, run_all, write_result
+from jobs import Job, main, write_result
 from rich.console import Console
 from rich.table import Table
 
-from jade_env.errors import JadeError
 from jade_env.research.statistics import nested_mean
 
 RESULTS = Path(__file__).parent / "results" / "credit_rules"
@@ -85,29 +82,5 @@ def show(console: Console) -> None:
     console.print(table)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/claim"))
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--hours", type=float, default=4.0, help="hand out no more jobs after so long")
-    parser.add_argument("--table", action="store_true", help="only print what there is")
-    parser.add_argument("--work", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.work:
-        work(given.work, given.out)
-        return
-    console = Console(width=130)
-    try:
-        if not given.table:
-            run_all(jobs(), __file__, given.out, given.processes, given.hours, console.print)
-    finally:
-        show(console)
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except JadeError as error:
-        sys.exit(f"credit_rules: {error}")
-    except KeyboardInterrupt:
-        sys.exit("credit_rules: stopped; the same command goes on")
+    main(__doc__, __file__, jobs, work, show)

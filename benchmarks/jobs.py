@@ -6,6 +6,7 @@ job, called with `--work NAME`.
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -87,3 +88,34 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
     """Leave a job's result, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, as_json(dict(result)))
+
+
+def main(
+    about: str | None,
+    script: str,
+    jobs: Callable[[], list[Job]],
+    work: Callable[[str, Path], None],
+    show: Callable[[Console], None],
+) -> None:
+    """The command line of a queue: run what is not done, or only print the table; `--work NAME` does one job."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/claim"))
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--hours", type=float, default=4.0, help="hand out no more jobs after so long")
+    parser.add_argument("--table", action="store_true", help="only print what there is")
+    parser.add_argument("--work", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    name, console = Path(script).stem, Console(width=130)
+    try:
+        if given.work:
+            work(given.work, given.out)
+            return
+        try:
+            if not given.table:
+                run_all(jobs(), script, given.out, given.processes, given.hours, console.print)
+        finally:
+            show(console)
+    except JadeError as error:
+        sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{name}: stopped; the same command goes on")

@@ -174,7 +174,12 @@ class _Joint:
         plan, step = self.plan, self.steps
         torch.manual_seed(streams.bits("step", self.seed, step) >> 1)
         began = time.monotonic()
-        rollout = collect(self.pool, self.players, step * plan.episodes, plan.episodes, self._tick(step))
+        try:
+            rollout = collect(self.pool, self.players, step * plan.episodes, plan.episodes, self._tick(step))
+        except RuntimeError as error:
+            if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+                raise
+            raise JadeError(f"step {step + 1}: playing ran out of memory: lower slots, or max_prompt") from None
         played = time.monotonic()
         experience = Experience()
         experience.add(rollout.episodes, step, rollout.samples, (plan.plans, plan.executions))

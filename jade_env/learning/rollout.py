@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from jade_env.envs.pool import Pool
 from jade_env.envs.turn import Turn, TurnId
+from jade_env.errors import JadeError
 from jade_env.game.episode import Episode
 from jade_env.game.outputs import Output
 from jade_env.policy.base import Policy
@@ -48,6 +49,7 @@ def collect(
 
     Raises:
         ConfigError: a prompt is longer than a player can read.
+        JadeError: episodes are left in which nobody has a turn.
     """
     samples: dict[TurnId, Sample] = {}
     done: dict[int, Episode] = {}
@@ -73,6 +75,8 @@ def collect(
                 turn = waiting.pop((place, request.key))
                 samples[turn.id] = sample
                 outputs[turn.id] = turn.output(sample.text, len(sample.output))
+        if not outputs and not any(generator.pending for generator in generators.values()):
+            raise JadeError(f"{count - len(done)} episodes cannot go on: nobody has a turn in them")
         done |= {episode.index: episode for episode in pool.step(outputs)} if outputs else {}
         if progress:
             progress(len(done), count)

@@ -11,6 +11,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, Literal, cast
 
 import torch
 from jinja2 import TemplateError
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -229,18 +231,24 @@ class Backbone(nn.Module):
             raise ConfigError(f"{self.name}: the checkpoint is of another model: {error}") from None
 
     def save(self, folder: Path) -> None:
-        """Write the model and tokenizer as a Hugging Face folder, and the value head beside them.
+        """Write the model and tokenizer as a Hugging Face folder, and the value head beside them, whole or not at all.
 
         Raises:
             DataError: the folder cannot be written.
         """
+        partial = folder.with_name(f".partial-{folder.name}")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.causal.save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
-            save_file(dict(self.head.state_dict()), folder / HEAD)
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from error
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            self.causal.save_pretrained(partial)
+            self.tokenizer.save_pretrained(partial)
+            save_file(dict(self.head.state_dict()), partial / HEAD)
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{folder}: cannot be written: {error}; nothing half-written is left") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
     def _check(self) -> None:
         """Refuse a model whose logits are not those of its last hidden state and output head."""

@@ -117,7 +117,7 @@ def make_tiny(seed: int = 0, *, width: int = WIDTH, layers: int = LAYERS, inner:
 def _mimic(model: Any) -> None:
     """Begin with queries that match the keys of equal tokens, and embeddings large enough to be told apart.
 
-    Copying is what all roles are made of; with this it is learned in half the steps (mimetic initialisation, arXiv 2305.09828).
+    Copying is what all roles are made of, and learned sooner from here (mimetic initialisation, arXiv 2305.09828).
     """
     std = model.config.hidden_size**-0.5
     model.get_input_embeddings().weight.normal_(0.0, std)
