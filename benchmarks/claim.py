@@ -38,6 +38,9 @@ SCENARIO = "small_world"
 ARMS = ("frozen", "executors_only", "planner_only", "static_joint", "jade_joint")
 WARM_STARTS, RL_SEEDS = (0, 1, 2), (0, 1)
 STEPS = 130  # of 192 episodes: 24,960 an arm
+WARM_STEPS = (
+    1200  # of a warm start: its greedy answers are still often wrong, so that executors have something to learn
+)
 TEST_WORLDS, TEST_QUESTIONS = tuple(range(9001, 9011)), 60  # seeds of worlds, split `test`; questions of each
 TUNING_WORLDS, TUNING_QUESTIONS = (7001, 7002), 100  # for the choice of the fixed chain
 CHAINS = (
@@ -56,14 +59,14 @@ class Study:
         mixture: shares of the kinds of question; the scenario's where None.
         warm_starts, seeds: which of each.
         steps: of training, in every arm.
-        warm_steps: of the warm start; the recipe's where None.
+        warm_steps: of the warm start.
     """
 
     mixture: Mapping[str, float] | None = None
     warm_starts: tuple[int, ...] = WARM_STARTS
     seeds: tuple[int, ...] = RL_SEEDS
     steps: int = STEPS
-    warm_steps: int | None = None
+    warm_steps: int = WARM_STEPS
 
 
 STUDIES: dict[str, Study] = {
@@ -71,7 +74,7 @@ STUDIES: dict[str, Study] = {
     "single": Study(SINGLE, (0,), (0,), 65),
     "balanced": Study(BALANCED, (0,), (0,), 65),
     "multi": Study(MULTI, (0,), (0,), 65),
-    "converged": Study(None, (0,), (0,), STEPS, 6000),
+    "converged": Study(None, (0,), (0,), STEPS, 3000),
 }
 
 # ---- jobs ------------------------------------------------------------------------------------------------------------
@@ -134,7 +137,7 @@ def work(part: Part, out: Path) -> None:
     run, plan, began = out / part.name, STUDIES[part.study], time.monotonic()
     game = scenario_of(part.study)
     if part.kind == "warm":
-        recipe = load_recipe("jade_tiny", {"steps": plan.warm_steps} if plan.warm_steps else {})
+        recipe = load_recipe("jade_tiny", {"steps": plan.warm_steps})
         assert isinstance(recipe, WarmStartRecipe)
         done = warm_start(game, recipe, run, part.warm, resume=(run / "config.json").exists())
         result: dict[str, Any] = {"dev": dict(done.dev), "steps": done.timesteps, "seconds": done.seconds}
@@ -170,7 +173,7 @@ def trained(game: Scenario, arm: Any, run: Path, seed: int, worlds: list[Scenari
             policy: Any = load_language_policy(run, game, greedy=manner == "greedy", which="last")
         else:
             player = LanguageModelPolicy(load(arm, Rules.of(game).agents), manner_of(arm, manner == "greedy"))
-            policy = MixedPolicy(team_of(game, arm, (), player, player))
+            policy = MixedPolicy(team_of(game, arm, (), {"self": (player, player)}))
         result[manner] = judged(policy, worlds)
     return result
 

@@ -129,8 +129,8 @@ def show(rows: Rows, console: Console) -> None:
 
 def episode_of(player: Policy, game: Scenario, question: str) -> Episode:
     """One question, played."""
-    table = Game(open_source(game), Rules.of(game), SPLIT, 0)
-    episode = table.open(options={"question_id": question})
+    table = Game(open_source(game), Rules.sides(game), SPLIT, 0)
+    [episode] = table.open(options={"question_id": question})
     while not episode.finished:
         table.settle([episode])
         turns = [Turn(turn, 0, "text", game.prompt) for turn in episode.turns]
@@ -169,7 +169,7 @@ def main() -> None:
     console.print(f"learning curves: {run.picture}")
 
 
-DEMO = {"steps": 60, "eval_every": 20, "threads": 2}
+DEMO = {"steps": 100, "eval_every": 25, "threads": 2}
 
 if __name__ == "__main__":
     try:

@@ -5,17 +5,36 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from jade_env.config import Settings, apply_overrides, load_tree, validate
 from jade_env.errors import ConfigError
 
-OutputKind = Literal["workflow", "subquestions_serial", "subquestions_parallel", "query", "document_ids", "answer"]
-Readable = Literal["question", "query", "answers", "documents", "workflows"]
+OutputKind = Literal[
+    "workflow",
+    "subquestions_serial",
+    "subquestions_parallel",
+    "query",
+    "document_ids",
+    "answer",
+    "verdict",
+    "search_or_answer",
+    "document",
+]
+Readable = Literal["question", "query", "answers", "documents", "workflows", "draft", "rejected", "history", "pool"]
 CandidateSource = Literal[
-    "workflow", "subquestions_serial", "subquestions_parallel", "query", "document_ids", "answer", "summary"
+    "workflow",
+    "subquestions_serial",
+    "subquestions_parallel",
+    "query",
+    "document_ids",
+    "answer",
+    "summary",
+    "verdict",
+    "search_or_answer",
+    "document",
 ]
 PromptStyle = Literal["full", "brief"]
 PLACE = re.compile(r"\{([a-z]+)\}")
@@ -33,7 +52,7 @@ class AgentCard(Settings):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """The agent's name in every environment, table and trace."""
-    code: str = Field(pattern=r"^([A-Z]{2,4})?$", default="")
+    code: str = Field(pattern=r"^([A-Z]{2,5})?$", default="")
     """The role's code in a workflow (`QR`, `QDS`, `DS`, `AG`); empty for the planner and the summarizer."""
     summary: str = Field(min_length=1, max_length=160)
     """One line for listings."""
@@ -45,6 +64,8 @@ class AgentCard(Settings):
     """Which generator numbers this role's actions in discrete mode."""
     max_tokens: int = Field(gt=0, le=8192, default=64)
     """Generation limit of one output, in tokens."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Strings that end an output of a language model, such as `</answer>`, beside its end-of-text token."""
     prompts: dict[PromptStyle, Prompt]
     """`full` for pretrained models, `brief` for backbones trained here; the same grammar in both."""
 

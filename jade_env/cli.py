@@ -17,6 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from jade_env.cli_compare import compare, studies
+from jade_env.cli_index import index_app
+from jade_env.cli_report import report
+from jade_env.cli_serve import serve
 from jade_env.config import Kind, first_line, names, parse_overrides
 from jade_env.errors import ConfigError, DataError, JadeError
 
@@ -59,6 +63,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(cls=_Group, no_args_is_help=True, help="Make or convert questions and corpora on disk.")
 app.add_typer(data_app, name="data")
+app.add_typer(index_app, name="index")
 
 ScenarioArg = Annotated[
     str, typer.Argument(metavar="SCENARIO", help="A shipped scenario's name, or a path to a YAML file.")
@@ -72,6 +77,10 @@ DataOpt = Annotated[
 ForceOpt = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
 SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
 SplitOpt = Annotated[str, typer.Option("--split", help="train, dev, test, or any file stem of the data folder.")]
+PLAYER_HELP = (
+    "A scripted policy's name, a run folder, remote_chat:FILE for a model behind a server, "
+    "or a team such as planner=runs/first,default=heuristic."
+)
 ModeOpt = Annotated[
     Literal["text", "discrete"] | None, typer.Option("--mode", help="Replaces the scenario's mode, for all agents.")
 ]
@@ -127,14 +136,16 @@ def _list(kind: Kind) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A scenario, agent or policy, by name or by path.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A scenario, agent, policy or study, by name or by path.")
+    ],
     overrides: OverridesArg = None,
     kind: Annotated[
-        Literal["scenarios", "agents", "policies"] | None,
+        Literal["scenarios", "agents", "policies", "studies"] | None,
         typer.Option("--kind", help="Where a name has several meanings."),
     ] = None,
 ) -> None:
-    """Print a scenario, agent or policy with every default filled in, as YAML that can be saved and edited.
+    """Print a scenario, agent, policy or study with every default filled in, as YAML that can be saved and edited.
 
     Example: jade show cooperative reward.round_cost=0.1
     """
@@ -173,6 +184,7 @@ def train(
 
     Example: jade train cooperative --policy sb3_shared --out runs/first total_timesteps=100000 reward.round_cost=0.1
     """
+    from jade_env.chat_recipe import RemoteChatRecipe
     from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
     from jade_env.recipe import load_recipe, split_overrides
     from jade_env.scenario import load_scenario
@@ -181,6 +193,8 @@ def train(
     recipe, game = load_recipe(policy, for_recipe), load_scenario(scenario, for_scenario)
     if recipe.learner == "scripted":
         raise ConfigError(f"{recipe.name} is scripted and does not learn: try jade eval {recipe.script} {scenario}")
+    if isinstance(recipe, RemoteChatRecipe):
+        raise ConfigError(f"{recipe.name} plays and does not learn here: try jade eval remote_chat:{policy} {scenario}")
     if isinstance(recipe, WarmStartRecipe):
         raise ConfigError(f"{recipe.name} is a warm start: jade warm-start {scenario} --policy {policy}")
     if dry_run:
@@ -254,7 +268,7 @@ def _notice(sentence: str) -> None:
 
 @app.command(name="eval")
 def evaluate(
-    policy: Annotated[str, typer.Argument(metavar="POLICY|RUN", help="A scripted policy's name, or a run folder.")],
+    policy: Annotated[str, typer.Argument(metavar="POLICY|RUN", help=PLAYER_HELP)],
     scenario: ScenarioArg,
     overrides: OverridesArg = None,
     split: SplitOpt = "dev",
@@ -271,16 +285,26 @@ def evaluate(
 ) -> None:
     """Play each question of a split once and print how well it went, every figure with its 95 % interval.
 
+    What a server's model has cost in requests and tokens is printed below.
+
     Example: jade eval heuristic cooperative --split dev --episodes 200
+
+    Example: jade eval planner=runs/first,default=heuristic cooperative
+
+    Example: jade eval remote_chat:mine.yaml small_world --episodes 50
     """
+    from jade_env.envs.source import open_source
     from jade_env.learning.evaluation import evaluate as play_all
     from jade_env.policy import make_policy
-    from jade_env.research.summary import kinds_table, summarize, table
+    from jade_env.policy.token_ledger import ledgers
+    from jade_env.research.summary import kinds_table, summarize, table, teams_table
+    from jade_env.retrieval.remote_watch import Watch
 
     game = _scenario(scenario, overrides, mode)
     with _progress("getting ready", quiet=as_json):
-        player: Policy = make_policy(_player(policy), game, data=data, seed=seed, greedy=not sampled)
+        player: Policy = make_policy(policy, game, data=data, seed=seed, greedy=not sampled)
     with _progress("playing", quiet=as_json) as progress:
+        watch = Watch(open_source(game, data).retriever(split))
         rows = play_all(player, game, split, episodes, seed, data=data, progress=progress)
     summary = summarize(rows, game.name, policy, split)
     if as_json:
@@ -291,6 +315,11 @@ def evaluate(
         Console().print(table(summary))
         if summary["by_kind"]:
             Console().print(kinds_table(summary))
+        if summary["by_team"]:
+            Console().print(teams_table(summary))
+        typer.echo(watch.sentence())
+    for ledger in ledgers(player, game):
+        typer.echo(ledger, err=True)
 
 
 def _scenario(name: str, overrides: Sequence[str] | None, mode: Mode | None = None) -> Scenario:
@@ -299,20 +328,6 @@ def _scenario(name: str, overrides: Sequence[str] | None, mode: Mode | None = No
 
     changes = {key.removeprefix("scenario."): value for key, value in parse_overrides(overrides or []).items()}
     return load_scenario(name, changes | ({"mode": mode} if mode else {}))
-
-
-def _player(spec: str) -> str:
-    """What `make_policy` calls a policy; a recipe that plays a script is another name for it."""
-    if Path(spec).is_dir() or not (spec in names("policies") or spec.endswith((".yaml", ".yml"))):
-        return spec
-    from jade_env.recipe import load_recipe
-
-    recipe = load_recipe(spec)
-    script = recipe.script if recipe.learner == "scripted" else None
-    if script is None:
-        train = f"jade train SCENARIO --policy {spec} --out RUN"
-        raise ConfigError(f"{spec} is a recipe and has learned nothing yet: {train}, then use RUN in its place")
-    return script
 
 
 @contextmanager
@@ -329,6 +344,10 @@ def _progress(what: str, quiet: bool = False) -> Iterator[Progress | None]:
     with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+app.command()(compare)
+app.command()(studies)
 
 
 # ---- play and check -------------------------------------------------------------------------------------------------
@@ -364,9 +383,9 @@ def play(
 
     game = _scenario(scenario, overrides, mode)
     console = Console(highlight=False)
-    table = Table(open_source(game, data), Rules.of(game), split, seed)
+    table = Table(open_source(game, data), Rules.sides(game), split, seed)
     with _progress("getting ready"):
-        player: Policy = make_policy(_player(policy), game, data=data, seed=seed)
+        player: Policy = make_policy(policy, game, data=data, seed=seed)
     session = Session(game, table, player, console, console.input, role, mode)
     session.play(table.open(options={"question_id": question} if question else None))
 
@@ -385,6 +404,10 @@ def check(
     typer.echo(str(report))
     if not report.ok:
         raise typer.Exit(1)
+
+
+app.command()(report)
+app.command()(serve)
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------

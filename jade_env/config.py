@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jade_env.errors import ConfigError, JadeError
 
-Kind = Literal["agents", "policies", "scenarios"]
+Kind = Literal["agents", "policies", "scenarios", "studies"]
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -91,7 +91,7 @@ def _read_text(kind: Kind, name_or_path: str | Path) -> tuple[str, str]:
             raise ConfigError(f"{given}: cannot be read: {error}") from None
     known = names(kind)
     if given not in known:
-        singular = {"agents": "agent", "policies": "policy", "scenarios": "scenario"}[kind]
+        singular = {"agents": "agent", "policies": "policy", "scenarios": "scenario", "studies": "study"}[kind]
         hint = nearest(given, known)
         raise ConfigError(
             f"there is no {singular} {given!r}{hint} shipped: {', '.join(known)}; a file of your own is given by path"
@@ -151,19 +151,25 @@ def validate(model: type[Model], tree: Mapping[str, Any], label: str) -> Model:
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:
-    location = [part for part in problem["loc"] if not (isinstance(part, str) and _is_variant_tag(part))]
+    location, allowed = _place(model, problem["loc"])
     path = ".".join(str(part) for part in location)
     if not path:
         return str(problem["ctx"]["error"]) if problem["type"] == "value_error" else str(problem["msg"])
     kind, found = problem["type"], problem["input"]
     if kind == "extra_forbidden":
-        allowed = _fields_at(model, location[:-1])
         return f"{path}: unknown key{nearest(str(location[-1]), allowed)} allowed: {', '.join(allowed)}"
     if kind == "missing":
         return f"{path}: missing, and it has no default"
     if kind == "literal_error":
         allowed = [word.strip().strip("'") for word in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
         return f"{path}: {found!r} is not one of {', '.join(allowed)}{nearest(str(found), allowed)}"
+    if kind == "union_tag_invalid":
+        tags, tag = (
+            [word.strip().strip("'") for word in problem["ctx"]["expected_tags"].split(",")],
+            problem["ctx"]["tag"],
+        )
+        key = problem["ctx"]["discriminator"].strip("'")
+        return f"{path}.{key}: {tag!r} is not one of {', '.join(tags)}{nearest(tag, tags)}"
     if kind == "value_error":
         return f"{path}: {problem['ctx']['error']}"
     return f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}, found {_found(found)}"
@@ -174,15 +180,32 @@ def _is_variant_tag(part: str) -> bool:
     return part.endswith("]") or part in {"str", "int", "float", "bool", "constrained-str"} or part[:1].isupper()
 
 
-def _fields_at(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
-    """The keys allowed at a place inside a model, found by walking its field types."""
-    current: Any = model
+def _place(model: type[BaseModel], location: Sequence[Any]) -> tuple[list[Any], list[str]]:
+    """A mistake's place as the user wrote it, and the keys allowed around it, found by walking the field types."""
+    written: list[Any] = []
+    models: list[type[BaseModel]] = [model]
+    around = models
+    table = False
     for part in location:
-        if isinstance(part, int):
+        if table:  # a name of the user's own, in a table of models
+            written.append(part)
+            table = False
             continue
-        field = current.model_fields.get(part) if _is_model(current) else None
-        current = next((t for t in _types_in(field.annotation) if _is_model(t)), None) if field else None
-    return list(current.model_fields) if _is_model(current) else []
+        named = [one for one in models if len(models) > 1 and isinstance(part, str) and _is_tag_of(part, one)]
+        if named:  # one of several models, called by its tag, which the user did not write as a key
+            models = around = named
+        elif isinstance(part, int):
+            written.append(part)
+        elif not _is_variant_tag(part):
+            written.append(part)
+            field = next((one.model_fields[part] for one in models if part in one.model_fields), None)
+            around, models = models, [t for t in _types_in(field.annotation) if _is_model(t)] if field else []
+            table = bool(models) and field is not None and typing.get_origin(field.annotation) is dict
+    return written, list(around[0].model_fields) if around else []
+
+
+def _is_tag_of(part: str, model: type[BaseModel]) -> bool:
+    return any(typing.get_args(field.annotation) == (part,) for field in model.model_fields.values())
 
 
 def _is_model(kind: Any) -> bool:
@@ -209,3 +232,23 @@ def first_line(kind: Kind, name: str) -> str:
     except JadeError as error:
         return str(error)
     return str(tree.get("summary", ""))
+
+
+def answering(team: Mapping[str, Sequence[str]] | Sequence[str], wanted: Iterable[str], where: str) -> tuple[str, ...]:
+    """The agents of a team that answer to one of the wanted names, in team order.
+
+    Args:
+        team: agents, or each agent with the names it answers to.
+        wanted: names.
+        where: what names them, for the error.
+
+    Raises:
+        ConfigError: nobody answers to one of the names.
+    """
+    names = team if isinstance(team, Mapping) else {agent: (agent,) for agent in team}
+    known = list(dict.fromkeys(name for given in names.values() for name in given))
+    chosen = set(wanted)
+    for name in sorted(chosen):
+        if name not in known:
+            raise ConfigError(f"{where}: {name!r} is not in the team: {', '.join(known)}{nearest(name, known)}")
+    return tuple(agent for agent, given in names.items() if chosen.intersection(given))

@@ -19,6 +19,10 @@ class RetrievalError(JadeError):
     """A retriever that cannot answer."""
 
 
+class PolicyError(JadeError):
+    """A policy that cannot act, such as a model behind a server that does not answer."""
+
+
 class MissingExtra(JadeError, ImportError):
     """An optional dependency that is not installed."""
 

@@ -6,14 +6,13 @@ of some questions and updates on all of their turns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from jade_env.agent import PromptStyle
-from jade_env.config import Settings, nearest
-from jade_env.errors import ConfigError
+from jade_env.config import Settings, answering
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -23,6 +22,8 @@ Dtype = Literal["fp32", "bf16", "fp16"]
 Credit = Literal["episode_gae", "broadcast", "group", "leave_one_out", "tied_group"]
 
 DEFAULT = "default"
+OWN, LANGUAGE_MODEL = "self", "language_model:"
+"""In `policies`: the recipe's own backbone, and what stands before the name of another one."""
 """In a table by agent: what holds for those it does not name."""
 GROUPED: tuple[Credit, ...] = ("group", "leave_one_out", "tied_group")
 """Credit rules that compare episodes of one question, and need no critic."""
@@ -134,6 +135,10 @@ class PpoRecipe(LanguageSettings):
     learner: Literal["ppo"]
     train: Literal["all", "none"] | tuple[str, ...] = "all"
     """The agents that learn: `all`, `none`, or a list such as `[planner]`; the others are played by the backbone as it began."""
+    policies: dict[str, str] = Field(default_factory=dict)
+    """Who plays whom in a heterogeneous team, by agent, role or team, with a `default`: `self` (this backbone, where nothing is
+    said), `language_model:PLACE` (another one, which learns beside it with an optimizer of its own where `train` says so), or a
+    policy that stays as it is: `sb3:RUN`, a run of any kind, `remote_chat:FILE`, a script."""
     fixed_plan: tuple[str, ...] = ()
     """Workflows of original and of sub-questions, such as [QDP, "R,AG"]: no model plans, and no planner learns."""
     sharing: Literal["all", "per_role", "groups"] = "all"
@@ -173,7 +178,8 @@ class PpoRecipe(LanguageSettings):
     critic_warmup: Annotated[int, Field(ge=0)] = 0
     """First steps in which only the critic learns."""
     normalize: Literal["none", "all", "per_role", "per_part"] = "per_part"
-    """Advantages are centred and whitened over all turns, each role's, or each part's: planner, sub-planner, executors."""
+    """Advantages are scaled over all turns, each role's, or each part's (planner, sub-planner,
+    executors); with a critic they are centred too."""
     loss_weights: dict[str, Weight] = Field(default_factory=lambda: {DEFAULT: 1.0})
     """Weight of each agent's turns in the loss, with a `default`; `sub_planner` for plans of sub-questions."""
     average: Literal["token", "turn"] = "token"
@@ -233,27 +239,23 @@ class PpoRecipe(LanguageSettings):
         """Episodes of a step."""
         return self.questions * self.plans * self.executions
 
-    def trained(self, team: Sequence[str]) -> tuple[str, ...]:
-        """The agents of a team that learn, in team order.
+    def trained(self, team: Mapping[str, Sequence[str]] | Sequence[str]) -> tuple[str, ...]:
+        """The agents of a team that learn, in team order; `team` as `Rules.names` gives it, or agents alone.
 
         Raises:
             ConfigError: an agent is named that the team does not have.
         """
-        named: dict[str, Iterable[str]] = {
-            "train": self.train if isinstance(self.train, tuple) else (),
+        tables: dict[str, Iterable[str]] = {
             "constrained": self.constrained,
+            "loss_weights": self.loss_weights,
+            "entropy": self.entropy,
+            "kl": self.kl,
         }
-        tables: dict[str, Iterable[str]] = {"loss_weights": self.loss_weights, "entropy": self.entropy, "kl": self.kl}
-        known = (*team, DEFAULT, SUB_PLANNER)
-        for key, agents in (named | tables).items():
-            for agent in agents:
-                if agent not in known:
-                    raise ConfigError(
-                        f"recipe {self.name}: {key}: {agent!r} is not in the team: {', '.join(team)}{nearest(agent, team)}"
-                    )
+        for key, agents in tables.items():
+            answering(team, set(agents) - {DEFAULT, SUB_PLANNER}, f"recipe {self.name}: {key}")
         if self.train == "none":
             return ()
-        return tuple(team) if self.train == "all" else tuple(agent for agent in team if agent in self.train)
+        return tuple(team) if self.train == "all" else answering(team, self.train, f"recipe {self.name}: train")
 
     def adapters(self, team: Sequence[str]) -> dict[str, str]:
         """Which adapter plays each agent; empty where there is one for all."""

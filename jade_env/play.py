@@ -6,7 +6,7 @@ learner; `cli.py` hands it an opened game.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from jade_env.envs.rendering import plain, rich_tree
@@ -14,6 +14,7 @@ from jade_env.envs.table import Table
 from jade_env.envs.turn import Turn
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Episode
+from jade_env.game.outputs import Value
 from jade_env.scenario import Mode, Scenario
 
 if TYPE_CHECKING:
@@ -51,25 +52,27 @@ class Session:
         role: str | None = None,
         mode: Mode | None = None,
     ) -> None:
-        if role is not None and role not in table.rules.agents:
-            raise ConfigError(f"--as: {role!r} has no turns in {scenario.name}; roles: {', '.join(table.rules.agents)}")
+        agents = [agent for rules in table.sides for agent in rules.agents]
+        if role is not None and role not in agents:
+            raise ConfigError(f"--as: {role!r} has no turns in {scenario.name}; roles: {', '.join(agents)}")
         self._scenario, self._table, self._policy = scenario, table, policy
         self._console, self._read, self._role, self._mode = console, read, role, mode
 
-    def play(self, episode: Episode) -> bool:
-        """Play to the end, or until the person leaves; return whether the end was reached."""
-        self._say("question", episode.question.text, "bold")
+    def play(self, episodes: Sequence[Episode]) -> bool:
+        """Play to the end, or until the person leaves; return whether the end was reached. In a duel the sides alternate."""
+        self._say("question", episodes[0].question.text, "bold")
         self._console.print(self._how_to(), style="grey50", highlight=False)
         try:
-            self._table.settle([episode])
-            while not episode.finished:
-                self._take(episode)
-                self._table.settle([episode])
+            self._table.settle(episodes)
+            while left := [episode for episode in episodes if not episode.finished]:
+                self._take(min(left, key=lambda episode: episode.ledger.turns))
+                self._table.settle(episodes)
         except (_Left, EOFError):
             self._console.print("\nleft the game", style="grey50")
             return False
         self._console.print()
-        self._console.print(rich_tree(episode))
+        for episode in episodes:
+            self._console.print(rich_tree(episode))
         return True
 
     def _how_to(self) -> str:
@@ -80,7 +83,7 @@ class Session:
     def _take(self, episode: Episode) -> None:
         """One turn."""
         game_turn = episode.turns[0]
-        mode = self._mode or self._scenario.mode_of(game_turn.agent)
+        mode = self._mode or self._scenario.mode_of(game_turn.card.name)
         turn = Turn(game_turn, self._table.dealer.seed, mode, self._scenario.prompt)
         self._announce(turn)
         if turn.agent == self._role:
@@ -144,10 +147,12 @@ class Session:
         self._console.print(grid)
 
 
-def _shown(turn: Turn, value: str | tuple[str, ...] | tuple[int, ...]) -> str:
+def _shown(turn: Turn, value: Value) -> str:
     """A candidate as a person reads it."""
     if turn.kind == "document_ids":
         return "keep " + (", ".join(f"Document{i}" for i in value) or "none")
+    if turn.kind in ("search_or_answer", "document"):
+        return turn.format(value)
     if isinstance(value, tuple):
         joint = "," if turn.kind == "workflow" else "  |  "
         return joint.join(map(str, value))

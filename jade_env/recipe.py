@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from jade_env.config import Settings, apply_overrides, load_tree, nearest, validate
+from jade_env.chat_recipe import RemoteChatRecipe
+from jade_env.config import Settings, answering, apply_overrides, load_tree, nearest, validate
 from jade_env.errors import ConfigError
 from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
 from jade_env.scenario import Limits, Reward, Scenario
@@ -20,7 +21,9 @@ from jade_env.scenario import Limits, Reward, Scenario
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
-Script = Literal["random", "heuristic", "teacher", "ceiling"]
+Script = Literal["random", "heuristic", "teacher", "ceiling", "idle"]
+SCRIPTS: tuple[str, ...] = get_args(Script)
+PAST = "past"
 
 _COMMON = ("name", "summary", "learner")
 
@@ -38,8 +41,13 @@ class Recipe(Settings):
 
     train: Literal["all"] | tuple[str, ...] = "all"
     """The agents that learn: `all`, or a list such as `[planner]`; the others are frozen."""
-    partners: Script = "heuristic"
-    """The scripted policy that plays the frozen agents."""
+    partners: str = Field(min_length=1, default="heuristic")
+    """Who plays the frozen agents: a scripted policy, the folder of a run, or in a duel `past`: past selves of the learner, one a
+    game, the one it began as among them."""
+    freeze_every: Positive = 50_000
+    """With `partners: past`: turns after which the learner is frozen as one more of them."""
+    start: str = ""
+    """The folder of a run whose network this one begins as; a new one where not given."""
     sharing: Literal["all", "per_role"] = "all"
     """`all`: one network plays every role. `per_role`: a network for each."""
     network: tuple[Positive, ...] = Field(min_length=1, max_length=8, default=(64, 64))
@@ -111,7 +119,7 @@ class Recipe(Settings):
         written = [key for key, field in fields.items() if key not in _COMMON and getattr(self, key) != field.default]
         if self.learner == "scripted":
             if self.script is None:
-                raise ValueError("script: a scripted recipe needs one of random, heuristic, teacher, ceiling")
+                raise ValueError(f"script: a scripted recipe needs one of {', '.join(SCRIPTS)}")
             if foreign := [key for key in written if key != "script"]:
                 raise ValueError(f"{foreign[0]}: a scripted recipe does not learn, so it has no knob but script")
         elif self.script is not None:
@@ -119,6 +127,10 @@ class Recipe(Settings):
         if self.batch_size > self.rollout:
             raise ValueError(
                 f"batch_size: {self.batch_size} is more than a rollout has, n_envs * n_steps = {self.rollout} turns"
+            )
+        if self.learner == "sb3" and "/" not in self.partners and self.partners not in (*SCRIPTS, PAST):
+            raise ValueError(
+                f"partners: {self.partners!r} is not one of {', '.join((*SCRIPTS, PAST))}, nor a path such as runs/first"
             )
         if isinstance(self.train, tuple) and len(set(self.train)) < len(self.train):
             raise ValueError("train: an agent stands twice")
@@ -136,23 +148,19 @@ class Recipe(Settings):
         """Turns collected for one update."""
         return self.n_envs * self.n_steps
 
-    def trained(self, team: Sequence[str]) -> tuple[str, ...]:
-        """The agents of a team that learn, in team order.
+    def trained(self, team: Mapping[str, Sequence[str]] | Sequence[str]) -> tuple[str, ...]:
+        """The agents of a team that learn, in team order; `team` as `Rules.names` gives it, or agents alone.
 
         Raises:
             ConfigError: `train` names an agent that the team does not have.
         """
         if self.train == "all":
             return tuple(team)
-        for agent in self.train:
-            if agent not in team:
-                hint = nearest(agent, team)
-                raise ConfigError(f"recipe {self.name}: train: {agent!r} is not in the team: {', '.join(team)}{hint}")
-        return tuple(agent for agent in team if agent in self.train)
+        return answering(team, self.train, f"recipe {self.name}: train")
 
 
-AnyRecipe = Recipe | WarmStartRecipe | PpoRecipe
-_LEARNERS: Mapping[str, type[AnyRecipe]] = {"sft": WarmStartRecipe, "ppo": PpoRecipe}
+AnyRecipe = Recipe | WarmStartRecipe | PpoRecipe | RemoteChatRecipe
+_LEARNERS: Mapping[str, type[AnyRecipe]] = {"sft": WarmStartRecipe, "ppo": PpoRecipe, "remote_chat": RemoteChatRecipe}
 _MOST_ANCESTORS = 8
 
 

@@ -15,11 +15,9 @@ from jade_env.agent import AgentCard, PromptStyle, load_agent
 from jade_env.config import Settings, apply_overrides, load_tree, validate
 from jade_env.errors import ConfigError
 from jade_env.game.workflow import RETRIEVE, check, codes, decomposes
+from jade_env.retriever_settings import Bm25, Count, Positive, RetrieverSettings, Share
 
 Mode = Literal["text", "discrete"]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0)]
 
 REWARD_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
@@ -63,8 +61,17 @@ class Reward(Settings):
     """Rounds that cost nothing (the released code does not charge the first)."""
     parallel_rounds: Literal["each", "together"] = "each"
     """Whether the children of a parallel decomposition count as a round each or as one together."""
-    sharing: Literal["team"] = "team"
-    """R_global goes to every member of the team."""
+    sharing: Literal["team", "private", "zero_sum"] = "team"
+    """`team`: R_global to every member. `private`: to each its weighted share, minus what it spent itself. `zero_sum`: what one
+    side wins the other loses, penalties included."""
+    turn_cost: Share = 0.0
+    """What a turn costs: its agent with `sharing: private`, else the team."""
+    token_cost: Share = 0.0
+    """What a token written costs, in the same way."""
+    weights: dict[str, Share] = Field(default_factory=dict)
+    """With `sharing: private`: each agent's share of the outcome minus the common costs, by agent or `default`; 1 unless said."""
+    latency_bonus: Share = 0.0
+    """In a duel: added to the score of the side with the lower latency."""
 
     @model_validator(mode="before")
     @classmethod
@@ -72,6 +79,16 @@ class Reward(Settings):
         if isinstance(given, dict) and given.get("preset", "paper") in REWARD_PRESETS:
             return {**REWARD_PRESETS[given.get("preset", "paper")], **given}
         return given
+
+    @model_validator(mode="after")
+    def _weights_are_private(self) -> Reward:
+        if self.weights and self.sharing != "private":
+            raise ValueError(f"weights: go with sharing: private, not with {self.sharing}")
+        return self
+
+    def weight_of(self, agent: str) -> float:
+        """An agent's share of what is common, with `sharing: private`."""
+        return self.weights.get(agent, self.weights.get("default", 1.0))
 
 
 class Limits(Settings):
@@ -85,6 +102,12 @@ class Limits(Settings):
     """Nodes opened in an episode; decomposing is illegal once there are so many."""
     max_turns: Positive = 64
     """After so many turns every open node is answered with the empty string."""
+    pool: Annotated[int, Field(ge=1, le=5)] = 3
+    """Passages that an adversary may choose from: those that the retriever ranks next behind `top_k`."""
+    swaps: Positive = 64
+    """Documents that an adversary may replace in an episode."""
+    forged_words: Annotated[int, Field(ge=1, le=400)] = 40
+    """Words of a text that an adversary writes itself."""
 
 
 class WorldData(Settings):
@@ -119,22 +142,6 @@ class FileData(Settings):
     """The folder, or its name inside the data location (`--data DIR` or `JADE_DATA`)."""
 
 
-class Bm25(Settings):
-    """BM25 with the parameters that `docs/benchmarks.md` measures."""
-
-    kind: Literal["bm25"] = "bm25"
-    top_k: Positive = 5
-    """Documents a retrieval returns."""
-    stem: bool = True
-    """Snowball English stemming."""
-    stopwords: bool = True
-    """Drop English stopwords."""
-    k1: Share = 1.5
-    b: Annotated[float, Field(ge=0, le=1)] = 0.75
-    cache: Count = 200_000
-    """Queries whose results are kept in memory; 0 keeps none."""
-
-
 class Scenario(Settings):
     """One game."""
 
@@ -142,9 +149,12 @@ class Scenario(Settings):
     summary: str = Field(min_length=1, max_length=200)
     """One line for listings."""
     data: Annotated[WorldData | FileData, Field(discriminator="source")]
-    retriever: Bm25 = Bm25()
+    retriever: RetrieverSettings = Bm25()
+    """`kind: bm25`, `dense`, `hybrid` or `remote`; see `docs/retrieval.md`."""
     team: tuple[str, ...] = Field(min_length=1)
     """Agent cards, by name or path."""
+    teams: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")], ...] = ()
+    """Two names make a duel: each side is a full `team`, its agents named `red_planner`, `blue_planner`, ..."""
     workflows: tuple[tuple[str, ...], ...] = Field(min_length=1)
     """The planner's action set; a list of one is a static pipeline without a planner."""
     limits: Limits = Limits()
@@ -187,11 +197,29 @@ class Scenario(Settings):
             raise ValueError("team: several workflows need an agent that writes a workflow (planner)")
         if any(decomposes(chain) for chain in chains) and not any(_is_summarizer(card) for card in cards):
             raise ValueError("team: decomposing needs an agent that summarizes (answer_summarizer)")
-        for agent in self.mode if isinstance(self.mode, dict) else ():
-            if agent not in (*names, "default"):
-                raise ValueError(f"mode: {agent!r} is not in the team")
+        for key, table in (("mode", self.mode), ("reward.weights", self.reward.weights)):
+            for agent in table if isinstance(table, dict) else ():
+                if agent not in (*names, "default"):
+                    raise ValueError(f"{key}: {agent!r} is not in the team")
+        self._sides_are_playable([card for card in cards if card.writes == "document"])
         self._cards = {card.name: card for card in cards}
         return self
+
+    def _sides_are_playable(self, adversaries: list[AgentCard]) -> None:
+        """Rivals need a reward that sets them against each other, and a reward that does so needs rivals."""
+        sharing = self.reward.sharing
+        if self.teams and (len(self.teams) != 2 or self.teams[0] == self.teams[1]):
+            raise ValueError("teams: a duel has two, with different names, such as [red, blue]")
+        if self.teams and adversaries:
+            raise ValueError(f"team: {adversaries[0].name} has no place in a duel")
+        if len(adversaries) > 1:
+            raise ValueError("team: one agent at most writes documents")
+        if (self.teams or adversaries) and sharing != "zero_sum":
+            raise ValueError(f"reward.sharing: rivals need zero_sum, not {sharing}")
+        if sharing == "zero_sum" and not (self.teams or adversaries):
+            raise ValueError("reward.sharing: zero_sum needs two teams, or an adversary in the team")
+        if self.reward.latency_bonus and not self.teams:
+            raise ValueError("reward.latency_bonus: goes with two teams")
 
     @property
     def cards(self) -> Mapping[str, AgentCard]:
@@ -199,7 +227,7 @@ class Scenario(Settings):
         return self._cards
 
     def mode_of(self, agent: str) -> Mode:
-        """The mode of one agent."""
+        """The mode of one role."""
         if isinstance(self.mode, dict):
             return self.mode.get(agent, self.mode.get("default", "discrete"))
         return self.mode

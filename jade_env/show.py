@@ -1,4 +1,4 @@
-"""Any of the three kinds of YAML, named or given by path, with every default filled in. Knows no command line."""
+"""Any of the four kinds of YAML, named or given by path, with every default filled in. Knows no command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jade_env.scenario import load_scenario
 
 
 def resolved(name: str, kind: Kind | None = None, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The mapping that a scenario, agent or policy comes to, with overrides applied.
+    """The mapping that a scenario, agent, policy or study comes to, with overrides applied.
 
     Raises:
         ConfigError: it does not exist, is not valid, or its kind cannot be told.
@@ -26,7 +26,11 @@ def resolved(name: str, kind: Kind | None = None, overrides: Mapping[str, Any] |
     if kind == "policies":
         return load_recipe(name, overrides).resolved()
     if overrides:
-        raise ConfigError("overrides go with a scenario or a policy; an agent's card is changed in a file of its own")
+        raise ConfigError("overrides go with a scenario or a policy; a card or a study is changed in a file of its own")
+    if kind == "studies":
+        from jade_env.research.study import load_study
+
+        return load_study(name).model_dump(mode="json")
     return load_agent(name).model_dump(mode="json")
 
 
@@ -36,7 +40,7 @@ def kind_of(name: str) -> Kind:
     Raises:
         ConfigError: none, several, or it cannot be told.
     """
-    kinds: tuple[Kind, ...] = ("scenarios", "agents", "policies")
+    kinds: tuple[Kind, ...] = ("scenarios", "agents", "policies", "studies")
     if "/" in name or name.endswith((".yaml", ".yml")):
         tree, label = load_tree("scenarios", name)
         marks = {
@@ -45,10 +49,11 @@ def kind_of(name: str) -> Kind:
             "writes": "agents",
             "team": "scenarios",
             "data": "scenarios",
+            "arms": "studies",
         }
         found = [kind for kind in kinds if any(marks[key] == kind for key in tree if key in marks)]
         if len(found) != 1:
-            raise ConfigError(f"{label}: cannot tell what it is: say --kind scenarios, agents or policies")
+            raise ConfigError(f"{label}: cannot tell what it is: say --kind scenarios, agents, policies or studies")
         return found[0]
     meanings = [kind for kind in kinds if name in names(kind)]
     if len(meanings) > 1:
@@ -56,7 +61,7 @@ def kind_of(name: str) -> Kind:
     if not meanings:
         hint = nearest(name, [known for kind in kinds for known in names(kind)])
         raise ConfigError(
-            f"there is no scenario, agent or policy {name!r}, and a file of your own is given by path{hint}"
+            f"there is no scenario, agent, policy or study {name!r}, and a file of your own is given by path{hint}"
         )
     return meanings[0]
 

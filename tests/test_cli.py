@@ -40,7 +40,7 @@ def test_version() -> None:
     assert (result.exit_code, result.stdout) == (0, "jade-env 0.1.0\n")
 
 
-@pytest.mark.parametrize("kind", ["scenarios", "agents", "policies"])
+@pytest.mark.parametrize("kind", ["scenarios", "agents", "policies", "studies"])
 def test_listings_have_one_line_for_each_shipped_file(kind: str) -> None:
     result = jade(kind)
     assert result.exit_code == 0
@@ -71,7 +71,7 @@ def test_show_applies_overrides() -> None:
 
 
 def test_a_name_of_two_kinds_needs_the_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jade_env.show.names", lambda kind: ["twin"] if kind != "agents" else [])
+    monkeypatch.setattr("jade_env.show.names", lambda kind: ["twin"] if kind in ("scenarios", "policies") else [])
     result = jade("show", "twin")
     assert result.exit_code == 2
     assert "'twin' is found in scenarios and policies: say which with --kind scenarios" in result.stderr
@@ -80,7 +80,7 @@ def test_a_name_of_two_kinds_needs_the_kind(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("show coperative", "there is no scenario, agent or policy 'coperative'"),
+        ("show coperative", "there is no scenario, agent, policy or study 'coperative'"),
         ("show coperative", "did you mean 'cooperative'?"),
         ("show nowhere/x.yaml", "nowhere/x.yaml: no such file"),
         ("show cooperative reward.round_cots=1", "reward.round_cots: unknown key; did you mean 'round_cost'?"),

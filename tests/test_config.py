@@ -17,7 +17,7 @@ def test_every_shipped_file_is_valid_and_named_after_its_file() -> None:
     assert {"cooperative", "deep", "hotpotqa", "static"} <= set(names("scenarios"))
     for name in names("scenarios"):
         assert load_scenario(name).name == name
-    assert len(names("agents")) == 7
+    assert len(names("agents")) == 7 + len(("adversary", "solver", "verifier"))
     for name in names("agents"):
         assert load_agent(name).name == name
 
@@ -39,11 +39,11 @@ def test_every_shipped_file_is_valid_and_named_after_its_file() -> None:
         ({"workflows": [["R", "QR", "AG"]]}, r"workflow R,QR,AG: members stand once each, in the order"),
         ({"workflows": [["DS", "AG"]]}, r"DS needs documents, so R must stand before it"),
         ({"workflows": [["QDS"], ["QDP"]]}, r"at least one must end in AG"),
-        ({"workflows": ["R,AG", "QDX"]}, r"'QDX' is not one of QR, R, DS, AG, QDS, QDP"),
+        ({"workflows": ["R,AG", "QDX"]}, r"'QDX' is not one of QR, R, DS, AG, AV, QDS, QDP, SOLVE"),
         ({"workflows": ["R,AG", "R,AG"]}, r"one stands twice"),
         ({"team": ["planer"]}, r"there is no agent 'planer'; did you mean 'planner'"),
         ({"team": ["planner", "answer_generator"]}, r"needs an agent with the code QR, which the team lacks"),
-        ({"data": {"source": "fles"}}, r"data: .*'fles'"),
+        ({"data": {"source": "fles"}}, r"data.source: .fles. is not one of world, files"),
         ({"data.folder": "x"}, r"data.*folder: unknown key"),
         ({"mode": {"plumber": "text"}}, r"mode: 'plumber' is not in the team"),
         ({"name": ""}, r"name: "),

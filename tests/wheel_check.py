@@ -8,7 +8,7 @@ import jade_env
 
 assert "site-packages" in str(Path(jade_env.__file__)), jade_env.__file__
 assert not any(name in sys.modules for name in ("torch", "stable_baselines3", "matplotlib"))
-for name in ("agents", "policies", "scenarios"):
+for name in ("agents", "policies", "scenarios", "studies"):
     assert importlib.util.find_spec(name) is None, f"{name} must not be a package of its own"
 assert "cooperative" in jade_env.list_scenarios()
 par = jade_env.parallel_env(overrides={"data.passages": 300, "data.train": 50})

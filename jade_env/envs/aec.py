@@ -167,11 +167,9 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
 
     def _end(self) -> None:
         match = self._match
-        earned = match.team_reward
-        if earned:
-            for agent in self.agents:
-                self.rewards[agent] += earned
-            self._dirty = True
+        for agent, earned in match.payoffs.items():
+            self.rewards[agent] += earned
+            self._dirty = self._dirty or earned != 0
         self.terminations = dict.fromkeys(self.agents, match.terminated)
         self.truncations = dict.fromkeys(self.agents, not match.terminated)
         self.infos = match.infos()

@@ -2,7 +2,8 @@
 
 One generator for all scenarios. It sees a View and nothing else: no gold field, no template of the embedded world. What a
 candidate is called here is its source: workflow, query, subquestions_serial, subquestions_parallel, document_ids, answer (the
-generator's) and summary (the summarizer's answer). `features` describes candidates in numbers.
+generator's), summary (the summarizer's answer), verdict, search_or_answer and document (`judging`). `features` describes
+candidates in numbers.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from jade_env.envs.answers import MAX_SPANS, survey
 from jade_env.envs.features import CANDIDATE_FEATURES, COLUMNS, TURN_FEATURES, candidate_features, turn_features
+from jade_env.envs.judging import MAX_SEARCHES, MAX_SWAPS, steps, swaps, verdicts
 from jade_env.envs.memory import forget
 from jade_env.envs.rows import MAX_SELECTED, subsets
 from jade_env.envs.splits import MAX_CANDIDATES, parallel, rewrites, serial
@@ -29,8 +31,8 @@ __all__ = [
     "turn_features",
 ]
 
-Candidate = str | tuple[str, ...] | tuple[int, ...]
-"""What can be chosen: a query or answer, a workflow or sub-questions, or 0-based indices of documents."""
+Candidate = str | tuple[str, ...] | tuple[int, ...] | tuple[int, str]
+"""What can be chosen: a query, answer or verdict, a workflow, sub-questions or a step, 0-based indices of documents, or a swap."""
 
 
 def workflows(view: View) -> Sequence[Candidate]:
@@ -56,6 +58,9 @@ GENERATORS: Mapping[str, Callable[[View], Sequence[Candidate]]] = {
     "document_ids": document_ids,
     "answer": answers,
     "summary": summaries,
+    "verdict": verdicts,
+    "search_or_answer": steps,
+    "document": swaps,
 }
 """The generator of each candidate source."""
 
@@ -66,6 +71,9 @@ LIMITS: dict[str, int] = {
     "document_ids": 2**MAX_SELECTED,
     "answer": MAX_SPANS + 2,
     "summary": MAX_SIDES + MAX_ANSWERS + 3,
+    "verdict": 2,
+    "search_or_answer": MAX_SEARCHES + MAX_SPANS + 2,
+    "document": MAX_SWAPS,
 }
 """The most candidates a source gives; `workflow` gives as many as the scenario lists."""
 

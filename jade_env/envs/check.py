@@ -11,7 +11,7 @@ from typing import Any
 from jade_env import streams
 from jade_env.envs.pool import Pool, as_scenario
 from jade_env.errors import JadeError
-from jade_env.game.episode import Episode
+from jade_env.game.episode import Episode, Rules
 from jade_env.scenario import Scenario
 
 EPISODES = 64
@@ -98,10 +98,11 @@ def _problems(facts: Mapping[str, float]) -> list[str]:
 
 def _hints(pool: Pool, facts: Mapping[str, float], acted: Counter[str]) -> list[str]:
     hints = []
-    idle = [name for name in pool.scenario.cards if name not in pool.rules.agents]
+    roles = Rules.of(pool.scenario).agents
+    idle = [name for name in pool.scenario.cards if name not in roles]
     if idle:
         hints.append(f"team: {', '.join(idle)} can never have a turn with these workflows")
-    silent = [name for name in pool.rules.agents if not acted[name]]
+    silent = [name for name in pool.agents if not acted[name]]
     if silent:
         hints.append(f"{', '.join(silent)} had no turn in {EPISODES} episodes of random play")
     if facts["retrievals an episode"] == 0:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jade_env.envs import answers, lexicon, rows, summaries
+from jade_env.envs import answers, judging, lexicon, rows, summaries
 from jade_env.envs.answers import survey
 from jade_env.envs.memory import remember
 from jade_env.envs.reading import WANTED, read
@@ -29,6 +29,7 @@ COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
     "document_ids": rows.DOCUMENTS,
     "answer": answers.COLUMNS,
     "summary": summaries.COLUMNS,
+    **judging.COLUMNS,
 }
 """For each source, (name, meaning) of the columns it uses, in order; the remaining columns are 0."""
 
@@ -105,6 +106,8 @@ def candidate_rows(source: str, view: View, values: Sequence[Any]) -> bytes:
         return rows.query_rows(view, values, _F)
     if source == "summary":
         return summaries.rows(view, values, _F)
+    if source in judging.COLUMNS:
+        return judging.rows(source, view, values, _F)
     return rows.split_rows(view, values, source == "subquestions_serial", _F)
 
 

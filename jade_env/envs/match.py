@@ -1,4 +1,6 @@
-"""One episode at a table, as AEC and parallel share it: seats, observations, actions, rewards, infos, rendering.
+"""One game at a table, as AEC and parallel share it: seats, observations, actions, rewards, infos, rendering.
+
+A game is an episode; in a duel it is one a side, of the same question, side by side.
 
 Knows the game and its encodings; the two PettingZoo interfaces on top decide only who plays when.
 """
@@ -19,7 +21,7 @@ from jade_env.envs.source import open_source
 from jade_env.envs.table import Table
 from jade_env.envs.turn import Action, Turn, TurnId
 from jade_env.errors import ConfigError
-from jade_env.game.episode import Episode, Rules
+from jade_env.game.episode import Episode, Rules, settle_duel
 from jade_env.scenario import Scenario
 
 RENDER_MODES = ("ansi", "human", "rgb_array")
@@ -36,12 +38,13 @@ class Match:
     ) -> None:
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise ConfigError(f"render_mode: {render_mode!r} is not one of {', '.join(RENDER_MODES)}")
-        self.scenario, self.rules = scenario, Rules.of(scenario)
-        self.agents = list(self.rules.agents)
-        self.modes = {agent: scenario.mode_of(agent) for agent in self.agents}
+        self.scenario, self.sides = scenario, Rules.sides(scenario)
+        self.roles = {rules.agent(card): card.name for rules in self.sides for card in scenario.cards.values()}
+        self.agents = [agent for rules in self.sides for agent in rules.agents]
+        self.modes = {agent: scenario.mode_of(self.roles[agent]) for agent in self.agents}
         self._in_text = [agent for agent, mode in self.modes.items() if mode == "text"]
-        self.encoder = Encoder(scenario, self.rules)
-        self.table = Table(open_source(scenario, data), self.rules, split, seed)
+        self.encoder = Encoder(scenario)
+        self.table = Table(open_source(scenario, data), self.sides, split, seed)
         self.render_mode = render_mode
         # a space of its own for each agent, so that seeding one does not seed another
         self.observation_spaces: dict[str, gym_spaces.Space[Any]] = {
@@ -51,56 +54,66 @@ class Match:
             agent: spaces.action_space(self.encoder, mode) for agent, mode in self.modes.items()
         }
         self.state_space = spaces.state_space(self.encoder)
-        self.episode: Episode | None = None
-        self._turns: dict[TurnId, Turn] = {}
+        self.episodes: list[Episode] = []
+        self._turns: list[dict[TurnId, Turn]] = []
         self._seen: tuple[Turn | None, Any] = (None, None)
 
     def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> None:
         """Open the next episode."""
-        self.episode = self.table.open(seed, options)
-        self.table.settle([self.episode])
-        self._turns = {}
+        self.episodes = self.table.open(seed, options)
+        self.table.settle(self.episodes)
+        self._turns = [{} for _ in self.episodes]
         self._refresh()
 
+    @property
+    def episode(self) -> Episode | None:
+        """The episode in play, or the last one; in a duel, the first side's."""
+        return self.episodes[0] if self.episodes else None
+
     def turns(self) -> list[Turn]:
-        """The open turns, first-opened first."""
-        return list(self._turns.values())
+        """The open turns: side by side, first-opened first."""
+        return [turn for side in self._turns for turn in side.values()]
 
     def oldest_turn(self) -> Turn | None:
-        """The turn that was opened first; None when the episode has ended."""
-        for turn in self._turns.values():
-            return turn
-        return None
+        """The turn that was opened first, of the side that has played less; None when the game has ended."""
+        due = [next(iter(side.values())) for side in self._turns if side]
+        if len(due) > 1:
+            return min(due, key=lambda turn: turn.game.ledger.turns)
+        return due[0] if due else None
 
     def oldest_turn_of(self, agent: str) -> Turn | None:
         """The oldest open turn of an agent."""
-        for turn in self._turns.values():
-            if turn.agent == agent:
-                return turn
+        for side in self._turns:
+            for turn in side.values():
+                if turn.agent == agent:
+                    return turn
         return None
 
     def play(self, turn: Turn, action: Any) -> float:
         """Play a turn and return its format penalty; nothing is raised for any action."""
-        assert self.episode is not None
-        del self._turns[turn.id]
-        return self.episode.act(turn.game_turn, turn.output(readable(action)))
+        for side in self._turns:
+            side.pop(turn.id, None)
+        return turn.game.act(turn.game_turn, turn.output(readable(action)))
 
     def settle(self) -> None:
         """Answer the retrievals that fall due and list the turns that are open now."""
-        assert self.episode is not None
-        if self.episode.pending_queries:
-            self.table.settle([self.episode])
+        if any(episode.pending_queries for episode in self.episodes):
+            self.table.settle(self.episodes)
         self._refresh()
 
     def _refresh(self) -> None:
-        episode, turns = self.episode, self._turns
-        assert episode is not None
-        if episode.finished:
-            turns.clear()
-            return
-        for game_turn in episode.turns[len(turns) :]:  # a turn that opens stands last, in the game's list and in this
-            turn = Turn(game_turn, self.table.dealer.seed, self.modes[game_turn.card.name], self.scenario.prompt)
-            turns[turn.id] = turn
+        for episode, turns in zip(self.episodes, self._turns, strict=True):
+            if episode.finished:
+                turns.clear()
+                continue
+            for game_turn in episode.turns[
+                len(turns) :
+            ]:  # a turn that opens stands last, in the game's list and in this
+                mode = self.modes[game_turn.agent]
+                turn = Turn(game_turn, self.table.dealer.seed, mode, self.scenario.prompt)
+                turns[turn.id] = turn
+        if len(self.episodes) > 1 and self.finished:
+            settle_duel(self.episodes)
 
     def observe(self, agent: str, turn: Turn | None) -> Any:
         """What an agent sees: its turn's prompt or arrays, or the idle observation without one."""
@@ -119,24 +132,30 @@ class Match:
     def _idle_observation(self, agent: str) -> Any:
         if agent in self._in_text:
             return spaces.Prompt("")
-        vector, mask = self.encoder.idle(agent)
+        vector, mask = self.encoder.idle(self.roles[agent])
         return {"observation": vector, "action_mask": mask}
 
     def state(self) -> np.ndarray:
         """The central state, for critics that see everything."""
-        if self.episode is None:
+        if not self.episodes:
             return np.zeros(self.encoder.state_size, np.float32)
-        return self.encoder.state(self.episode, self._turns.values())
+        return self.encoder.state(self.episodes, self.turns())
 
     def infos(self) -> dict[str, dict[str, Any]]:
         """Fresh infos for every agent: numbers under fixed keys, and in text mode the chat messages."""
-        common: dict[str, Any] = self._final_info() if self.finished else _NO_INFO
-        infos: dict[str, dict[str, Any]] = {agent: common.copy() for agent in self.agents}
-        because = self.episode.truncated if self.episode else ""
+        if self.finished:
+            infos = {
+                agent: _final_info(episode)
+                for rules, episode in zip(self.sides, self.episodes, strict=True)
+                for agent in rules.agents
+            }
+        else:
+            infos = {agent: dict[str, Any](_NO_INFO) for agent in self.agents}
+        because = next((episode.truncated for episode in self.episodes if episode.truncated), "")
         for agent in self._in_text:
             info = infos[agent]
             info["messages"], info["truncated_because"] = [], because
-        for turn in reversed(self._turns.values()):  # so that the oldest of an agent has the last word
+        for turn in reversed(self.turns()):  # so that the oldest of an agent has the last word
             self.note(infos[turn.agent], turn)
         return infos
 
@@ -147,53 +166,55 @@ class Match:
         if "messages" in info:
             info["messages"] = turn.messages if turn is not None else []
 
-    def _final_info(self) -> dict[str, float]:
-        episode = self.episode
-        assert episode is not None
-        ledger, result = episode.ledger, episode.result
-        return {
-            "has_turn": 0.0,
-            "f1": result.scores.f1 if result else 0.0,
-            "em": result.scores.em if result else 0.0,
-            "net": result.value if result else 0.0,
-            "rounds": float(ledger.rounds),
-            "retrievals": float(ledger.retrievals),
-            "turns": float(ledger.turns),
-            "latency": float(ledger.latency),
-            "failed": float(result is None),
-        }
-
     @property
     def finished(self) -> bool:
-        """Whether the episode has ended, by its rules or by an outside cause."""
-        return self.episode is not None and self.episode.finished
+        """Whether the game has ended, by its rules or by an outside cause."""
+        return bool(self.episodes) and all(episode.finished for episode in self.episodes)
 
     @property
     def terminated(self) -> bool:
         """Whether it has ended by the game's rules."""
-        return self.finished and self.episode is not None and not self.episode.truncated
+        return self.finished and not any(episode.truncated for episode in self.episodes)
 
     @property
-    def team_reward(self) -> float:
-        """R_global of an episode that has ended by its rules, else 0."""
-        return self.episode.result.value if self.episode and self.episode.result else 0.0
+    def payoffs(self) -> dict[str, float]:
+        """What each agent receives at the end of a game that has ended by its rules; empty before."""
+        if not self.terminated:
+            return {}
+        return {agent: value for episode in self.episodes for agent, value in episode.payoffs.items()}
 
     def render(self) -> Any:
         """Render the trace in the environment's render mode."""
         if self.render_mode is None:
             warnings.warn("render: no render_mode was given when the environment was made", stacklevel=3)
             return None
-        if self.episode is None:
+        if not self.episodes:
             warnings.warn("render: reset the environment first", stacklevel=3)
             return None
         from jade_env.envs import rendering
 
         if self.render_mode == "rgb_array":
-            return rendering.rgb_array(self.episode)
+            return np.concatenate([rendering.rgb_array(episode) for episode in self.episodes], axis=1)
         if self.render_mode == "human":
-            rendering.show(self.episode)
+            for episode in self.episodes:
+                rendering.show(episode)
             return None
-        return rendering.ansi(self.episode)
+        return "\n\n".join(rendering.ansi(episode) for episode in self.episodes)
+
+
+def _final_info(episode: Episode) -> dict[str, Any]:
+    ledger, result = episode.ledger, episode.result
+    return {
+        "has_turn": 0.0,
+        "f1": result.scores.f1 if result else 0.0,
+        "em": result.scores.em if result else 0.0,
+        "net": result.value if result else 0.0,
+        "rounds": float(ledger.rounds),
+        "retrievals": float(ledger.retrievals),
+        "turns": float(ledger.turns),
+        "latency": float(ledger.latency),
+        "failed": float(result is None),
+    }
 
 
 def readable(action: Any) -> Action:

@@ -88,13 +88,11 @@ class ParallelEnv(PettingZooParallelEnv[str, Any, Any]):  # type: ignore[misc]
         match = self._match
         rewards = dict.fromkeys(self.agents, 0.0)
         for agent, turn in self.turns().items():
-            if not match.finished:  # a limit may end the episode on an earlier turn of this tick
+            if not turn.game.finished:  # a limit may end the episode on an earlier turn of this tick
                 rewards[agent] += match.play(turn, actions.get(agent, 0))
         match.settle()
-        earned = match.team_reward
-        if earned:
-            for agent in rewards:
-                rewards[agent] += earned
+        for agent, earned in match.payoffs.items():
+            rewards[agent] += earned
         terminations = dict.fromkeys(self.agents, match.terminated)
         truncations = dict.fromkeys(self.agents, match.finished and not match.terminated)
         observations, infos = self._observations(), match.infos()

@@ -80,7 +80,8 @@ def branch(episode: Episode, node: Node | None = None) -> Branch:
     if node.retrieved is not None:
         titles = tuple((plain(document.title, 80) or document.id, document.id in gold) for document in node.retrieved)
         rows.insert(_place_of_retrieval(episode, node), Row("retrieval", "retrieval", plain(node.query), titles))
-    summarizer = episode.rules.summarizer.name if episode.rules.summarizer and node.children else None
+    rules = episode.rules
+    summarizer = rules.agent(rules.summarizer) if rules.summarizer and node.children else None
     return Branch(
         path=node.path,
         question=plain(node.question),
@@ -101,6 +102,10 @@ def _turn_row(turn: Played) -> Row:
         return Row("turn", turn.agent, ",".join(str(code) for code in value))
     if turn.output.kind == "document_ids":
         return Row("turn", turn.agent, "keeps " + (", ".join(map(str, value)) or "none"))
+    if turn.output.kind in ("search_or_answer", "document"):
+        first, text = map(str, value)
+        where = first if turn.output.kind == "search_or_answer" else f"document {first} becomes"
+        return Row("turn", turn.agent, f"{where}: {plain(text)}")
     if isinstance(value, tuple):
         return Row("turn", turn.agent, "   ".join(f"#{i} {plain(str(part))}" for i, part in enumerate(value, 1)))
     return Row("turn", turn.agent, plain(value))
@@ -109,7 +114,9 @@ def _turn_row(turn: Played) -> Row:
 def _place_of_retrieval(episode: Episode, node: Node) -> int:
     """Turns of the node that were played before its documents arrived: all but those of the members behind R."""
     codes = node.workflow or ()
-    behind = {episode.rules.by_code[code].name for code in codes[codes.index("R") + 1 :]} if "R" in codes else set()
+    rules = episode.rules
+    behind = {rules.agent(rules.by_code[code]) for code in codes[codes.index("R") + 1 :]} if "R" in codes else set()
+    behind.update(episode.adversaries)
     played = [turn.agent for turn in episode.trace.played if turn.path == node.path]
     return next((i for i, agent in enumerate(played) if agent in behind), len(played))
 

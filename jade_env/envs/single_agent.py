@@ -77,7 +77,8 @@ class SingleAgentEnv(gymnasium.Env[Any, Any]):
         """Play everybody else's turns, in AEC order, until the role has one or the episode has ended."""
         match, self._turn = self._match, None
         while not match.finished:
-            turn = match.turns()[0]
+            turn = match.oldest_turn()
+            assert turn is not None
             if turn.agent == self.agent:
                 self._turn = turn
                 return
@@ -96,7 +97,7 @@ class SingleAgentEnv(gymnasium.Env[Any, Any]):
         reward = match.play(self._turn, action)
         match.settle()
         self._play_partners()
-        reward += match.team_reward
+        reward += match.payoffs.get(self.agent, 0.0)
         truncated = match.finished and not match.terminated
         return self._observation(), reward, match.terminated, truncated, self._info()
 

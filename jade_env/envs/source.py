@@ -17,9 +17,9 @@ from jade_env.questions import Question
 from jade_env.questions.datasets import read_corpus, read_questions
 from jade_env.questions.world import World, WorldSpec, make_world
 from jade_env.retrieval import Document, Retriever
-from jade_env.retrieval.bm25 import BM25Retriever
-from jade_env.retrieval.cache import CachedRetriever
-from jade_env.scenario import Bm25, FileData, Scenario, WorldData
+from jade_env.retrieval.make import HeldCorpus, make_retriever
+from jade_env.retriever_settings import RetrieverSettings
+from jade_env.scenario import FileData, Scenario, WorldData
 
 WORLD_SPLITS = ("train", "dev", "test")
 
@@ -27,8 +27,13 @@ WORLD_SPLITS = ("train", "dev", "test")
 class Source:
     """The data of a scenario. Everything is read or built when first asked for, once a process."""
 
-    def __init__(self, data: WorldData | FileData, retriever: Bm25, location: str | None) -> None:
+    def __init__(self, data: WorldData | FileData, retriever: RetrieverSettings, location: str | None) -> None:
         self._data, self._retriever, self._location = data, retriever, location
+
+    @property
+    def on_failure(self) -> str:
+        """What a failure of the retriever means: `truncate` the episodes that wait, or `raise`."""
+        return getattr(self._retriever, "on_failure", "truncate")
 
     def questions(self, split: str) -> Sequence[Question]:
         """The questions of a split, in file order.
@@ -91,22 +96,25 @@ def _world(data: WorldData, split: str) -> World:
 
 
 @lru_cache(maxsize=8)
-def _world_retriever(data: str, settings: Bm25, split: str) -> Retriever:
-    return _with_cache(_bm25(_make_world(data, split).documents, settings, saved=False), settings)
+def _world_retriever(data: str, settings: RetrieverSettings, split: str) -> Retriever:
+    return make_retriever(settings, HeldCorpus(_make_world(data, split).documents))
 
 
 @lru_cache(maxsize=8)
-def _file_retriever(folder: Path, settings: Bm25) -> Retriever:
-    return _with_cache(_bm25(_corpus(folder), settings, saved=True), settings)
+def _file_retriever(folder: Path, settings: RetrieverSettings) -> Retriever:
+    return make_retriever(settings, _FileCorpus(folder))
 
 
-def _bm25(documents: Sequence[Document], settings: Bm25, saved: bool) -> BM25Retriever:
-    build = BM25Retriever.cached if saved else BM25Retriever
-    return build(documents, stem=settings.stem, stopwords=settings.stopwords, k1=settings.k1, b=settings.b)
+class _FileCorpus:
+    """The corpus of a data folder, read when first asked for."""
 
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.file: Path | None = folder / "corpus.jsonl"
 
-def _with_cache(retriever: Retriever, settings: Bm25) -> Retriever:
-    return CachedRetriever(retriever, capacity=settings.cache) if settings.cache else retriever
+    @property
+    def documents(self) -> Sequence[Document]:
+        return _corpus(self._folder)
 
 
 @lru_cache(maxsize=4)

@@ -1,6 +1,7 @@
 """What every view of the game shares: which question is dealt next, and batched retrieval for all episodes that wait.
 
-Episode j plays question perm(seed, epoch)[j // group] with the random stream (seed, j).
+Episode j plays question perm(seed, epoch)[j // group] with the random stream (seed, j). In a duel episodes 2j and 2j + 1 are the
+two sides of game j.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ from jade_env.envs.source import Source
 from jade_env.errors import DataError, RetrievalError
 from jade_env.game.episode import Episode, Retrieval, Rules
 from jade_env.questions import Question
-from jade_env.retrieval import Retriever
+from jade_env.retrieval import Hit, Retriever
 
 KNOWN_OPTIONS = ("question_id", "split")
+Waiting = list[tuple[Episode, Retrieval]]
+"""Queries with the episodes that wait for them."""
 
 
 class Dealer:
     """Deals questions in the seeded order, epoch after epoch."""
 
-    def __init__(self, questions: Sequence[Question], seed: int, group: int = 1) -> None:
-        self._questions, self._group = questions, group
+    def __init__(self, questions: Sequence[Question], seed: int, group: int = 1, sides: int = 1) -> None:
+        self._questions, self._group, self._sides = questions, group, sides
         self.restart(seed)
 
     def restart(self, seed: int) -> None:
@@ -37,34 +40,34 @@ class Dealer:
 
     def question(self, index: int) -> Question:
         """The question that episode `index` plays."""
-        epoch, place = divmod(index // self._group, len(self._questions))
+        epoch, place = divmod(index // (self._group * self._sides), len(self._questions))
         if epoch != self._epoch:
             self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self._questions))
             self._epoch = epoch
         return self._questions[int(self._order[place])]
 
-    def deal(self, rules: Rules) -> Episode:
-        """Open the next episode."""
+    def deal(self, sides: Sequence[Rules]) -> Episode:
+        """Open the next episode, for the side whose it is."""
         index = self.next_index
         self.next_index += 1
-        return Episode(self.question(index), rules, index)
+        return Episode(self.question(index), sides[index % self._sides], index)
 
 
 class Table:
     """One scenario's data laid out for play: a source, the split in use, a dealer and a retriever."""
 
-    def __init__(self, source: Source, rules: Rules, split: str, seed: int, group: int = 1) -> None:
-        self._source, self.rules, self._group = source, rules, group
+    def __init__(self, source: Source, sides: Sequence[Rules], split: str, seed: int, group: int = 1) -> None:
+        self._source, self.sides, self._group = source, sides, group
         self._use(split, seed)
 
     def _use(self, split: str, seed: int) -> None:
         self.questions = self._source.questions(split)
         self.retriever: Retriever = self._source.retriever(split)
         self.split = split
-        self.dealer = Dealer(self.questions, seed, self._group)
+        self.dealer = Dealer(self.questions, seed, self._group, len(self.sides))
 
-    def open(self, seed: int | None = None, options: Mapping[str, Any] | None = None) -> Episode:
-        """Open one episode: the next in the order, or the one that `options` name.
+    def open(self, seed: int | None = None, options: Mapping[str, Any] | None = None) -> list[Episode]:
+        """Open one episode a side: the next in the order, or of the question that `options` name.
 
         Args:
             seed: restarts the order of that seed.
@@ -82,11 +85,10 @@ class Table:
             self._use(str(split), self.dealer.seed)
         if seed is not None:
             self.dealer.restart(int(seed))
-        episode_index = self.dealer.next_index
-        if (wanted := options.get("question_id")) is not None:
-            self.dealer.next_index += 1
-            return Episode(self.find(str(wanted)), self.rules, episode_index)
-        return self.dealer.deal(self.rules)
+        wanted = options.get("question_id")
+        question = None if wanted is None else self.find(str(wanted))
+        dealt = [self.dealer.deal(self.sides) for _ in self.sides]
+        return dealt if question is None else [Episode(question, each.rules, each.index) for each in dealt]
 
     def find(self, question_id: str) -> Question:
         """The question of an id in the split in use."""
@@ -99,20 +101,49 @@ class Table:
     def settle(self, episodes: Iterable[Episode]) -> None:
         """Answer every query that the episodes wait for, in one batch a round of waiting, in turn order.
 
-        A retriever that fails truncates the episodes that waited for it.
+        A retriever that fails truncates the episodes that waited for it, or stops the run where the scenario says so.
         """
-        waiting = [(episode, request) for episode in episodes for request in episode.pending_queries]
+        waiting = self.pending(episodes)
         while waiting:
-            self._answer(waiting)
-            touched = dict.fromkeys(episode for episode, _ in waiting)
-            waiting = [(episode, request) for episode in touched for request in episode.pending_queries]
+            try:
+                found = self.search(waiting)
+            except RetrievalError as error:
+                self.fail(waiting, error)
+            else:
+                self.supply(waiting, found)
+            waiting = self.pending(dict.fromkeys(episode for episode, _ in waiting))
 
-    def _answer(self, waiting: list[tuple[Episode, Retrieval]]) -> None:
-        try:
-            found = self.retriever.search([request.query for _, request in waiting], self.rules.top_k)
-        except RetrievalError as error:
-            for episode in dict.fromkeys(episode for episode, _ in waiting):
-                episode.truncate(str(error))
-            return
+    @property
+    def depth(self) -> int:
+        """Documents that every query asks for."""
+        return self.sides[0].depth
+
+    @staticmethod
+    def pending(episodes: Iterable[Episode]) -> Waiting:
+        """Every query that the episodes wait for, in turn order."""
+        return [(episode, request) for episode in episodes for request in episode.pending_queries]
+
+    def search(self, waiting: Waiting) -> list[list[Hit]]:
+        """What the retriever finds; changes no episode, so that it may run in a thread.
+
+        Raises:
+            RetrievalError: the retriever cannot answer.
+        """
+        return self.retriever.search([request.query for _, request in waiting], self.depth)
+
+    @staticmethod
+    def supply(waiting: Waiting, found: Sequence[Sequence[Hit]]) -> None:
+        """Hand each query its documents, in turn order."""
         for (episode, request), hits in zip(waiting, found, strict=True):
             episode.supply(request, [hit.document for hit in hits])
+
+    def fail(self, waiting: Waiting, error: RetrievalError) -> None:
+        """The retriever cannot answer: the episodes that waited end as truncated.
+
+        Raises:
+            RetrievalError: the scenario says that a failure stops the run (`on_failure: raise`).
+        """
+        if self._source.on_failure == "raise":
+            raise error
+        for episode in dict.fromkeys(episode for episode, _ in waiting):
+            episode.truncate(str(error))

@@ -25,7 +25,8 @@ class Turn:
 
     Attributes:
         id: (episode, node path, step): the same in every view of the game, hashable.
-        agent, card: the role's name and its card.
+        agent: who acts: the role's name, with its team's before it where there are two.
+        card: the role's card.
         episode: the episode's number in the seeded order.
         seed: seed of the order; (seed, *id) names the turn's random stream.
         mode: what the scenario expects of this agent; both kinds of action are understood anyway.
@@ -36,7 +37,7 @@ class Turn:
     def __init__(self, turn: GameTurn, seed: int, mode: Mode, style: PromptStyle) -> None:
         self.game_turn = turn
         self.card = turn.card
-        self.agent = self.card.name
+        self.agent = turn.agent
         self.id: TurnId = (turn.episode.index, turn.node.path, turn.step)
         self.seed, self.mode, self._style = seed, mode, style
         self._candidates: list[Value] | None = None
@@ -46,6 +47,17 @@ class Turn:
     def episode(self) -> int:
         """The episode's number."""
         return self.id[0]
+
+    @property
+    def role(self) -> str:
+        """The role's name, whatever the team."""
+        return self.card.name
+
+    @property
+    def team(self) -> str:
+        """The side of a duel that it is played for; `team` beside an adversary; "" where all play together."""
+        rules = self.game_turn.episode.rules
+        return rules.team or ("team" if rules.adversary and self.card is not rules.adversary else "")
 
     @property
     def kind(self) -> str:

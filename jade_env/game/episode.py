@@ -19,10 +19,10 @@ from typing import Any
 from jade_env.agent import AgentCard
 from jade_env.errors import JadeError
 from jade_env.game.outputs import KINDS, Output
-from jade_env.game.rewards import Ledger, Result, score
+from jade_env.game.rewards import Ledger, Result, Side, duel, payoffs, score
 from jade_env.game.trace import Node, Path, Played, Trace
 from jade_env.game.view import View, Workflow
-from jade_env.game.workflow import RETRIEVE, decomposes
+from jade_env.game.workflow import RETRIEVE, SOLVER, VERIFIER, decomposes
 from jade_env.questions import Question
 from jade_env.retrieval.types import Document
 from jade_env.scenario import Limits, Reward, Scenario
@@ -33,7 +33,10 @@ LEAF_FALLBACK: Workflow = ("R", "AG")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What of a scenario the game needs to know."""
+    """What of a scenario the game needs to know. `team` is the one of `rivals` teams that plays by them, "" where there is but one.
+
+    `top_k` documents of a retrieval are read; those behind them, up to `depth`, are the adversary's pool.
+    """
 
     workflows: tuple[Workflow, ...]
     leaf_workflows: tuple[Workflow, ...]
@@ -43,12 +46,43 @@ class Rules:
     planner: AgentCard | None
     rewriter: AgentCard | None
     summarizer: AgentCard | None
+    adversary: AgentCard | None
     by_code: Mapping[str, AgentCard]
     agents: tuple[str, ...]
+    team: str = ""
+    rivals: int = 1
+
+    @property
+    def depth(self) -> int:
+        """Documents asked of the retriever."""
+        return self.top_k + (self.limits.pool if self.adversary else 0)
+
+    def agent(self, card: AgentCard) -> str:
+        """The name under which a role plays in this team."""
+        return f"{self.team}_{card.name}" if self.team else card.name
 
     @staticmethod
-    def of(scenario: Scenario) -> Rules:
-        """The rules of a scenario; `agents` are the members of the team that can ever have a turn, in team order."""
+    def names(scenario: Scenario) -> dict[str, tuple[str, ...]]:
+        """Everybody who can ever have a turn, with the names they answer to: the agent's, its role's and its team's.
+
+        Where there is an adversary, the others answer to `team`.
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        for rules in Rules.sides(scenario):
+            for card in scenario.cards.values():
+                if (agent := rules.agent(card)) in rules.agents:
+                    other = ("team",) if rules.adversary and card is not rules.adversary else ()
+                    found[agent] = (agent, card.name, rules.team) if rules.team else (agent, *other)
+        return found
+
+    @staticmethod
+    def sides(scenario: Scenario) -> tuple[Rules, ...]:
+        """The rules of each of a scenario's teams; those of the one team where it has no others."""
+        return tuple(Rules.of(scenario, team) for team in scenario.teams or ("",))
+
+    @staticmethod
+    def of(scenario: Scenario, team: str = "") -> Rules:
+        """The rules of one team; `agents` are its members that can ever have a turn, in team order."""
         cards = list(scenario.cards.values())
         leaf = tuple(w for w in scenario.workflows if not decomposes(w))
         used = {code for workflow in scenario.workflows for code in workflow}
@@ -56,8 +90,9 @@ class Rules:
         planner = next((c for c in cards if c.writes == "workflow"), None) if len(scenario.workflows) > 1 else None
         rewriter = next((c for c in cards if c.writes == "query"), None)
         summarizer = next((c for c in cards if not c.code and c.writes == "answer"), None) if splits else None
+        adversary = next((c for c in cards if c.writes == "document"), None)
         by_code = {c.code: c for c in cards if c.code and c.code in used}
-        playing = {c.name for c in (planner, summarizer, *by_code.values()) if c}
+        playing = {c.name for c in (planner, summarizer, adversary, *by_code.values()) if c}
         if rewriter and "QDS" in used and splits:
             playing.add(rewriter.name)
         return Rules(
@@ -69,8 +104,11 @@ class Rules:
             planner=planner,
             rewriter=rewriter if splits else None,
             summarizer=summarizer,
+            adversary=adversary,
             by_code=by_code,
-            agents=tuple(c.name for c in cards if c.name in playing),
+            agents=tuple(f"{team}_{c.name}" if team else c.name for c in cards if c.name in playing),
+            team=team,
+            rivals=2 if team else 1,
         )
 
 
@@ -87,7 +125,7 @@ class Turn:
     @property
     def agent(self) -> str:
         """Whose turn it is."""
-        return self.card.name
+        return self.episode.rules.agent(self.card)
 
     @property
     def kind(self) -> str:
@@ -109,6 +147,11 @@ class Turn:
             return {"workflows": self.episode.legal_workflows(node)}
         if self.card.writes == "document_ids":
             return {"documents": len(node.documents)}
+        if self.card.writes == "document":
+            words = self.episode.rules.limits.forged_words
+            return {"documents": len(node.documents), "passages": len(node.pool), "words": words}
+        if self.card.writes == "search_or_answer":
+            return {"may_search": self.episode.may_search(node)}
         return {"question": node.query}
 
 
@@ -123,7 +166,11 @@ class Retrieval:
 
 @dataclass(eq=False)
 class Episode:
-    """One question in play. `turns` are open, first-opened first; `pending_queries` wait for `supply`."""
+    """One question, played by one team. `turns` are open, first-opened first; `pending_queries` wait for `supply`.
+
+    `payoffs` hold what each agent receives at the end: of a team that has a rival they are set when both have finished
+    (`rewards.duel`), and they stay empty in a truncated episode. `swaps` counts the documents that an adversary has replaced.
+    """
 
     question: Question
     rules: Rules
@@ -134,6 +181,8 @@ class Episode:
     finished: bool = False
     truncated: str = ""
     result: Result | None = None
+    payoffs: dict[str, float] = field(default_factory=dict)
+    swaps: int = 0
 
     def __post_init__(self) -> None:
         root = Node(path=(), question=self.question.text, query=self.question.text)
@@ -143,23 +192,24 @@ class Episode:
     # ---- what a player may do -------------------------------------------------------------------------------------
 
     def act(self, turn: Turn, output: Output) -> float:
-        """Play an open turn and return the format penalty it cost (0 or negative).
+        """Play an open turn and return the format penalty it cost at once (0 or negative; in zero-sum games it is in the score).
 
         Raises:
             JadeError: the turn is not open, or the output is of another kind than the turn expects.
         """
         card, node, ledger = turn.card, turn.node, self.ledger
         if turn not in self.turns:
-            raise JadeError(f"{card.name} has no such turn open in this episode")
+            raise JadeError(f"{turn.agent} has no such turn open in this episode")
         if output.kind != card.writes:
-            raise JadeError(f"{card.name} writes {card.writes}, not {output.kind}")
+            raise JadeError(f"{turn.agent} writes {card.writes}, not {output.kind}")
         self.turns.remove(turn)
-        penalty = 0.0 if output.valid else self.rules.reward.format_penalty
-        node.clock += 1
+        reward = self.rules.reward
+        penalty = 0.0 if output.valid or reward.sharing == "zero_sum" else reward.format_penalty
+        node.clock += card is not self.rules.adversary
         ledger.turns += 1
         ledger.tokens += output.tokens
         ledger.malformed += not output.valid
-        self.trace.played.append(Played(card.name, node.path, turn.step, output, penalty, node.clock))
+        self.trace.played.append(Played(turn.agent, node.path, turn.step, output, penalty, node.clock))
         KINDS[output.kind].apply(self, node, output)
         if not self.finished and node.answer is None and node.serial is None:
             self._go_on(node)
@@ -170,11 +220,19 @@ class Episode:
     def supply(self, request: Retrieval, documents: Sequence[Document]) -> None:
         """Answer a pending query with its documents, best first."""
         self.pending_queries.remove(request)
-        node = request.node
-        node.retrieved = node.documents = tuple(documents[: request.top_k])
+        node, top_k = request.node, self.rules.top_k
+        found = tuple(documents[:top_k])
         node.clock += 1
         self.ledger.retrievals += 1
-        self._go_on(node)
+        if node.workflow == (SOLVER,):
+            node.searches.append((node.query, found))
+            node.query = node.question
+            found = tuple(dict.fromkeys((*node.documents, *found)))
+        node.retrieved = node.documents = found
+        node.pool = tuple(documents[top_k : request.top_k])
+        if self.rules.adversary and node.documents and node.pool and self.swaps < self.rules.limits.swaps:
+            return self._open(self.rules.adversary, node)
+        return self._go_on(node)
 
     def truncate(self, reason: str) -> None:
         """End the episode for a cause outside the game: it gets no R_global and no answer."""
@@ -206,7 +264,7 @@ class Episode:
             return self._plan(node)
         code, node.todo = node.todo[0], node.todo[1:]
         if code == RETRIEVE:
-            self.pending_queries.append(Retrieval(node, node.query, self.rules.top_k))
+            self.pending_queries.append(Retrieval(node, node.query, self.rules.depth))
             return None
         card = self.rules.by_code[code]
         if card.writes == "document_ids" and not node.documents:
@@ -228,8 +286,47 @@ class Episode:
         for child in node.children[:1] if serial else node.children:
             self._plan(child)
 
+    def search(self, node: Node, query: str) -> None:
+        """A lone solver searches, and then has another turn; every search beyond the first is another round."""
+        again = bool(node.searches)
+        self.ledger.rounds += again
+        self.ledger.rounds_together += again
+        node.query, node.todo = query, (RETRIEVE, SOLVER)
+
+    def may_search(self, node: Node) -> bool:
+        """Whether a lone solver has a search left."""
+        return len(node.searches) < self.rules.limits.max_rounds
+
+    def replace(self, node: Node, place: int, put: Document | str) -> None:
+        """An adversary replaces a document at hand by a passage, or by a text under the same title.
+
+        Of two turns that were open at once, the later one may find that no replacement is left: it changes nothing.
+        """
+        if self.swaps >= self.rules.limits.swaps:
+            return
+        self.swaps += 1
+        old = node.documents[place]
+        new = put if isinstance(put, Document) else Document(f"forged:{old.id}", old.title, put)
+        node.documents = (*node.documents[:place], new, *node.documents[place + 1 :])
+        if node.searches:
+            query, found = node.searches[-1]
+            node.searches[-1] = (query, tuple(new if document is old else document for document in found))
+
+    def judge(self, node: Node, accepted: bool) -> None:
+        """A verdict on a draft: it becomes the answer, or the generator writes again, once, knowing what was sent back."""
+        if accepted or node.sent_back:
+            return self.solve(node, node.draft)
+        node.sent_back, node.todo = True, ("AG", VERIFIER)
+        return None
+
     def solve(self, node: Node, answer: str) -> None:
-        """A node has its answer: the episode ends, the next sub-question opens, or the parent is summarized."""
+        """A node has its answer: the episode ends, the next sub-question opens, or the parent is summarized.
+
+        An answer with a verifier behind it is a draft until that has judged it.
+        """
+        if node.todo:
+            node.draft = answer
+            return None
         node.answer = answer
         parent = node.parent
         if parent is None:
@@ -257,7 +354,11 @@ class Episode:
         self.turns.clear()
         self.pending_queries.clear()
         self.ledger.latency = self.trace.root.clock
-        self.result = score(self.question, self.answer, self.ledger, self.rules.reward)
+        self.result = score(self.question, self.answer, self.ledger, self.rules.reward, self.trace.played)
+        if not self.rules.team:
+            self.payoffs = payoffs(
+                self.rules.agents, self.adversaries, self.result, self.trace.played, self.rules.reward
+            )
 
     def _give_up(self) -> None:
         """The limit of turns is reached: every open node is answered with the empty string."""
@@ -267,6 +368,16 @@ class Episode:
         self._finish()
 
     # ---- what follows from the state ------------------------------------------------------------------------------
+
+    def place(self, plans: int, executions: int) -> tuple[int, int]:
+        """The numbers of its question and of its plan in the seeded order, dealt (plans, executions) times to each side."""
+        game, side = divmod(self.index, self.rules.rivals)
+        return game // (plans * executions), game // executions * self.rules.rivals + side
+
+    @property
+    def adversaries(self) -> tuple[str, ...]:
+        """The agents that play against the team."""
+        return (self.rules.agent(self.rules.adversary),) if self.rules.adversary else ()
 
     @property
     def answer(self) -> str:
@@ -306,6 +417,10 @@ class Episode:
             self.legal_workflows(node) if card.writes == "workflow" else (),
             node.depth,
             node.retrieved is not None,
+            node.draft if node.sent_back or card.writes == "verdict" else "",
+            tuple(node.searches),
+            node.pool if card.writes == "document" else (),
+            self.may_search(node),
         )
 
     def _open(self, card: AgentCard, node: Node) -> None:
@@ -318,4 +433,16 @@ class Episode:
         return {document.id for node in self.trace.nodes for document in node.retrieved or ()}
 
 
-__all__ = ["Episode", "Path", "Retrieval", "Rules", "Turn"]
+def settle_duel(rivals: Sequence[Episode]) -> None:
+    """Set what the agents of two finished rivals receive; where one was cut short, so is the other."""
+    reason = next((episode.truncated for episode in rivals if episode.truncated), "")
+    if reason:
+        for episode in rivals:
+            episode.truncated, episode.result = reason, None
+        return
+    sides = [Side(each.rules.agents, each.result, each.ledger) for each in rivals if each.result is not None]
+    for episode, gained in zip(rivals, duel(sides, rivals[0].rules.reward), strict=True):
+        episode.payoffs = gained
+
+
+__all__ = ["Episode", "Path", "Retrieval", "Rules", "Turn", "settle_duel"]

@@ -23,7 +23,7 @@ MAX_QUERY_WORDS = 100
 MAX_ANSWER_WORDS = 40
 MAX_SUBQUESTIONS = 7
 
-Value = str | tuple[str, ...] | tuple[int, ...]
+Value = str | tuple[str, ...] | tuple[int, ...] | tuple[int, str]
 
 
 class Output(NamedTuple):
@@ -32,8 +32,9 @@ class Output(NamedTuple):
     Attributes:
         kind: the output kind, a key of `KINDS`.
         valid: whether it follows the kind's grammar and limits.
-        value: what it says (a workflow's codes, sub-questions, a query, document indices, an answer); for an invalid one
-            the fallback, except that a workflow's is chosen by the episode.
+        value: what it says (a workflow's codes, sub-questions, a query, document indices, an answer, a verdict, what a
+            solver does, what an adversary puts in place of a document); for an invalid one the fallback, except that a
+            workflow's is chosen by the episode.
         written: the text as the agent wrote it; empty where the agent chose a candidate by number.
         tokens: how many tokens the agent spent on it (0 where no text was generated).
     """
@@ -205,6 +206,87 @@ class AnswerKind:
         episode.solve(node, str(output.value))
 
 
+class VerdictKind:
+    """`<verdict>accept</verdict>` or `<verdict>retry</verdict>`: retry sends a draft back once; accept if malformed."""
+
+    VALUES = ("accept", "retry")
+
+    def parse(self, text: str, **_: Any) -> tuple[bool, str]:
+        inner = (_between("verdict", text.strip()) or "").strip().lower()
+        return (True, inner) if inner in self.VALUES else (False, self.VALUES[0])
+
+    def format(self, value: str) -> str:
+        return f"<verdict>{value}</verdict>"
+
+    def apply(self, episode: Episode, node: Node, output: Output) -> None:
+        episode.judge(node, accepted=output.value == self.VALUES[0])
+
+
+class SearchOrAnswerKind:
+    """`<search>..</search>` or `<answer>..</answer>`: what a lone solver does next; the raw text as an answer if malformed.
+
+    The value is ("search", query) or ("answer", text). A search beyond the limit is malformed, and answers nothing.
+    """
+
+    _ACTIONS = ("search", "answer")
+
+    def parse(self, text: str, *, may_search: bool = True, **_: Any) -> tuple[bool, tuple[str, str]]:
+        query = _between("search", stripped := text.strip())
+        if query is not None:
+            valid = may_search and bool(query.strip()) and len(query.split()) <= MAX_QUERY_WORDS
+            return (True, ("search", query.strip())) if valid else (False, ("answer", ""))
+        valid, answer = KINDS["answer"].parse(stripped)
+        return valid, ("answer", answer)
+
+    def format(self, value: tuple[str, str]) -> str:
+        action, text = value
+        return f"<{action}>{text}</{action}>"
+
+    def apply(self, episode: Episode, node: Node, output: Output) -> None:
+        action, text = (str(part) for part in output.value)
+        if action == "search":
+            episode.search(node, text)
+        else:
+            episode.solve(node, text)
+
+
+class DocumentKind:
+    """`<document>Document1 = Passage0</document>`: puts a passage of the pool, or a text of one's own, in a document's place.
+
+    The value is (document, "Passage0") or (document, text); empty, (-1, ""), it replaces nothing. So it does where it is
+    malformed, beyond the numbers at hand or over the word budget.
+    """
+
+    LEFT = (-1, "")
+
+    _FORM = re.compile(r"Document(\d{1,9})\s*=\s*(.+)", re.S | re.I)
+    _PASSAGE = re.compile(r"Passage(\d{1,9})", re.I)
+
+    def parse(
+        self, text: str, *, documents: int = 0, passages: int = 0, words: int = MAX_ANSWER_WORDS, **_: Any
+    ) -> tuple[bool, tuple[int, str]]:
+        inner = _between("document", text.strip())
+        if inner is not None and not inner.strip():
+            return True, self.LEFT
+        found = self._FORM.fullmatch((inner or "").strip())
+        if found is None or int(found[1]) >= documents:
+            return False, self.LEFT
+        put = found[2].strip()
+        if (passage := self._PASSAGE.fullmatch(put)) is not None:
+            number = int(passage[1])
+            return (True, (int(found[1]), f"Passage{number}")) if number < passages else (False, self.LEFT)
+        return (True, (int(found[1]), put)) if put and len(put.split()) <= words else (False, self.LEFT)
+
+    def format(self, value: tuple[int, str]) -> str:
+        return "<document></document>" if value[0] < 0 else f"<document>Document{value[0]} = {value[1]}</document>"
+
+    def apply(self, episode: Episode, node: Node, output: Output) -> None:
+        place, put = tuple(output.value)
+        if output.valid and isinstance(place, int) and place >= 0:
+            passage = self._PASSAGE.fullmatch(str(put))
+            episode.replace(node, place, node.pool[int(passage[1])] if passage else str(put))
+
+
 KINDS: Mapping[str, Kind] = {
     "workflow": WorkflowKind(),
     "subquestions_serial": SubquestionsKind(serial=True),
@@ -212,6 +294,9 @@ KINDS: Mapping[str, Kind] = {
     "query": QueryKind(),
     "document_ids": DocumentIdsKind(),
     "answer": AnswerKind(),
+    "verdict": VerdictKind(),
+    "search_or_answer": SearchOrAnswerKind(),
+    "document": DocumentKind(),
 }
 
 
@@ -223,7 +308,8 @@ def parse(kind: str, text: str, tokens: int | None = None, **context: Any) -> Ou
         text: what was written.
         tokens: how many tokens it took; the number of whitespace-separated words where not given.
         **context: what validity depends on: `workflows` (legal ones) for a workflow, `question` for sub-questions and
-            queries, `documents` (their number) for document ids.
+            queries, `documents` (their number) for document ids and documents, which also have `passages` (of the pool) and
+            `words` (allowed in a text of one's own), `may_search` for a solver.
 
     Raises:
         ConfigError: there is no such kind.

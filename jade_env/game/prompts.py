@@ -39,8 +39,26 @@ def _documents(view: View) -> str:
     return "<documents>\n" + "\n".join(lines) + "\n</documents>"
 
 
-def _document(i: int, document: Document) -> str:
-    return f"Document{i} ({defuse(document.title)}): {defuse(document.text)}"
+def _document(i: int, document: Document, name: str = "Document") -> str:
+    return f"{name}{i} ({defuse(document.title)}): {defuse(document.text)}"
+
+
+def _history(view: View) -> str:
+    """Each search with what it found; documents are numbered throughout."""
+    parts, number = [], 0
+    for query, documents in view.history:
+        lines = [_document(i, document) for i, document in enumerate(documents, number)]
+        number += len(documents)
+        parts.append(f"<search>{query}</search>\n<documents>\n" + "\n".join([*lines, "</documents>"]))
+    return "\n".join(parts) + ("" if view.may_search else "\nno search is left")
+
+
+def _pool(view: View) -> str:
+    return "\n".join(_document(i, document, "Passage") for i, document in enumerate(view.pool))
+
+
+def _rejected(view: View) -> str:
+    return f"\nsent back : {view.draft}" if view.draft else ""
 
 
 def _answers(view: View) -> str:
@@ -60,4 +78,8 @@ _READ: dict[str, Callable[[View], str]] = {
     "answers": _answers,
     "documents": _documents,
     "workflows": lambda view: _workflows(view.workflows),
+    "draft": lambda view: view.draft,
+    "rejected": _rejected,
+    "history": _history,
+    "pool": _pool,
 }

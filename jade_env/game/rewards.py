@@ -1,14 +1,16 @@
-"""What a finished episode is worth: a pure function of its answer, its ledger and the scenario's reward settings.
+"""What a finished episode is worth, and who gets how much: pure functions of its answer, its ledger and the reward settings.
 
 R_global = outcome - (alpha * N(rounds) + beta * N(retrievals)), N(n) = min(n, cap) / cap: the paper's equations 6-8.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from jade_env import metrics
+from jade_env.game.trace import Played
 from jade_env.questions import Question
 from jade_env.scenario import Reward
 
@@ -37,16 +39,20 @@ class Ledger:
 
 
 class Result(NamedTuple):
-    """The score of a finished episode: `value` is R_global = `outcome` - `cost`."""
+    """The score of a finished episode: `value` is R_global = `outcome` - `cost`.
+
+    `own` is what the members spent themselves, on turns and tokens, where the scenario charges them for it.
+    """
 
     scores: metrics.Scores
     outcome: float
     cost: float
+    own: float = 0.0
 
     @property
     def value(self) -> float:
-        """R_global, the same for every member of the team."""
-        return self.outcome - self.cost
+        """R_global: what a team that shares everything earns, its members' own costs included."""
+        return self.outcome - self.cost - self.own
 
 
 def share(count: int, cap: int) -> float:
@@ -54,7 +60,7 @@ def share(count: int, cap: int) -> float:
     return max(0, min(count, cap)) / cap
 
 
-def score(question: Question, answer: str, ledger: Ledger, reward: Reward) -> Result:
+def score(question: Question, answer: str, ledger: Ledger, reward: Reward, played: Sequence[Played] = ()) -> Result:
     """Score a finished episode (paper, eq. 6-8; the `code` preset follows the released code)."""
     scores = metrics.score(answer, question.golden_answers, reward.rule)
     if question.is_list and reward.lists != "as_others":
@@ -66,4 +72,60 @@ def score(question: Question, answer: str, ledger: Ledger, reward: Reward) -> Re
     rounds = ledger.rounds_together if reward.parallel_rounds == "together" else ledger.rounds
     cost = reward.round_cost * share(rounds - reward.free_rounds, reward.cap)
     cost += reward.retrieval_cost * share(ledger.retrievals, reward.cap)
-    return Result(scores, outcome, cost)
+    return Result(scores, outcome, cost, sum(own_costs(played, reward).values()))
+
+
+def own_costs(played: Sequence[Played], reward: Reward) -> dict[str, float]:
+    """What each agent spent on its own turns and tokens; empty where nobody is charged."""
+    costs: dict[str, float] = {}
+    if reward.turn_cost or reward.token_cost:
+        for turn in played:
+            spent = reward.turn_cost + reward.token_cost * turn.output.tokens
+            costs[turn.agent] = costs.get(turn.agent, 0.0) + spent
+    return costs
+
+
+def payoffs(
+    agents: Sequence[str], adversaries: Sequence[str], result: Result, played: Sequence[Played], reward: Reward
+) -> dict[str, float]:
+    """What each agent receives at the end of an episode that one team played, adversaries in it or not.
+
+    `team`: R_global, the same for all. `private`: a weighted share of outcome minus common costs, minus what the agent spent
+    itself. `zero_sum`: R_global with the penalties for what was malformed on either side, for each of the team; adversaries
+    receive together minus what all of the team receive, so that the sum is 0.
+    """
+    if reward.sharing == "private":
+        spent, common = own_costs(played, reward), result.outcome - result.cost
+        return {agent: reward.weight_of(agent) * common - spent.get(agent, 0.0) for agent in agents}
+    if reward.sharing == "team":
+        return dict.fromkeys(agents, result.value)
+    team = [agent for agent in agents if agent not in adversaries]
+    value = result.value
+    for turn in played:
+        if not turn.output.valid:
+            value += -reward.format_penalty if turn.agent in adversaries else reward.format_penalty
+    against = dict.fromkeys(adversaries, -value * len(team) / len(adversaries)) if adversaries else {}
+    return dict.fromkeys(team, value) | against
+
+
+def duel(sides: Sequence[Side], reward: Reward) -> list[dict[str, float]]:
+    """What the agents of two teams receive: each one's own score minus the other's, to every member.
+
+    A side's score is R_global, its format penalties, and `latency_bonus` if it was the quicker one.
+    """
+    scores = [side.result.value + reward.format_penalty * side.ledger.malformed for side in sides]
+    clocks = [side.ledger.latency for side in sides]
+    scores = [
+        value + reward.latency_bonus * (clock == min(clocks) < max(clocks))
+        for value, clock in zip(scores, clocks, strict=True)
+    ]
+    gained = (scores[0] - scores[1], scores[1] - scores[0])
+    return [dict.fromkeys(side.agents, gain) for side, gain in zip(sides, gained, strict=True)]
+
+
+class Side(NamedTuple):
+    """One team of a duel, finished."""
+
+    agents: tuple[str, ...]
+    result: Result
+    ledger: Ledger

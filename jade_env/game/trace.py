@@ -26,6 +26,10 @@ class Node:
         retrieved: the documents found, in rank order; None before a retrieval.
         documents: the documents in play: the retrieved ones, then the selected ones.
         answer: None until solved.
+        draft: an answer that waits for a verdict, or that a verdict sent back.
+        sent_back: whether a verdict has sent one back.
+        searches: what a lone solver has searched for, and found.
+        pool: passages that an adversary may put among the documents.
         serial: whether its children depend on each other; None without children.
         clock: the longest chain of turns and retrievals that its present state depends on.
         steps: how many turns have been opened in it.
@@ -40,6 +44,10 @@ class Node:
     retrieved: tuple[Document, ...] | None = None
     documents: tuple[Document, ...] = ()
     answer: str | None = None
+    draft: str = ""
+    sent_back: bool = False
+    searches: list[tuple[str, tuple[Document, ...]]] = field(default_factory=list)
+    pool: tuple[Document, ...] = ()
     serial: bool | None = None
     children: list[Node] = field(default_factory=list)
     clock: int = 0
@@ -52,7 +60,7 @@ class Node:
 
 
 class Played(NamedTuple):
-    """One turn as it was played: who, where, what, and the format penalty it cost (0 or negative)."""
+    """One turn as it was played: who, where, what, and the format penalty it cost at once (0 or negative)."""
 
     agent: str
     path: Path

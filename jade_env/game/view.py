@@ -23,6 +23,10 @@ class View(NamedTuple):
         workflows: the legal workflows, for a planner; empty for others.
         depth: 0 for the original question, 1 for its sub-questions, ...
         retrieved: whether this round has retrieved (so an empty `documents` means that nothing was found or kept).
+        draft: the answer that a verifier judges, or that was sent back to the generator.
+        history: a solver's searches so far, each with what it found.
+        pool: the passages that an adversary may put in a document's place.
+        may_search: whether a solver has a search left.
     """
 
     question: str
@@ -32,3 +36,7 @@ class View(NamedTuple):
     workflows: tuple[Workflow, ...] = ()
     depth: int = 0
     retrieved: bool = False
+    draft: str = ""
+    history: tuple[tuple[str, tuple[Document, ...]], ...] = ()
+    pool: tuple[Document, ...] = ()
+    may_search: bool = True

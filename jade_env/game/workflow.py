@@ -11,11 +11,17 @@ from jade_env.game.view import Workflow
 RETRIEVE = "R"
 """The one code that is a tool and not an agent."""
 
-CHAIN = ("QR", RETRIEVE, "DS", "AG")
+VERIFIER = "AV"
+"""The member that may stand behind the answer: it accepts the answer, or sends it back once."""
+
+CHAIN = ("QR", RETRIEVE, "DS", "AG", VERIFIER)
 """The order in which the members of a chain stand."""
 
 DECOMPOSERS = ("QDS", "QDP")
-"""Codes that stand alone."""
+"""Codes that stand alone and open sub-questions."""
+
+SOLVER = "SOLVE"
+"""The code, standing alone, of an agent that searches and answers by itself (the monolithic paradigm)."""
 
 PAPER_WORKFLOWS: tuple[Workflow, ...] = (
     ("AG",),
@@ -49,19 +55,20 @@ def check(workflow: Sequence[str]) -> Workflow:
     """
     chain = tuple(workflow)
     shown = ",".join(chain) or "(empty)"
-    known = (*CHAIN, *DECOMPOSERS)
+    known = (*CHAIN, *DECOMPOSERS, SOLVER)
     for code in chain:
         if code not in known:
             raise ConfigError(f"workflow {shown}: {code!r} is not one of {', '.join(known)}")
-    if len(chain) == 1 and chain[0] in DECOMPOSERS:
+    alone = (*DECOMPOSERS, SOLVER)
+    if len(chain) == 1 and chain[0] in alone:
         return chain
-    if any(code in DECOMPOSERS for code in chain):
-        raise ConfigError(f"workflow {shown}: QDS and QDP stand alone")
-    if not chain or chain[-1] != "AG":
-        raise ConfigError(f"workflow {shown}: a chain ends in AG")
+    if any(code in alone for code in chain):
+        raise ConfigError(f"workflow {shown}: {', '.join(alone)} stand alone")
+    if "AG" not in chain:
+        raise ConfigError(f"workflow {shown}: a chain ends in AG, or in AG,{VERIFIER}")
     places = [CHAIN.index(code) for code in chain]
     if places != sorted(set(places)):
-        raise ConfigError(f"workflow {shown}: members stand once each, in the order QR, R, DS, AG")
+        raise ConfigError(f"workflow {shown}: members stand once each, in the order {', '.join(CHAIN)}")
     if "DS" in chain and RETRIEVE not in chain:
         raise ConfigError(f"workflow {shown}: DS needs documents, so R must stand before it")
     return chain

@@ -162,7 +162,12 @@ def tied_group(
 
 
 def normalize(
-    advantage_T: ArrayLike, part_T: ArrayLike, weight_T: ArrayLike | None = None, *, eps: float = SMALL
+    advantage_T: ArrayLike,
+    part_T: ArrayLike,
+    weight_T: ArrayLike | None = None,
+    *,
+    center: bool = True,
+    eps: float = SMALL,
 ) -> Floats:
     """Centre and whiten within each part, such as a role: mean 0 and standard deviation 1 where a part varies at all.
 
@@ -170,6 +175,8 @@ def normalize(
         part_T: which part each entry belongs to.
         weight_T: how much an entry counts in its part's mean and spread; entries of weight 0 are shifted and scaled alike.
             A part whose weights are all 0 is left as it is.
+        center: False only scales, to a root mean square of 1, for advantages that have a baseline of their own: a turn whose
+            advantage is 0 keeps it.
         eps: added to the standard deviation.
     """
     advantage = _floats(advantage_T)
@@ -178,7 +185,7 @@ def normalize(
     total = np.bincount(part, weight, parts)
     counted = total > 0
     total = np.where(counted, total, 1.0)
-    mean = np.bincount(part, weight * advantage, parts) / total
+    mean = np.bincount(part, weight * advantage, parts) / total if center else np.zeros(parts)
     centred = advantage - mean[part]
     spread = np.sqrt(np.bincount(part, weight * centred**2, parts) / total)
     return cast(Floats, np.where(counted[part], centred / (spread[part] + eps), advantage))

@@ -48,6 +48,8 @@ class EpisodeRow:
         support_recall: share of the supporting passages that were retrieved; nan for a question without any.
         answer: of the team.
         workflow: of the original question, codes joined by commas; "" where the episode ended before there was one.
+        team: the side of a duel that played it; "" where there is one team.
+        payoff: what each member of the team receives at the end, with private rewards on average; 0 if `failed`.
     """
 
     question_id: str
@@ -69,6 +71,8 @@ class EpisodeRow:
     support_recall: float
     answer: str
     workflow: str
+    team: str = ""
+    payoff: float = 0.0
 
 
 def evaluate(
@@ -94,7 +98,7 @@ def evaluate(
         progress: called with (episodes done, episodes in all) whenever some have ended.
 
     Returns:
-        A row for each question, in the order played: row j is question `perm(seed)[j]`.
+        A row for each question, in the order played: row j is question `perm(seed)[j]`. In a duel two for each, one a side.
 
     Raises:
         ConfigError: the scenario or an argument is not valid, or the split has fewer questions than `episodes`.
@@ -104,17 +108,17 @@ def evaluate(
     available = len(open_source(loaded, data).questions(split))
     if episodes is not None and not 1 <= episodes <= available:
         raise ConfigError(f"episodes: {episodes} is not between 1 and {available}, the questions of split {split!r}")
-    count = episodes or available
-    pool = make_pool(loaded, min(SLOTS, count), 1, seed, split, data=data)
+    count = (episodes or available) * (len(loaded.teams) or 1)
+    pool = make_pool(loaded, min(SLOTS, count), 1, seed, split, data=data, overlap=True)
     ticks = [0] * count
     rows: dict[int, EpisodeRow] = {}
     while len(rows) < count:
         due = _due(turn for turn in pool.turns() if turn.episode < count)
         for number in dict.fromkeys(turn.episode for turn in due):
             ticks[number] += 1
-        actions = dict(zip((turn.id for turn in due), policy.act(due), strict=True))
+        actions = dict(zip((turn.id for turn in due), policy.act(due), strict=True)) if due else {}
         finished = pool.step(actions)
-        rows |= {episode.index: _row(episode, ticks[episode.index]) for episode in finished}
+        rows |= {e.index: _row(e, ticks[e.index]) for e in finished if e.index < count}
         if progress and finished:
             progress(len(rows), count)
     return [rows[number] for number in range(count)]
@@ -160,4 +164,11 @@ def _row(episode: Episode, ticks: int) -> EpisodeRow:
         support_recall=metrics.support_recall(episode.support_ids(), question.supporting_ids),
         answer=episode.answer,
         workflow=",".join(episode.trace.root.workflow or ()),
+        team=episode.rules.team,
+        payoff=_payoff(episode),
     )
+
+
+def _payoff(episode: Episode) -> float:
+    own = [value for agent, value in episode.payoffs.items() if agent not in episode.adversaries]
+    return sum(own) / len(own) if own else 0.0

@@ -22,7 +22,8 @@ from jade_env.game.trace import Path
 from jade_env.policy.sampling import Sample
 
 TEAM = "team"
-"""The one team of a cooperative scenario."""
+"""The team of a scenario that has but one; adversaries in it are a team of their own."""
+ADVERSARY = "adversary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +32,21 @@ class Transition:
 
     Attributes:
         episode: number of the episode in its seeded order.
-        team, agent: who earned it and who played it.
+        team: who receives the same at the end: the team, one side of a duel, adversaries, or with private rewards the agent alone.
+        agent: who played it.
         round: the node's number in order of opening, 0 for the original question.
         step: the turn's number within its node.
         path: the node's place in the tree of questions.
         value: what the output said.
         valid: whether it followed its format.
-        reward: format penalty, plus R_global on the last turn of the episode (paper, eq. 8).
-        last: whether the episode ended with it.
+        reward: format penalty, plus on the team's last turn of the episode what it receives at the end: R_global (paper, eq. 8), or
+            what the scenario's sharing makes of it for this agent.
+        last: whether it was its team's last in the episode.
         clock: the longest chain of turns and retrievals that it ends; transitions of equal clock did not wait for each other.
         policy_version: which version of the policy wrote it.
         question: number of the question in the seeded order; episodes of one question have it in common.
         plan: number of the plan; executions of one plan have it in common.
-        outcome: R_global of the episode.
+        outcome: what the agent receives at the end of the episode: R_global where the team shares it.
         penalty: the turn's own format penalty.
         kind: of what the output is, such as `workflow`.
         sample: the tokens, where a language model sampled them. A plan that several executions share is sampled once: the first of
@@ -70,6 +73,11 @@ class Transition:
     sample: Sample | None = None
 
     @property
+    def role(self) -> str:
+        """The agent's role, whatever the team."""
+        return self.agent.removeprefix(f"{self.team}_")
+
+    @property
     def planning_root(self) -> bool:
         """Whether it is the plan of the original question."""
         return self.kind == "workflow" and not self.path
@@ -89,34 +97,42 @@ def transitions(
         samples: the tokens of turns that a language model wrote, by turn id.
         group: (plans, executions) a question, as the pool dealt them.
     """
-    if episode.result is None:
+    if not episode.payoffs:
         return []
-    plans, executions = group
+    question, plan = episode.place(*group)
     rounds = {node.path: i for i, node in enumerate(episode.trace.nodes)}
     played = episode.trace.played
+    teams = [_team(episode, turn.agent) for turn in played]
+    last = set({team: i for i, team in enumerate(teams)}.values())
     return [
         Transition(
             episode=episode.index,
-            team=TEAM,
+            team=team,
             agent=turn.agent,
             round=rounds[turn.path],
             step=turn.step,
             path=turn.path,
             value=turn.output.value,
             valid=turn.output.valid,
-            reward=turn.penalty + (episode.result.value if i == len(played) - 1 else 0.0),
-            last=i == len(played) - 1,
+            reward=turn.penalty + (episode.payoffs[turn.agent] if i in last else 0.0),
+            last=i in last,
             clock=turn.clock,
             policy_version=policy_version,
-            question=episode.index // (plans * executions),
-            plan=episode.index // executions,
-            outcome=episode.result.value,
+            question=question,
+            plan=plan,
+            outcome=episode.payoffs[turn.agent],
             penalty=turn.penalty,
             kind=turn.output.kind,
             sample=(samples or {}).get((episode.index, turn.path, turn.step)),
         )
-        for i, turn in enumerate(played)
+        for i, (turn, team) in enumerate(zip(played, teams, strict=True))
     ]
+
+
+def _team(episode: Episode, agent: str) -> str:
+    if episode.rules.reward.sharing == "private":
+        return agent
+    return ADVERSARY if agent in episode.adversaries else episode.rules.team or TEAM
 
 
 class Experience:
@@ -156,8 +172,13 @@ class Experience:
             return np.unique(np.array(found), return_inverse=True)[1]
         return np.array(found)
 
+    def by_team(self, name: str) -> np.ndarray:
+        """A column of numbers made different for different teams, [T]: who is compared with whom, and what follows on what."""
+        numbers, teams = self.column(name).astype(np.int64), self.column("team")
+        return numbers * (int(teams.max(initial=0)) + 1) + teams if len(self._rows) else numbers
+
     def returns(self) -> dict[int, float]:
-        """The undiscounted return of each episode, R_global counted once."""
+        """The undiscounted return of each episode, what a team receives counted once."""
         total: dict[int, float] = {}
         for row in self._rows:
             total[row.episode] = total.get(row.episode, 0.0) + row.reward

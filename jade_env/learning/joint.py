@@ -10,13 +10,11 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 # isort: split
 
-import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,22 +24,21 @@ from jade_env.envs.pool import Pool
 from jade_env.envs.source import open_source
 from jade_env.errors import JadeError
 from jade_env.game.episode import Rules
-from jade_env.language_recipe import GROUPED, PpoRecipe
+from jade_env.language_recipe import OWN, PpoRecipe
 from jade_env.learning import checkpoint, health, ppo
 from jade_env.learning.checkpoint import Checkpoint
-from jade_env.learning.critic import values_of
 from jade_env.learning.curves import learning_curve
 from jade_env.learning.evaluation import EpisodeRow, evaluate
 from jade_env.learning.experience import Experience
-from jade_env.learning.language_team import backbone_of, manner_of, team_of
-from jade_env.learning.optimizer import adamw
+from jade_env.learning.language_team import backbone_named, learned_of, manner_of, other, specs_of, team_of
+from jade_env.learning.learner import Learner, under
 from jade_env.learning.rollout import Rollout, collect
 from jade_env.learning.run_folder import PICTURE, RunFolder, versions
 from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, uninterrupted
-from jade_env.learning.shares import Share, shares
-from jade_env.policy.backbone import Backbone
+from jade_env.learning.shares import shares
 from jade_env.policy.language_model import LanguageModelPolicy
 from jade_env.policy.mixed import MixedPolicy
+from jade_env.retrieval.remote_watch import Watch
 from jade_env.scenario import Scenario
 
 DEV = "dev"
@@ -101,44 +98,26 @@ class _Joint:
     ) -> None:
         self.game, self.plan, self.seed, self.data = game, plan, seed, data
         self.progress, self.notice = progress, notice or (lambda sentence: None)
-        team = Rules.of(game).agents
-        planner = Rules.of(game).planner
-        self.learned = tuple(a for a in plan.trained(team) if not (plan.fixed_plan and planner and a == planner.name))
+        names, roles = Rules.names(game), Rules.of(game).agents
+        self.specs = specs_of(game, plan)
+        self.learned = learned_of(game, plan)
+        self.episodes = plan.episodes * len(Rules.sides(game))
         self.dev = min(plan.eval_episodes, len(open_source(game, data).questions(DEV)))
         torch.manual_seed(streams.bits("joint", seed) >> 1)
-        self.backbone = backbone_of(plan, team)
-        self.critic, self.reference = self._companions()
-        self.folder = RunFolder(out, _config(game, plan, seed, data, team, self.learned), resume)
-        player = LanguageModelPolicy(self.backbone, manner_of(plan))
-        frozen = LanguageModelPolicy(self.reference, manner_of(plan)) if set(self.learned) < set(team) else player
-        self.players = team_of(game, plan, self.learned, player, frozen)
-        self.pool = Pool(game, plan.episodes, (plan.plans, plan.executions), seed, "train", data)
-        if not plan.train_embeddings:
-            self.backbone.causal.get_input_embeddings().requires_grad_(False)
-        weights = [p for p in self.backbone.parameters() if p.requires_grad]
-        self.optimizer = adamw(weights, plan.learning_rate, plan.weight_decay)
-        self.critic_optimizer = self._critic_optimizer()
+        self.learners: dict[str, Learner] = {}
+        for spec in dict.fromkeys(self.specs[agent] for agent in names if backbone_named(self.specs[agent], plan)):
+            own = {agent for agent in names if self.specs[agent] == spec}
+            if own.intersection(self.learned) or spec == OWN:
+                recipe = plan.model_copy(update={"backbone": backbone_named(spec, plan)})
+                self.learners[spec] = Learner(recipe, roles, own <= set(self.learned))
+        self.folder = RunFolder(out, _config(game, plan, seed, data, roles, self.learned), resume)
+        models = {spec: (learner.player, learner.frozen) for spec, learner in self.learners.items()}
+        self.players = team_of(game, plan, self.learned, models, data, seed)
+        self.pool = Pool(game, self.episodes, (plan.plans, plan.executions), seed, "train", data, overlap=True)
+        self.watch = Watch(self.pool.retriever)
         self.best: dict[str, float] = {}
         self.steps, self.seconds, self.since = 0, 0.0, time.monotonic()
         self._start()
-
-    def _companions(self) -> tuple[Backbone | None, Backbone]:
-        """A critic of its own, if there is one, and the policy as it began: the same object where adapters do all the learning."""
-        critic = copy.deepcopy(self.backbone) if self.plan.critic == "separate" else None
-        holds = any(knob.start or knob.end for knob in self.plan.kl.values())
-        partial = set(self.learned) < set(Rules.of(self.game).agents)
-        if not partial and (self.plan.lora is not None or not holds):
-            return critic, self.backbone
-        reference = copy.deepcopy(self.backbone)
-        for parameter in reference.parameters():
-            parameter.requires_grad_(False)
-        return critic, reference
-
-    def _critic_optimizer(self) -> torch.optim.Optimizer | None:
-        if self.critic is None:
-            return None
-        weights = [p for p in self.critic.parameters() if p.requires_grad]
-        return adamw(weights, self.plan.critic_learning_rate, self.plan.weight_decay)
 
     def _start(self) -> None:
         """Begin at the newest checkpoint, or at the beginning."""
@@ -148,7 +127,7 @@ class _Joint:
         else:
             self.folder.rewind(0)
             checkpoint.save(self.folder.path, self._capture())
-        self.pool.seek(self.steps * self.plan.episodes)
+        self.pool.seek(self.steps * self.episodes)
 
     # ---- the course of a run ----------------------------------------------------------------------------------------
 
@@ -156,7 +135,7 @@ class _Joint:
         """Train to the end, and leave the summary."""
         total, path = self.plan.steps, self.folder.path
         try:
-            if not self.steps:
+            if not self.folder.records:
                 self.folder.log({"timesteps": 0, DEV: self._evaluate()})
             while self.steps < total:
                 self._step()
@@ -175,7 +154,7 @@ class _Joint:
         torch.manual_seed(streams.bits("step", self.seed, step) >> 1)
         began = time.monotonic()
         try:
-            rollout = collect(self.pool, self.players, step * plan.episodes, plan.episodes, self._tick(step))
+            rollout = collect(self.pool, self.players, step * self.episodes, self.episodes, self._tick(step))
         except RuntimeError as error:
             if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
                 raise
@@ -198,6 +177,7 @@ class _Joint:
             better = record[DEV]["net"] > self.best.get("net", -math.inf)
             self.best = {"timesteps": self.steps, **record[DEV]} if better else self.best
         record |= {"seconds": round(self._elapsed(), 3), **{name: round(value, 3) for name, value in times.items()}}
+        record["retrieval"] = self.watch.figures()
         self.folder.log(record)
         if over or better or self.steps % plan.checkpoint_every == 0:
             self._save(rollout, better)
@@ -211,80 +191,38 @@ class _Joint:
             )
         values = self._values(experience)
         found = shares(experience, plan, self.learned, step / plan.steps, values)
-        factor = plan.rate(step)
-        figures: dict[str, float] = {"learning_rate": plan.learning_rate * factor}
-        rng = streams.generator("update", self.seed, step)
+        figures: dict[str, Any] = {}
         if values is not None:
             figures |= health.critic_figures(experience, found, self._kinds())
-        if self.critic is not None and self.critic_optimizer is not None:
-            self._set_rate(self.critic_optimizer, plan.critic_learning_rate * min(1.0, (step + 1) / 5))
-            figures |= self._train_critic(found, rng)
-        if step < plan.critic_warmup:
-            found = [_silenced(share) for share in found]
-        self._set_rate(self.optimizer, plan.learning_rate * factor)
         updated: dict[str, float] = {}
-        if any(share.weight for share in found) or plan.critic == "head":
-            updated = self._update(found, rng)
-        return {"learner": figures | {k: v for k, v in updated.items() if "/" not in k}, "roles": updated}
-
-    def _update(self, found: Sequence[Share], rng: np.random.Generator) -> dict[str, float]:
-        plan = self.plan
-        rows = [_row(share, self.backbone) for share in found]
-        settings = ppo.Settings(
-            clip=plan.clip,
-            value_clip=plan.value_clip or 0.0,
-            vf_coef=plan.vf_coef if plan.critic == "head" else 0.0,
-            value_at=_value_at(plan),
-            frozen_values=plan.critic == "head",
-            average=plan.average,
-            epochs=plan.epochs,
-            minibatches=plan.minibatches,
-            token_budget=plan.token_budget,
-            max_grad_norm=plan.max_grad_norm,
-            target_kl=plan.target_kl or 0.0,
-            temperature=plan.temperature,
-        )
-        try:
-            figures = ppo.update(self.backbone, self.reference, self.optimizer, rows, settings, rng)
-        except ppo.Diverged as error:
-            good = checkpoint.saved_timesteps(self.folder.path)
-            raise JadeError(
-                f"step {self.steps + 1}: {error}; the last good checkpoint is that of step {good[-1]} in {self.folder.path}"
-            ) from None
-        for player in self.players.values():
-            if isinstance(player, LanguageModelPolicy):
-                player.generator.reset()
-        return figures
-
-    # ---- the critic -------------------------------------------------------------------------------------------------
+        for spec, learner in self.learners.items():
+            own = [share for share in found if self.specs[experience[share.place].agent] == spec]
+            rng = streams.generator("update", self.seed, step, *([] if spec == OWN else [spec]))
+            try:
+                made = learner.learn(own, step, rng)
+            except ppo.Diverged as error:
+                good = checkpoint.saved_timesteps(self.folder.path)
+                raise JadeError(
+                    f"step {self.steps + 1}: {error}; the last good checkpoint is that of step {good[-1]} in {self.folder.path}"
+                ) from None
+            updated |= {name: value for name, value in made.items() if "/" in name}
+            plain = {name: value for name, value in made.items() if "/" not in name}
+            figures |= plain if spec == next(iter(self.learners)) else {spec: plain}
+        return {"learner": figures, "roles": updated}
 
     def _values(self, experience: Experience) -> list[Any] | None:
-        """What the critic says of every turn that has tokens; None where nobody asks."""
-        plan = self.plan
-        if plan.credit in GROUPED:
-            return None
-        samples = [row.sample for row in experience if row.sample is not None]
-        if _value_at(plan) == "prompt" and self.critic is None:
-            return [sample.value for sample in samples]
-        return values_of(self.critic or self.backbone, samples, _value_at(plan), plan.token_budget)
-
-    def _train_critic(self, found: Sequence[Share], rng: np.random.Generator) -> dict[str, float]:
-        """Passes of the critic alone over the step's turns: PPO's update without any policy in it."""
-        plan = self.plan
-        assert self.critic is not None and self.critic_optimizer is not None
-        rows = [_row(_silenced(share), self.critic) for share in found]
-        settings = ppo.Settings(
-            value_clip=plan.value_clip or 0.0,
-            vf_coef=1.0,
-            value_at=_value_at(plan),
-            frozen_values=True,
-            epochs=plan.critic_epochs,
-            minibatches=plan.minibatches,
-            token_budget=plan.token_budget,
-            max_grad_norm=plan.max_grad_norm,
-        )
-        figures = ppo.update(self.critic, None, self.critic_optimizer, rows, settings, rng)
-        return {"critic_loss": figures["value_loss"], "critic_grad_norm": figures["grad_norm"]}
+        """What the critics say of every turn that has tokens, each of its own agents'; None where nobody asks."""
+        sampled = [row for row in experience if row.sample is not None]
+        found: list[Any] = [None] * len(sampled)
+        for spec, learner in self.learners.items():
+            places = [place for place, row in enumerate(sampled) if self.specs[row.agent] == spec]
+            samples = [sample for place in places if (sample := sampled[place].sample) is not None]
+            values = learner.values(samples)
+            if values is None:
+                return None
+            for place, value in zip(places, values, strict=True):
+                found[place] = value
+        return found
 
     def _cut_prompts(self) -> int:
         """Prompts that lost documents since the last step."""
@@ -295,7 +233,7 @@ class _Joint:
 
     def _kinds(self) -> Mapping[int, str]:
         """The kind of each question in play, by its number in the seeded order."""
-        group = self.plan.plans * self.plan.executions
+        group = self.episodes // self.plan.questions
         dealer = self.pool.dealer
         first = self.steps * self.plan.questions
         return {number: dealer.question(number * group).kind for number in range(first, first + self.plan.questions)}
@@ -317,7 +255,8 @@ class _Joint:
         last: Mapping[str, Any] = next((record for record in reversed(folder.records) if DEV in record), {})
         best = checkpoint.best_timesteps(folder.path)
         if self.plan.lora is None:
-            self.backbone.save(folder.path / "backbone")
+            for number, learner in enumerate(self.learners.values()):
+                learner.backbone.save(folder.path / (f"backbone-{number}" if number else "backbone"))
         summary = RunSummary(
             folder.path,
             self.steps,
@@ -331,7 +270,7 @@ class _Joint:
                 "scenario": self.game.name,
                 "recipe": self.plan.name,
                 "timesteps": summary.timesteps,
-                "episodes": self.steps * self.plan.episodes,
+                "episodes": self.steps * self.episodes,
                 "seconds": summary.seconds,
                 "best_timesteps": summary.best_timesteps,
                 "best": self.best,
@@ -345,39 +284,30 @@ class _Joint:
         report = self.progress
         if report is None:
             return None
-        each, total = self.plan.episodes, self.plan.episodes * self.plan.steps
+        each, total = self.episodes, self.episodes * self.plan.steps
         return lambda done, _: report(step * each + done, total)
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self.since
 
-    @staticmethod
-    def _set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] = value
-
     # ---- stopping and going on --------------------------------------------------------------------------------------
 
     def _capture(self) -> Checkpoint:
-        learner = checkpoint.optimizer_tensors(self.optimizer)
-        if self.critic is not None and self.critic_optimizer is not None:
-            learner |= {f"critic.{name}": t for name, t in self.critic.learned().items()}
-            learner |= {f"critic_{name}": t for name, t in checkpoint.optimizer_tensors(self.critic_optimizer).items()}
-        state = {"seconds": self._elapsed(), "best": self.best}
-        return Checkpoint(self.steps, self.backbone.learned(), learner, state)
+        policy: dict[str, torch.Tensor] = {}
+        learner: dict[str, torch.Tensor] = {}
+        for number, each in enumerate(self.learners.values()):
+            policy |= {f"{other(number)}{name}": tensor for name, tensor in each.backbone.learned().items()}
+            learner |= {f"{other(number)}{name}": tensor for name, tensor in each.tensors().items()}
+        return Checkpoint(self.steps, policy, learner, {"seconds": self._elapsed(), "best": self.best})
 
     def _restore(self, moment: Checkpoint) -> None:
         self.steps = moment.timesteps
         self.folder.rewind(moment.timesteps)
         self.best, self.seconds = dict(moment.state["best"]), float(moment.state["seconds"])
-        self.backbone.load_learned(moment.policy)
-        checkpoint.restore_optimizer(self.optimizer, moment.learner)
-        if self.critic is not None and self.critic_optimizer is not None:
-            self.critic.load_learned(_under(moment.learner, "critic."))
-            checkpoint.restore_optimizer(
-                self.critic_optimizer,
-                {f"optimizer.{n}": t for n, t in _under(moment.learner, "critic_optimizer.").items()},
-            )
+        if self.best:  # a run killed between a checkpoint and its mark names an older one
+            checkpoint.mark_best(self.folder.path, int(self.best["timesteps"]), self.best)
+        for number, learner in enumerate(self.learners.values()):
+            learner.restore(*(under(tensors, other(number)) for tensors in (moment.policy, moment.learner)))
 
     def _save(self, rollout: Rollout, better: bool) -> None:
         path = self.folder.path
@@ -388,33 +318,6 @@ class _Joint:
             checkpoint.prune(path, self.plan.keep)
             if self.plan.traces:
                 self.folder.write_traces(self.steps, rollout.episodes[-self.plan.traces :])
-
-
-def _value_at(plan: PpoRecipe) -> Literal["prompt", "token"]:
-    return "token" if plan.credit == "broadcast" else "prompt"
-
-
-def _row(share: Share, backbone: Backbone) -> ppo.Row:
-    return ppo.Row(
-        sample=share.sample,
-        agent=share.part,
-        advantage_N=share.advantage,
-        weight=share.weight,
-        entropy=share.entropy,
-        kl=share.kl,
-        return_=share.return_,
-        value=share.value,
-        adapter=backbone.adapter_of(share.agent),
-    )
-
-
-def _silenced(share: Share) -> Share:
-    """A turn that teaches values only."""
-    return replace(share, weight=0.0, kl=0.0, entropy=0.0)
-
-
-def _under(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _config(

@@ -6,14 +6,18 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 # isort: split
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from torch import Tensor
+
 from jade_env.errors import ConfigError, DataError
 from jade_env.game.episode import Rules
-from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
+from jade_env.language_recipe import OWN, PpoRecipe, WarmStartRecipe
 from jade_env.learning import checkpoint
-from jade_env.learning.language_team import backbone_of, manner_of, team_of
+from jade_env.learning.language_team import backbone_named, backbone_of, manner_of, other, specs_of, team_of
+from jade_env.learning.learner import under
 from jade_env.policy import Policy
 from jade_env.policy.backbone import Backbone, load_backbone
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
@@ -25,7 +29,7 @@ CONFIG = "config.json"
 
 
 def load_language_policy(
-    run: str | Path, scenario: Scenario, *, greedy: bool = True, which: Literal["best", "last"] = "best"
+    run: str | Path, scenario: Scenario, *, greedy: bool = True, which: Literal["first", "best", "last"] = "best"
 ) -> Policy:
     """Read the team that a run has trained: the trained model for the roles that learned, the one it began with for the others.
 
@@ -33,7 +37,7 @@ def load_language_policy(
         run: the run folder of a warm start or of joint training.
         scenario: what it will play.
         greedy: takes the most probable token; else draws.
-        which: the checkpoint that did best on the dev split, or the last.
+        which: the checkpoint that did best on the dev split, or the last, or the model that training began with.
 
     Raises:
         ConfigError: the run's roles or its backbone do not fit.
@@ -51,29 +55,48 @@ def load_language_policy(
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder / CONFIG}: {error} is missing; this is not the configuration of a run") from None
     playing = Rules.of(scenario).agents
-    if unknown := [agent for agent in playing if agent not in team]:
+    if unknown := [role for role in playing if role not in team]:
         raise ConfigError(f"{folder} has learned {', '.join(team)}, and cannot play {', '.join(unknown)}")
-    saved = checkpoint.saved_timesteps(folder)
-    if not saved:
-        raise DataError(f"{folder}: there is no checkpoint in this run")
-    best = checkpoint.best_timesteps(folder) if which == "best" else None
-    weights = checkpoint.load_weights(folder, saved[-1] if best is None else best)
+    known = {role for role in team if any(agent == role or agent.endswith(f"_{role}") for agent in learned)}
+    weights = None if which == "first" else _learned(folder, which)
     if tree.get("learner") == "sft":
         warm = WarmStartRecipe.model_validate(tree)
         backbone = _warm(warm, seed)
-        backbone.load_learned(weights)
+        if weights is not None:
+            backbone.load_learned(weights)
         return LanguageModelPolicy(
             backbone, Manner(warm.prompt, greedy, max_prompt=warm.max_prompt, overlong=warm.overlong)
         )
     recipe = PpoRecipe.model_validate(tree)
-    manner = manner_of(recipe, greedy)
-    backbone = backbone_of(recipe, team)
-    backbone.load_learned(weights)
-    policy = LanguageModelPolicy(backbone, manner)
-    if set(playing) <= set(learned):
-        return policy
-    frozen = LanguageModelPolicy(backbone_of(recipe, team), manner)
-    return MixedPolicy(team_of(scenario, recipe, learned, policy, frozen))
+    manner, models = manner_of(recipe, greedy), dict[str, tuple[Policy, Policy]]()
+    agents = [agent for agent, names in Rules.names(scenario).items() if known.intersection(names)]
+    specs, own = specs_of(scenario, recipe), specs_of(Scenario.model_validate(config["scenario"]), recipe)
+    trained = [
+        s for s in dict.fromkeys(own.values()) if s == OWN or (backbone_named(s, recipe) and _learns(s, own, learned))
+    ]
+    for number, spec in enumerate(trained):
+        plan = recipe.model_copy(update={"backbone": backbone_named(spec, recipe)})
+        backbone = backbone_of(plan, team)
+        if weights is not None:
+            backbone.load_learned(under(weights, other(number)))
+        policy = LanguageModelPolicy(backbone, manner)
+        everybody = {agent for agent, own in specs.items() if own == spec} <= set(agents)
+        models[spec] = (policy, policy if everybody else LanguageModelPolicy(backbone_of(plan, team), manner))
+    if list(models) == [OWN] and set(specs.values()) == {OWN} and known.issuperset(playing):
+        return models[OWN][0]
+    return MixedPolicy(team_of(scenario, recipe, agents, models, seed=seed))
+
+
+def _learned(folder: Path, which: Literal["best", "last"]) -> dict[str, Tensor]:
+    saved = checkpoint.saved_timesteps(folder)
+    if not saved:
+        raise DataError(f"{folder}: there is no checkpoint in this run")
+    best = checkpoint.best_timesteps(folder) if which == "best" else None
+    return checkpoint.load_weights(folder, saved[-1] if best is None else best)
+
+
+def _learns(spec: str, specs: Mapping[str, str], learned: Sequence[str]) -> bool:
+    return any(specs[agent] == spec for agent in learned)
 
 
 def _warm(recipe: WarmStartRecipe, seed: int) -> Backbone:

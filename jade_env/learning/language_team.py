@@ -9,14 +9,17 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 # isort: split
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from jade_env.config import answering
+from jade_env.errors import ConfigError
 from jade_env.game.episode import Rules
-from jade_env.language_recipe import PpoRecipe
-from jade_env.policy import Policy
+from jade_env.language_recipe import DEFAULT, LANGUAGE_MODEL, OWN, PpoRecipe
+from jade_env.policy import Policy, make_policy
 from jade_env.policy.backbone import Backbone, Lora, load_backbone
 from jade_env.policy.fixed import FixedPlanner
-from jade_env.policy.language_model import Manner
+from jade_env.policy.language_model import LanguageModelPolicy, Manner
 from jade_env.scenario import Scenario
 
 
@@ -46,12 +49,78 @@ def backbone_of(recipe: PpoRecipe, team: Sequence[str]) -> Backbone:
     )
 
 
+def specs_of(game: Scenario, recipe: PpoRecipe) -> dict[str, str]:
+    """What plays each agent: OWN, `language_model:PLACE`, or anything that `make_policy` makes.
+
+    Raises:
+        ConfigError: `policies` names an agent that the scenario does not have.
+    """
+    names = Rules.names(game)
+    answering(names, set(recipe.policies) - {DEFAULT}, f"recipe {recipe.name}: policies")
+    return {
+        agent: next((recipe.policies[name] for name in (*known, DEFAULT) if name in recipe.policies), OWN)
+        for agent, known in names.items()
+    }
+
+
+def backbone_named(spec: str, recipe: PpoRecipe) -> str:
+    """The backbone that a spec means; "" where it means none."""
+    return recipe.backbone if spec == OWN else spec.partition(":")[2] if spec.startswith(LANGUAGE_MODEL) else ""
+
+
+def learned_of(game: Scenario, recipe: PpoRecipe) -> tuple[str, ...]:
+    """The agents that learn, in team order: those of `train` that a language model of this training plays.
+
+    Raises:
+        ConfigError: `train` names an agent that something else plays.
+    """
+    names, specs, planner = Rules.names(game), specs_of(game, recipe), Rules.of(game).planner
+    planned = {planner.name} if recipe.fixed_plan and planner else set()
+    wanted = [agent for agent in recipe.trained(names) if not planned.intersection(names[agent])]
+    foreign = [agent for agent in wanted if not backbone_named(specs[agent], recipe)]
+    if foreign and recipe.train != "all":
+        raise ConfigError(
+            f"recipe {recipe.name}: train: {foreign[0]} is played by {specs[foreign[0]]}, which does not learn here"
+        )
+    return tuple(agent for agent in wanted if agent not in foreign)
+
+
 def team_of(
-    game: Scenario, recipe: PpoRecipe, learned: Sequence[str], player: Policy, frozen: Policy
+    game: Scenario,
+    recipe: PpoRecipe,
+    learned: Sequence[str],
+    models: Mapping[str, tuple[Policy, Policy]],
+    data: str | Path | None = None,
+    seed: int = 0,
 ) -> dict[str, Policy]:
-    """Who plays each agent: the model that learns, the one it began as, or the fixed plan."""
-    rules = Rules.of(game)
-    team = {agent: player if agent in learned else frozen for agent in rules.agents}
-    if recipe.fixed_plan and rules.planner is not None:
-        team[rules.planner.name] = FixedPlanner(*recipe.fixed_plan)
+    """Who plays each agent: a model that learns, what it began as, the fixed plan, or whoever else the recipe names.
+
+    Args:
+        game: what is played.
+        recipe: its `policies` and `fixed_plan` are obeyed.
+        learned: agents that learn.
+        models: by spec: the model as it is, and as it began.
+        data, seed: for policies that are made here.
+    """
+    names, planner, made = Rules.names(game), Rules.of(game).planner, dict[str, Policy]()
+    team: dict[str, Policy] = {}
+    for agent, spec in specs_of(game, recipe).items():
+        if spec in models:
+            team[agent] = models[spec][agent not in learned]
+            continue
+        if spec not in made:
+            place = backbone_named(spec, recipe)
+            made[spec] = (
+                LanguageModelPolicy(load_backbone(place, dtype=recipe.dtype, device=recipe.device), manner_of(recipe))
+                if place
+                else make_policy(spec.removeprefix("sb3:"), game, data=data, seed=seed)
+            )
+        team[agent] = made[spec]
+    if recipe.fixed_plan and planner is not None:
+        team |= dict.fromkeys(answering(names, [planner.name], "fixed_plan"), FixedPlanner(*recipe.fixed_plan))
     return team
+
+
+def other(number: int) -> str:
+    """What the names of a learner's tensors begin with in a checkpoint; nothing for the first one."""
+    return f"{number}:" if number else ""

@@ -14,13 +14,18 @@ from jade_env import streams
 from jade_env.envs.pool import Pool
 from jade_env.envs.turn import Action, Turn
 from jade_env.game.prompts import Message
+from jade_env.game.view import Workflow
+from jade_env.game.workflow import DECOMPOSERS
 from jade_env.policy.teacher import UNKNOWN, TeacherPolicy
 from jade_env.scenario import Scenario, WorldData
 
 FIRST_WORLD = 1_000_000
 """Seeds of the worlds of lessons begin here, away from those that anybody trains or is tested on."""
-KEPT_PLANS, KEPT_UNKNOWN = 0.15, 0.2
-"""Shares of plans and of answers "unknown" that become lessons: there are many of both, and little to learn from them."""
+KEPT = {"workflow": 0.15, "query": 0.3, "document_ids": 0.6}
+KEPT_UNKNOWN = 0.2
+"""Shares of some outputs, and of answers "unknown", that become lessons: there are many, and little to learn from them."""
+DECOMPOSED = 0.6
+"""Share of questions that are decomposed where they may be: short questions, one fact each, are what reading is learned from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +44,7 @@ class Lesson:
 
 
 class Lecturer:
-    """Plays like the grounded teacher, but plans each round evenly among the legal workflows.
-
-    So executors are seen after every plan, and a planner that learns from it learns the format and no strategy.
-    """
+    """Plays like the grounded teacher, but plans each round by chance, so that executors are seen after every plan."""
 
     def __init__(self, scenario: Scenario, seed: int, data: str | Path | None = None) -> None:
         self._teacher = TeacherPolicy(scenario, data, grounded=True)
@@ -53,8 +55,12 @@ class Lecturer:
         return [self._plan(turn) if turn.kind == "workflow" else self._teacher.act([turn])[0] for turn in turns]
 
     def _plan(self, turn: Turn) -> Action:
-        legal = turn.view.workflows
-        return turn.format(legal[int(streams.uniform("lecturer", self._seed, turn.id) * len(legal))])
+        split = [workflow for workflow in turn.view.workflows if workflow[0] in DECOMPOSERS]
+        plain = [workflow for workflow in turn.view.workflows if workflow[0] not in DECOMPOSERS]
+        decomposed = streams.uniform("decomposed", self._seed, turn.id) < DECOMPOSED
+        return turn.format(
+            _drawn(split if split and (decomposed or not plain) else plain, "lecturer", self._seed, turn.id)
+        )
 
 
 def chapter(
@@ -82,12 +88,23 @@ def chapter(
         actions = lecturer.act(turns)
         for turn, action in zip(turns, actions, strict=True):
             if _kept(turn, str(action), order):
-                written[turn.id] = Lesson(turn.agent, tuple(turn.messages), str(action))
+                written[turn.id] = Lesson(turn.role, tuple(turn.messages), _lesson(turn, str(action), order))
         left -= len(pool.step({turn.id: action for turn, action in zip(turns, actions, strict=True)}))
     return [written[key] for key in sorted(written)]
 
 
+def _lesson(turn: Turn, played: str, seed: int) -> str:
+    """What to learn from a turn: of a plan the format only, evenly among the legal ones, and no strategy."""
+    if turn.kind != "workflow":
+        return played
+    return turn.format(_drawn(turn.view.workflows, "plan", seed, turn.id))
+
+
+def _drawn(workflows: Sequence[Workflow], *key: object) -> Workflow:
+    return workflows[int(streams.uniform(*key) * len(workflows))]
+
+
 def _kept(turn: Turn, output: str, seed: int) -> bool:
     unknown = turn.kind == "answer" and output == turn.format(UNKNOWN)
-    share = KEPT_PLANS if turn.kind == "workflow" else KEPT_UNKNOWN if unknown else 1.0
+    share = KEPT_UNKNOWN if unknown else KEPT.get(turn.kind, 1.0)
     return streams.uniform("lesson", seed, turn.id) < share

@@ -9,6 +9,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 # isort: split
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from jade_env.game.episode import Rules
 from jade_env.language_recipe import LoraSettings, PpoRecipe
 from jade_env.policy.backbone import DTYPES, Lora, with_adapters
 from jade_env.policy.tiny import SHIPPED, shipped_folder
-from jade_env.recipe import AnyRecipe, Recipe
+from jade_env.recipe import Recipe, WarmStartRecipe
 from jade_env.scenario import Scenario
 
 KNOWN: dict[str, dict[str, Any]] = {
@@ -59,14 +60,14 @@ class Part:
     lower: str
 
 
-def dry_run(scenario: Scenario, recipe: AnyRecipe, data: str | Path | None = None) -> str:
+def dry_run(scenario: Scenario, recipe: Recipe | WarmStartRecipe | PpoRecipe, data: str | Path | None = None) -> str:
     """What `jade train` would do, as text: questions, agents, episodes, and for a language model the memory plan.
 
     Raises:
         ConfigError: the recipe and the scenario do not fit, or the backbone is unknown.
         DataError: the questions cannot be read.
     """
-    team = Rules.of(scenario).agents
+    team = Rules.names(scenario)
     questions = len(open_source(scenario, data).questions("train"))
     lines = [f"{scenario.name}: {questions} train questions, played by {', '.join(team)}"]
     if isinstance(recipe, Recipe):
@@ -92,14 +93,14 @@ def dry_run(scenario: Scenario, recipe: AnyRecipe, data: str | Path | None = Non
 
 def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
     """The parts of the memory that a recipe's training needs, and a line of facts about its model."""
-    team = Rules.of(scenario).agents
+    roles, team = Rules.of(scenario).agents, Rules.names(scenario)
     config = _config(recipe.backbone)
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     whole = sum(p.numel() for p in model.parameters())
     trained = whole
     if recipe.lora is not None:
-        adapters = tuple(sorted(set(recipe.adapters(team).values()))) or ("default",)
+        adapters = tuple(sorted(set(recipe.adapters(roles).values()))) or ("default",)
         model = with_adapters(model, _lora(recipe.lora), adapters, recipe.backbone)
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     number = DTYPES[recipe.dtype].itemsize
@@ -153,7 +154,7 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
     return parts, facts
 
 
-def _needs_reference(recipe: PpoRecipe, team: tuple[str, ...]) -> bool:
+def _needs_reference(recipe: PpoRecipe, team: Mapping[str, Sequence[str]]) -> bool:
     partial = set(recipe.trained(team)) < set(team)
     return partial or (recipe.lora is None and any(kl.start or kl.end for kl in recipe.kl.values()))
 

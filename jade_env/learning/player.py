@@ -11,7 +11,7 @@ import jade_env.learning.requires  # noqa: F401 - first: it names the extra wher
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -26,11 +26,20 @@ from jade_env.game.episode import Rules
 from jade_env.learning import checkpoint
 from jade_env.learning.candidate_net import CandidateNet, Layout
 from jade_env.learning.run_folder import CONFIG
+from jade_env.learning.session import reproducible
 from jade_env.policy import MixedPolicy, Policy, make_policy
 from jade_env.scenario import Scenario, load_scenario
 
 BATCH = 512
 DIGITS = 4  # logits are compared to so many decimals, so that a sum's order in a batch decides nothing
+
+
+class Weighed(NamedTuple):
+    """A candidate's number, its log-probability, and the value that the critic saw in the turn."""
+
+    action: int
+    logprob: float
+    value: float
 
 
 class NetworkPolicy:
@@ -55,17 +64,27 @@ class NetworkPolicy:
         Raises:
             ConfigError: a turn is of an agent that the network has not learned.
         """
-        actions: list[Action] = []
+        return [chosen.action for chosen in self.weigh(turns)]
+
+    def weigh(self, turns: Sequence[Turn]) -> list[Weighed]:
+        """Return the action of each turn with what the network thinks of it.
+
+        Raises:
+            ConfigError: a turn is of an agent that the network has not learned.
+        """
+        found: list[Weighed] = []
         for start in range(0, len(turns), BATCH):
             batch = turns[start : start + BATCH]
             with torch.no_grad():
-                logits, _ = self._net(torch.from_numpy(self._encode(batch)))
-            actions += self._choose(batch, logits)
-        return actions
+                logits, values = self._net(torch.from_numpy(self._encode(batch)))
+            actions = self._choose(batch, logits)
+            logprobs = torch.log_softmax(logits, 1)[torch.arange(len(batch)), torch.tensor(actions)]
+            found += map(Weighed, actions, logprobs.tolist(), values.tolist())
+        return found
 
-    def _choose(self, turns: Sequence[Turn], logits_BK: Tensor) -> list[Action]:
+    def _choose(self, turns: Sequence[Turn], logits_BK: Tensor) -> list[int]:
         if self._greedy:
-            return cast(list[Action], logits_BK.round(decimals=DIGITS).argmax(1).tolist())
+            return cast(list[int], logits_BK.round(decimals=DIGITS).argmax(1).tolist())
         below = torch.softmax(logits_BK.double(), 1).cumsum(1).numpy()
         draws = [streams.uniform("network", turn.seed, turn.id) for turn in turns]
         found = [int(np.searchsorted(row, draw, side="right")) for row, draw in zip(below, draws, strict=True)]
@@ -81,7 +100,7 @@ class NetworkPolicy:
             source, view, values = turn.card.candidates, turn.view, turn.candidates
             rows[i, 1 : 1 + len(values)] = candidate_features(source, view, values)
             context[i, : layout.turn_width] = turn_features(source, view)
-            context[i, layout.turn_width + self._role(turn.agent)] = 1.0
+            context[i, layout.turn_width + self._role(turn.role)] = 1.0
         return np.concatenate((rows.reshape(len(turns), -1), context), axis=1)
 
     def _role(self, agent: str) -> int:
@@ -96,7 +115,7 @@ def load_policy(
     scenario: str | Path | Scenario | None = None,
     *,
     greedy: bool = True,
-    which: Literal["best", "last"] = "best",
+    which: Literal["first", "best", "last"] = "best",
     data: str | Path | None = None,
     seed: int = 0,
 ) -> Policy:
@@ -106,7 +125,8 @@ def load_policy(
         run: the run folder.
         scenario: what it will play; the scenario it was trained on where not given.
         greedy: plays the most probable candidate; else draws.
-        which: the checkpoint that did best on the held-out train questions (the last one if none were held out), or the last.
+        which: the checkpoint that did best on the held-out train questions (the last one if none were held out), or the last,
+            or the network that training began with.
         data: the data location, for partners that look at the train questions.
         seed: seed of partners that draw.
 
@@ -130,19 +150,30 @@ def load_policy(
             f"{folder} has learned {', '.join(agents)}; {game.name} is played by {', '.join(team)}, "
             f"so {', '.join(unknown)} would have nobody"
         )
-    net = network_of(recipe, len(agents))
-    _fill(net, folder, which)
+    net = _first(recipe, len(agents), int(config.get("seed", 0)))
+    if which != "first" or 0 in checkpoint.saved_timesteps(folder):
+        _fill(net, folder, which)
+    elif recipe.get("start"):  # training began from another run's network
+        _fill(net, Path(recipe["start"]), "best")
     policy = NetworkPolicy(net, agents, greedy, str(folder))
-    if set(team) <= set(learned):
+    known = {role for role in agents if any(agent == role or agent.endswith(f"_{role}") for agent in learned)}
+    if known.issuperset(team):
         return policy
     others = make_policy(partners, game, data=data, seed=seed)
-    return MixedPolicy({"default": others} | dict.fromkeys(learned, cast(Policy, policy)))
+    return MixedPolicy({"default": others} | dict.fromkeys(known, cast(Policy, policy)))
 
 
 def network_of(recipe: Mapping[str, Any], roles: int) -> CandidateNet:
     """The untrained network that a resolved recipe describes."""
     layout = Layout(len(CANDIDATE_FEATURES), len(TURN_FEATURES), roles)
     return CandidateNet(layout, tuple(recipe["network"]), recipe["sharing"] == "per_role")
+
+
+def _first(recipe: Mapping[str, Any], roles: int, seed: int) -> CandidateNet:
+    """The network that a training begins with: of its seed's own weights. The number of threads changes their last bits."""
+    with reproducible(recipe["threads"]), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return network_of(recipe, roles)
 
 
 def feature_names() -> dict[str, list[str]]:
@@ -170,12 +201,34 @@ def _scenario_to_play(given: str | Path | Scenario | None, own: Any, folder: Pat
         return load_scenario(str(own.get("name") if isinstance(own, Mapping) else folder))
 
 
-def _fill(net: CandidateNet, folder: Path, which: Literal["best", "last"]) -> None:
+def network_weights(run: str | Path, net: CandidateNet) -> dict[str, Tensor]:
+    """The weights of a run's network, best or last, for a network of the same shape to begin with.
+
+    Raises:
+        ConfigError: it has another shape.
+        DataError: the run cannot be read, or has no checkpoint.
+    """
+    folder = Path(run)
+    saved = checkpoint.saved_timesteps(folder)
+    if not saved:
+        raise DataError(f"{folder}: there is no checkpoint to start from in this run")
+    best = checkpoint.best_timesteps(folder)
+    weights = checkpoint.load_weights(folder, saved[-1] if best is None else best)
+    shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    if shapes != {name: tuple(tensor.shape) for name, tensor in weights.items()}:
+        raise ConfigError(
+            f"start: the network of {folder} has another shape: it was trained with other roles, network or sharing"
+        )
+    return weights
+
+
+def _fill(net: CandidateNet, folder: Path, which: Literal["first", "best", "last"]) -> None:
     saved = checkpoint.saved_timesteps(folder)
     if not saved:
         raise DataError(f"{folder}: there is no checkpoint in this run")
     best = checkpoint.best_timesteps(folder) if which == "best" else None
-    weights = checkpoint.load_weights(folder, saved[-1] if best is None else best)
+    chosen = 0 if which == "first" else saved[-1] if best is None else best
+    weights = checkpoint.load_weights(folder, chosen)
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:

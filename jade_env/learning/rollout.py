@@ -1,7 +1,8 @@
 """Rollouts: the episodes of one training step, played by language models (and others), every sampled token kept.
 
 All open turns of all episodes and roles are generated side by side; whoever finishes steps its game, and the turns that
-open enter the batch. Knows pools and policies; knows no reward, no credit and no update.
+open enter the batch. Where the pool retrieves in the background, generation goes on meanwhile. Knows pools and policies; knows no
+reward, no credit and no update.
 """
 
 from __future__ import annotations
@@ -53,12 +54,13 @@ def collect(
     """
     samples: dict[TurnId, Sample] = {}
     done: dict[int, Episode] = {}
+    cut_short: list[Episode] = []  # of the next step, by a retriever that failed at their opening
     waiting: dict[tuple[int, tuple[int | str, ...]], Turn] = {}
     asked: set[TurnId] = set()
     generators = {id(p): p.generator for p in players.values() if isinstance(p, LanguageModelPolicy)}
     while len(done) < count:
         fresh: dict[int, tuple[Policy, list[Turn]]] = {}
-        for turn in pool.turns():
+        for turn in pool.turns(block=not any(generator.pending for generator in generators.values())):
             if turn.id not in asked and turn.episode < first + count:
                 fresh.setdefault(id(players[turn.agent]), (players[turn.agent], []))[1].append(turn)
         outputs: dict[TurnId, Output] = {}
@@ -73,14 +75,28 @@ def collect(
         for place, generator in generators.items() if not outputs else ():
             for request, sample in _advance(generator):
                 turn = waiting.pop((place, request.key))
-                samples[turn.id] = sample
-                outputs[turn.id] = turn.output(sample.text, len(sample.output))
-        if not outputs and not any(generator.pending for generator in generators.values()):
+                if not turn.game.finished:  # it may have been cut short while this was written
+                    samples[turn.id] = sample
+                    outputs[turn.id] = turn.output(sample.text, len(sample.output))
+        busy = bool(outputs) or any(generator.pending for generator in generators.values())
+        if not busy and not pool.waiting:
             raise JadeError(f"{count - len(done)} episodes cannot go on: nobody has a turn in them")
-        done |= {episode.index: episode for episode in pool.step(outputs)} if outputs else {}
+        finished = pool.step(outputs) if outputs or not busy else []
+        done |= {episode.index: episode for episode in finished if episode.index < first + count}
+        cut_short += [episode for episode in finished if episode.index >= first + count]
         if progress:
             progress(len(done), count)
+    pool.hold(cut_short)
+    if pool.overlaps:
+        for episode in done.values():
+            _in_canonical_order(episode)
     return Rollout([done[number] for number in sorted(done)], samples)
+
+
+def _in_canonical_order(episode: Episode) -> None:
+    """Order a trace so that it does not tell when documents came: no turn stands before one that it waited for."""
+    episode.trace.nodes.sort(key=lambda node: node.path)
+    episode.trace.played.sort(key=lambda turn: (turn.clock, turn.path, turn.step))
 
 
 def _advance(generator: Generator) -> list[tuple[Request, Sample]]:

@@ -23,12 +23,12 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from jade_env import streams
-from jade_env.config import nearest
+from jade_env.config import answering, nearest
 from jade_env.envs.encoding import Encoder
-from jade_env.envs.pool import Pool, make_pool
+from jade_env.envs.pool import Pool, as_scenario, make_pool
 from jade_env.envs.turn import Action, Turn
 from jade_env.errors import ConfigError
-from jade_env.game.episode import Episode
+from jade_env.game.episode import Episode, Rules
 from jade_env.game.workflow import decomposes
 from jade_env.learning.training_pool import TrainingPool
 from jade_env.policy import Policy, make_policy
@@ -41,10 +41,10 @@ MAX_EPISODES_WITHOUT_A_ROW = 1000
 class _Slot:
     """One episode in play: the learner's row, and what has happened since its last one."""
 
-    __slots__ = ("actions", "counted", "episode", "return_", "rows", "turn")
+    __slots__ = ("actions", "agents", "counted", "episode", "return_", "rows", "turn")
 
-    def __init__(self, episode: Episode) -> None:
-        self.episode = episode
+    def __init__(self, episode: Episode, agents: frozenset[str]) -> None:
+        self.episode, self.agents = episode, agents
         self.turn: Turn | None = None
         self.actions: list[Action] = []  # every action so far, partners' included: enough to play it again
         self.counted = 0  # turns whose penalty has been given out
@@ -52,11 +52,12 @@ class _Slot:
         self.return_ = 0.0
 
     def earned(self) -> float:
-        """What the team has earned since this was last asked."""
-        reward = sum(turn.penalty for turn in self.episode.trace.played[self.counted :])
+        """What the learning agents' team has earned since this was last asked."""
+        alone = self.episode.rules.reward.sharing == "private"
+        fresh = self.episode.trace.played[self.counted :]
+        reward = sum(turn.penalty for turn in fresh if not alone or turn.agent in self.agents)
         self.counted = len(self.episode.trace.played)
-        if self.episode.result is not None:
-            reward += self.episode.result.value
+        reward += next((value for agent, value in self.episode.payoffs.items() if agent in self.agents), 0.0)
         self.return_ += reward
         return reward
 
@@ -72,14 +73,17 @@ class TurnVecEnv(VecEnv):
 
     `seed()` restarts the order of questions of that seed at the next reset; a reset without one goes on in the order.
 
+    In a duel a slot is a game: one side learns, the other is played by partners. The learning agents must receive the same
+    rewards: one side of a duel, the team or its adversary, with private rewards one agent.
+
     Args:
         pool: the episodes; its group size must be 1.
-        agents: who learns; their turns are rows. All where not given.
+        agents: who learns; their turns are rows. All where not given (in a duel, the first side).
         partners: plays everybody else's turns; needed where not all learn.
         on_episode: called with every episode that ends and had a row, in slot order.
 
     Raises:
-        ConfigError: an agent is not in the team, or there are no partners for those who do not learn.
+        ConfigError: an agent is not in the team, the agents' rewards differ, or there are no partners for those who do not learn.
     """
 
     explore = False
@@ -95,18 +99,19 @@ class TurnVecEnv(VecEnv):
         partners: Policy | None = None,
         on_episode: Callable[[Episode], None] | None = None,
     ) -> None:
-        team = pool.rules.agents
+        team = pool.agents
         for agent in agents or ():
             if agent not in team:
                 raise ConfigError(f"{agent!r} is not in the team: {', '.join(team)}{nearest(agent, team)}")
-        self.pool, self.encoder = pool, Encoder(pool.scenario, pool.rules)
-        self.agents = frozenset(team if agents is None else agents)
+        self.pool, self.encoder = pool, Encoder(pool.scenario)
+        self.agents = frozenset(pool.rules.agents if agents is None else agents)
+        self._side = _side_of(pool, self.agents)
         if partners is None and len(self.agents) < len(team):
             raise ConfigError(
                 f"{', '.join(a for a in team if a not in self.agents)}: no partners are given to play them"
             )
         self._partners, self._on_episode = partners, on_episode
-        n, encoder = len(pool.episodes), self.encoder
+        n, encoder = len(pool.episodes) // len(pool.sides), self.encoder
         self._obs = np.zeros((n, encoder.size), np.float32)
         self._masks = np.zeros((n, encoder.actions), np.int8)
         self._slots: list[_Slot] = []
@@ -134,7 +139,7 @@ class TurnVecEnv(VecEnv):
         self._reset_seeds()
         self._reset_options()
         self._fresh = False
-        self._slots = [_Slot(episode) for episode in self.pool.episodes]
+        self._slots = [_Slot(episode, self.agents) for episode in self._episodes()]
         self._to_next_rows([])
         self.reset_infos = [{} for _ in range(self.num_envs)]
         return self._obs.copy()
@@ -211,7 +216,7 @@ class TurnVecEnv(VecEnv):
             if passed > MAX_EPISODES_WITHOUT_A_ROW * self.num_envs:
                 raise ConfigError(f"{', '.join(sorted(self.agents))}: no turn in {passed} episodes with these partners")
             partners: list[tuple[_Slot, Turn]] = []
-            for slot, turns in zip(self._slots, self.pool.turns_by_slot(), strict=True):
+            for slot, turns in zip(self._slots, self.pool.turns_by_game(self._side), strict=True):
                 slot.turn = turns[0]
                 if self._explores(slot.turn) or slot.turn.agent not in self.agents:
                     partners.append((slot, slot.turn))
@@ -226,8 +231,12 @@ class TurnVecEnv(VecEnv):
             self.encoder.write(slot.turn, self._obs[place], self._masks[place])
         return ended
 
+    def _episodes(self) -> list[Episode]:
+        """The learning side's episode of every game."""
+        return self.pool.episodes[self._side :: len(self.pool.sides)]
+
     def _explores(self, turn: Turn) -> bool:
-        return self.explore and turn.kind == "workflow" and turn.view.depth == 0
+        return self.explore and turn.agent in self.agents and turn.kind == "workflow" and turn.view.depth == 0
 
     def _play_others(self, turns: Sequence[Turn]) -> list[Action]:
         """Actions for turns that are no rows: partners' and explored ones."""
@@ -241,7 +250,7 @@ class TurnVecEnv(VecEnv):
         if not finished:
             return 0
         passed = 0
-        for place, episode in enumerate(self.pool.episodes):
+        for place, episode in enumerate(self._episodes()):
             slot = self._slots[place]
             if slot.episode is episode:
                 continue
@@ -251,7 +260,7 @@ class TurnVecEnv(VecEnv):
                     self._on_episode(slot.episode)
             else:
                 passed += 1
-            self._slots[place] = _Slot(episode)
+            self._slots[place] = _Slot(episode, self.agents)
         return passed
 
     def _final_info(self, slot: _Slot, turn: Turn) -> dict[str, Any]:
@@ -259,7 +268,7 @@ class TurnVecEnv(VecEnv):
         episode = slot.episode
         truncated = bool(episode.truncated)
         # After a failure the value of the last row stands in for what was never earned; after an end there is nothing.
-        terminal = self.encoder.encode(turn)[0] if truncated else self.encoder.idle(turn.agent)[0]
+        terminal = self.encoder.encode(turn)[0] if truncated else self.encoder.idle(turn.role)[0]
         figures = outcome(episode)
         monitor = {"r": slot.return_, "l": slot.rows, "t": round(time.monotonic() - self._began, 6)}
         return {
@@ -292,14 +301,35 @@ class TurnVecEnv(VecEnv):
         """
         if len(snapshot) != self.num_envs or not isinstance(self.pool, TrainingPool):
             raise ConfigError(f"a snapshot of {len(snapshot)} episodes needs a TrainingPool of as many slots")
-        self.pool.replay([(int(saved["episode"]), list(saved["actions"])) for saved in snapshot])
+        self.pool.replay([(int(saved["episode"]), list(saved["actions"])) for saved in snapshot], self._side)
         self._fresh = False
-        self._slots = [_Slot(episode) for episode in self.pool.episodes]
+        self._slots = [_Slot(episode, self.agents) for episode in self._episodes()]
         for slot, saved in zip(self._slots, snapshot, strict=True):
             slot.actions, slot.counted = list(saved["actions"]), int(saved["counted"])
             slot.rows, slot.return_ = int(saved["rows"]), float(saved["return"])
         self._to_next_rows([])
         return self._obs.copy()
+
+
+def _side_of(pool: Pool, agents: frozenset[str]) -> int:
+    """The side that the learning agents play for.
+
+    Raises:
+        ConfigError: their rewards are not the same.
+    """
+    sides = [side for side, rules in enumerate(pool.sides) if agents.intersection(rules.agents)]
+    against = {rules.agent(rules.adversary) for rules in pool.sides if rules.adversary}
+    if pool.scenario.reward.sharing == "private" and len(agents) > 1:
+        raise ConfigError(
+            f"{pool.scenario.name}: rewards are private, so one agent learns at a time here: name it (train=[planner]), or use a"
+            " recipe of a language model"
+        )
+    if len(sides) > 1 or (agents & against and agents - against):
+        raise ConfigError(
+            f"{pool.scenario.name}: {', '.join(sorted(agents))} play against each other: choose those of one side, such as"
+            f" train=[{pool.rules.team or 'team'}]"
+        )
+    return sides[0] if sides else 0
 
 
 def _draw(turn: Turn) -> int:
@@ -345,7 +375,7 @@ def make_vec_env(
         n: episodes in play at once, each a row.
         seed: seed of the order of questions.
         split: `train`, `dev`, `test`, or any file stem of the data folder.
-        agents: who learns; all where not given.
+        agents: who learns, by agent, role or team; all where not given.
         partners: a policy, or the name of one, for the others.
         data: the data location for scenarios with files; else JADE_DATA.
         overrides: dotted keys, e.g. `{"reward.round_cost": 0.1}`.
@@ -354,8 +384,10 @@ def make_vec_env(
         ConfigError: an argument is not valid.
         DataError: the data cannot be read.
     """
-    pool = make_pool(scenario, n, 1, seed, split, "discrete", data=data, overrides=overrides)
-    played = None
-    if agents is not None and set(agents) < set(pool.rules.agents):
+    sides = len(as_scenario(scenario, "discrete", overrides).teams) or 1
+    pool = make_pool(scenario, n * sides, 1, seed, split, "discrete", data=data, overrides=overrides)
+    played, names = None, Rules.names(pool.scenario)
+    agents = pool.rules.agents if agents is None else answering(names, agents, "agents")
+    if set(agents) < set(pool.agents):
         played = make_policy(partners, pool.scenario, data=data, seed=seed) if isinstance(partners, str) else partners
     return TurnVecEnv(pool, agents, played)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jade_env.language_recipe import DEFAULT, SUB_PLANNER, KlSettings, PpoRecipe
+from jade_env.language_recipe import DEFAULT, GROUPED, SUB_PLANNER, KlSettings, PpoRecipe
 from jade_env.learning import credit
 from jade_env.learning.experience import Experience, Transition
 from jade_env.policy.sampling import Sample
@@ -27,7 +27,7 @@ class Share:
     Attributes:
         place: of the turn in the experience.
         sample: its tokens.
-        agent: who wrote them.
+        role: who wrote them, whatever the team.
         part: `planner`, `sub_planner` or the executor's name.
         advantage: one number a token.
         return_: what the critic should have said, one number, or one a token.
@@ -37,7 +37,7 @@ class Share:
 
     place: int
     sample: Sample
-    agent: str
+    role: str
     part: str
     advantage: NDArray[np.float32]
     return_: Any
@@ -46,6 +46,11 @@ class Share:
     entropy: float
     kl: float
 
+    @property
+    def teaches(self) -> bool:
+        """Whether the policy's loss depends on the turn at all."""
+        return bool(self.weight and (self.kl or self.entropy or self.advantage.any()))
+
 
 def part_of(row: Transition) -> str:
     """The agent, but plans of sub-questions are a part of their own."""
@@ -53,8 +58,8 @@ def part_of(row: Transition) -> str:
 
 
 def knob(table: Mapping[str, Any], row: Transition) -> Any:
-    """What a table by agent says of a turn."""
-    for key in (part_of(row), row.agent, DEFAULT):
+    """What a table by agent, or by role where two teams play, says of a turn."""
+    for key in (part_of(row), row.agent, row.role, DEFAULT):
         if key in table:
             return table[key]
     return 0.0
@@ -95,7 +100,7 @@ def shares(
         else _by_turn(experience, rows, sampled, given, recipe)
     )
     weight = np.array([float(knob(recipe.loss_weights, rows[p])) * (rows[p].agent in learned) for p in sampled])
-    advantage = _normalized(advantage, [rows[place] for place in sampled], weight, recipe.normalize)
+    advantage = _normalized(advantage, [rows[place] for place in sampled], weight, recipe)
     found = []
     for place, own, return_, w in zip(sampled, advantage, returns, weight, strict=True):
         row = rows[place]
@@ -104,7 +109,7 @@ def shares(
             Share(
                 place=place,
                 sample=row.sample,
-                agent=row.agent,
+                role=row.role,
                 part=part_of(row),
                 advantage=np.broadcast_to(np.asarray(own, np.float32), (len(row.sample.output),)),
                 return_=return_,
@@ -127,13 +132,12 @@ def _by_turn(
     """One advantage a turn. A plan that several executions share learns from the mean of what it brought to each."""
     column = experience.column
     root = np.array([row.planning_root for row in rows])
-    outcome, penalty, episode, question, plan = (
-        column(name) for name in ("outcome", "penalty", "episode", "question", "plan")
-    )
+    outcome, penalty = column("outcome"), column("penalty")
+    episode, question, plan = (experience.by_team(name) for name in ("episode", "question", "plan"))
     returns = outcome
     if recipe.credit == "episode_gae":
-        plan_value = {rows[place].plan: given[place] for place in sampled if root[place]}
-        value = np.array([given.get(p, plan_value.get(row.plan, 0.0)) for p, row in enumerate(rows)], float)
+        plan_value = {plan[place]: given[place] for place in sampled if root[place]}
+        value = np.array([given.get(p, plan_value.get(plan[p], 0.0)) for p in range(len(rows))], float)
         advantage, returns = credit.episode_gae(
             column("reward"), value, episode, gamma=recipe.gamma, lam=recipe.gae_lambda
         )
@@ -168,14 +172,19 @@ def _broadcast(
     return list(np.split(flat, cuts)), list(np.split(returns.astype(np.float32), cuts))
 
 
-def _normalized(advantage: list[Any], rows: Sequence[Transition], weight: Floats, how: str) -> list[Any]:
+def _normalized(advantage: list[Any], rows: Sequence[Transition], weight: Floats, recipe: PpoRecipe) -> list[Any]:
+    """Scaled, and without a baseline of the rule's own centred, within each family of turns."""
+    how = recipe.normalize
     if how == "none":
         return advantage
     length = np.array([np.size(own) for own in advantage])
     _, part = np.unique(np.array([_family(row, how) for row in rows]), return_inverse=True)
     learning = (weight > 0).astype(float)
     flat = credit.normalize(
-        np.concatenate([np.atleast_1d(own) for own in advantage]), np.repeat(part, length), np.repeat(learning, length)
+        np.concatenate([np.atleast_1d(own) for own in advantage]),
+        np.repeat(part, length),
+        np.repeat(learning, length),
+        center=recipe.credit not in GROUPED,
     )
     return list(np.split(flat, np.cumsum(length)[:-1]))
 

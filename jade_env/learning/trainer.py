@@ -33,13 +33,15 @@ from jade_env.learning.candidate_policy import CandidatePolicy
 from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.curves import learning_curve
 from jade_env.learning.evaluation import EpisodeRow, evaluate
-from jade_env.learning.player import NetworkPolicy, feature_names, load_policy
+from jade_env.learning.past_selves import PastSelves
+from jade_env.learning.player import NetworkPolicy, feature_names, load_policy, network_weights
 from jade_env.learning.run_folder import PICTURE, RunFolder, versions
 from jade_env.learning.sb3 import TurnVecEnv, outcome
 from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, undisturbed
 from jade_env.learning.training_pool import HELD_OUT_SEED, SPLIT, TrainingPool, held_out_count
 from jade_env.policy import MixedPolicy, Policy, make_policy
-from jade_env.recipe import Recipe, load_recipe
+from jade_env.recipe import PAST, Recipe, load_recipe
+from jade_env.retrieval.remote_watch import Watch
 from jade_env.scenario import Scenario
 
 DEV = "dev"
@@ -102,18 +104,28 @@ class _Training:
         progress: Progress | None,
     ) -> None:
         self.game, self.plan, self.data, self.progress = game, plan, data, progress
-        team = Rules.of(game).agents
-        learned = plan.trained(team)
+        team, names = Rules.of(game).agents, Rules.names(game)
+        learned = Rules.sides(game)[0].agents if plan.train == "all" else plan.trained(names)
         self.held_out = held_out_count(game, plan.held_out, data)
         self.dev = min(plan.eval_episodes, len(open_source(game, data).questions(DEV)))
-        partners = make_policy(plan.partners, game, data=data, seed=seed) if set(learned) < set(team) else None
-        pool = TrainingPool(game, plan.n_envs, seed, self.held_out, data)
+        if plan.partners == PAST and not game.teams:
+            raise ConfigError(f"recipe {plan.name}: partners: past selves play duels, and {game.name} is none")
+        partners: Policy | None = None
+        if set(learned) < set(names) and plan.partners != PAST:
+            partners = make_policy(plan.partners, game, data=data, seed=seed)
+        pool = TrainingPool(game, plan.n_envs * len(Rules.sides(game)), seed, self.held_out, data)
         self.folder = RunFolder(out, _config(game, plan, seed, data, team, learned), resume)
+        self.past: PastSelves | None = None
+        if plan.partners == PAST and game.teams:
+            done = checkpoint.saved_timesteps(self.folder.path)
+            partners = self.past = PastSelves(self.folder.path, plan.resolved(), team, seed, done[-1] if done else -1)
         self.window: list[Episode] = []
+        self.watch = Watch(pool.retriever)
         self.env = TurnVecEnv(pool, learned, partners, self.window.append)
         self.model = _model(plan, self.env, seed)
         network: Policy = NetworkPolicy(self._net, team)
         self.policy = MixedPolicy({"default": partners} | dict.fromkeys(learned, network)) if partners else network
+        self.learned, self.against = learned, bool(set(learned) & set(_adversaries(game)))
         self.best: dict[str, float] = {}
         self.seconds, self.since = 0.0, time.monotonic()
         self._start(seed)
@@ -132,6 +144,10 @@ class _Training:
             model._setup_learn(0, self.callback, reset_num_timesteps=False)
         else:
             self.folder.rewind(0)
+            if self.plan.start:
+                self._net.load_state_dict(network_weights(self.plan.start, self._net))
+            if self.past is not None:
+                self.past.freeze(0, self._net)
             model._setup_learn(total, self.callback)
         model._total_timesteps = total
         self.boundary = self._capture()
@@ -173,6 +189,9 @@ class _Training:
         record = {"timesteps": now} | _episode_figures(self.window) | self._learner_figures()
         figures = self._evaluate() if over or _crossed(before, now, plan.eval_every) else {}
         better = self._is_better(figures, now)
+        if self.past is not None and _crossed(before, now, plan.freeze_every):
+            self.past.freeze(now, self._net)
+        record["retrieval"] = self.watch.figures()
         self.folder.log(record | {"seconds": round(self._elapsed(), 3)} | figures)
         self.boundary = self._capture()
         if over or better or _crossed(before, now, plan.checkpoint_every):
@@ -233,16 +252,33 @@ class _Training:
 
     def _evaluate(self) -> dict[str, Any]:
         """Greedy play on the dev split, for the curve, and on the held-out train questions, for choosing."""
-        figures = {DEV: _means(evaluate(self.policy, self.game, DEV, self.dev, data=self.data))}
+        figures: dict[str, Any] = {
+            DEV: self._own_means(evaluate(self.policy, self.game, DEV, self.dev, data=self.data))
+        }
         if self.held_out:
             count = min(self.held_out, self.plan.eval_episodes)
             rows = evaluate(self.policy, self.game, SPLIT, count, HELD_OUT_SEED, data=self.data)
-            figures["held_out"] = _means(rows)
+            figures["held_out"] = self._own_means(rows)
+        if self.past is not None:
+            figures["wins"] = {str(then): self._wins(self.past.selves[then]) for then in self.past.selves}
         return figures
+
+    def _own_means(self, rows: Sequence[EpisodeRow]) -> dict[str, float]:
+        """Means over the episodes of the side that learns; `reward` is what it receives."""
+        own = [row for row in rows if not row.team or f"{row.team}_" in self.learned[0]]
+        payoff = float(np.mean([row.payoff for row in own]))
+        return _means(own) | {"reward": -payoff if self.against else payoff}
+
+    def _wins(self, rival: Policy) -> float:
+        """Share of dev questions on which the learner, playing greedily, receives more than a past self; a draw is half a win."""
+        mine = dict.fromkeys(self.learned, cast(Policy, NetworkPolicy(self._net, Rules.of(self.game).agents)))
+        rows = evaluate(MixedPolicy({"default": rival, **mine}), self.game, DEV, self.dev, data=self.data)
+        own = [row.payoff for row in rows if f"{row.team}_" in self.learned[0]]
+        return float(np.mean([0.5 + 0.5 * ((payoff > 0) - (payoff < 0)) for payoff in own]))
 
     def _is_better(self, figures: Mapping[str, Any], now: int) -> bool:
         found = figures.get("held_out")
-        if not found or found["net"] <= self.best.get("net", -math.inf):
+        if not found or found["reward"] <= self.best.get("reward", -math.inf):
             return False
         self.best = {"timesteps": now, **found}
         return True
@@ -346,6 +382,11 @@ def _model(plan: Recipe, env: TurnVecEnv, seed: int) -> MaskablePPO:
     )
     model.set_logger(Logger(folder=None, output_formats=[]))
     return model
+
+
+def _adversaries(game: Scenario) -> tuple[str, ...]:
+    rules = Rules.of(game)
+    return (rules.agent(rules.adversary),) if rules.adversary else ()
 
 
 def _plans(env: TurnVecEnv, agent: str) -> bool:

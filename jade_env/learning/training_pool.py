@@ -43,26 +43,30 @@ class TrainingPool(Pool):
             questions = self._table.questions
             kept = np.sort(np.random.default_rng([HELD_OUT_SEED, 0]).permutation(len(questions))[held_out:])
             self._table.questions = [questions[int(place)] for place in kept]
-            self._table.dealer = Dealer(self._table.questions, seed)
+            self._table.dealer = Dealer(self._table.questions, seed, 1, len(self.sides))
             self.reset()
 
-    def replay(self, episodes: Sequence[tuple[int, Sequence[Action]]]) -> None:
-        """Put episodes of given numbers into the slots and play their actions, each on the oldest open turn.
+    def replay(self, episodes: Sequence[tuple[int, Sequence[Action]]], side: int = 0) -> None:
+        """Put episodes of given numbers into the slots, with their rivals, and play the games' actions.
+
+        Args:
+            episodes: number and actions of each game, each action played on the first of `turns_by_game(side)`.
+            side: whose episodes they are.
 
         Raises:
-            ConfigError: there is not one episode a slot, or an action ends an episode: the actions are of another game.
+            ConfigError: there is not one episode a game, or an action ends an episode: the actions are of another game.
         """
-        if len(episodes) != self._n:
+        if len(episodes) * len(self.sides) != self._n:
             raise ConfigError(f"{len(episodes)} episodes cannot be played again in {self._n} slots")
         dealer = self._table.dealer
         self._slots, self._open = [], {}
         for number, _ in episodes:
-            dealer.next_index = number
-            self._slots.append(dealer.deal(self.rules))
-        dealer.next_index = 1 + max(number for number, _ in episodes)
+            dealer.next_index = number - side
+            self._slots += [dealer.deal(self.sides) for _ in self.sides]
+        dealer.next_index = len(self.sides) - side + max(number for number, _ in episodes)
         finished = self._settle(range(self._n))
         for move in range(max(len(actions) for _, actions in episodes)):
-            due = zip(self.turns_by_slot(), episodes, strict=True)
+            due = zip(self.turns_by_game(side), episodes, strict=True)
             finished += self.step({turns[0].id: actions[move] for turns, (_, actions) in due if move < len(actions)})
         if finished:
             raise ConfigError("the episodes in play ended when played again: the questions or the rules have changed")

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from jade_env.config import nearest
+from jade_env.config import names, nearest, validate
 from jade_env.errors import ConfigError, MissingExtra
 from jade_env.learning.language_run import is_language_run
 from jade_env.policy.base import Policy
 
 if TYPE_CHECKING:
+    from jade_env.chat_recipe import RemoteChatRecipe
     from jade_env.policy.mixed import MixedPolicy
     from jade_env.scenario import Scenario
 
-SCRIPTED = ("random", "heuristic", "teacher", "teacher:grounded", "ceiling")
-"""The policies that have a name; any other is the folder of a run."""
+SCRIPTED = ("random", "heuristic", "teacher", "teacher:grounded", "ceiling", "idle")
+"""The policies that have a name; any other is the folder of a run, a model behind a server, or a team of several."""
+REMOTE = "remote_chat"
 RUN_FILES = ("config.json", "run.json")
 """Either makes a folder a run: the first is written when it starts, the second when it is done."""
 
@@ -24,7 +27,7 @@ __all__ = ["SCRIPTED", "MixedPolicy", "Policy", "make_policy"]
 
 
 def make_policy(
-    spec: str | Path,
+    spec: str | Path | Mapping[str, Any],
     scenario: str | Path | Scenario,
     *,
     data: str | Path | None = None,
@@ -34,7 +37,9 @@ def make_policy(
     """Make the policy that `spec` names for a scenario.
 
     Args:
-        spec: one of `SCRIPTED`, or the folder of a run made by `jade train`.
+        spec: one of `SCRIPTED`; the folder of a run made by `jade train`; a recipe that needs no training, such as
+            `remote_chat:FILE` for a model behind a server, or the settings of such a file as a mapping; or a team, as
+            `planner=runs/p1,default=heuristic` or as a mapping from agents to specs and policies.
         scenario: what will be played: a name, a path, or a loaded scenario.
         data: the data location for scenarios with files; else JADE_DATA.
         seed: seed of the policy's own draws; most have none.
@@ -43,10 +48,22 @@ def make_policy(
     Raises:
         ConfigError: there is no such policy, or it cannot play this scenario.
         DataError: the data that it has to look at, or the run, cannot be read.
+        MissingExtra: it needs a package that is not installed.
     """
+    from jade_env.chat_recipe import RemoteChatRecipe
     from jade_env.envs.pool import as_scenario
+    from jade_env.policy.team import make_team, read_team
 
-    name, loaded = str(spec), as_scenario(scenario)
+    loaded = as_scenario(scenario)
+
+    def make(part: Any) -> Policy:
+        return make_policy(part, loaded, data=data, seed=seed, greedy=greedy)
+
+    if isinstance(spec, Mapping):
+        if "learner" in spec:
+            return _remote(validate(RemoteChatRecipe, spec, REMOTE), seed)
+        return make_team(spec, loaded, make)
+    name = str(spec)
     if name == "random":
         from jade_env.policy.random_policy import RandomPolicy
 
@@ -59,11 +76,42 @@ def make_policy(
         from jade_env.policy.teacher import TeacherPolicy
 
         return TeacherPolicy(loaded, data, grounded=name.endswith("grounded"))
+    if name == "idle":
+        from jade_env.policy.idle import IdlePolicy
+
+        return IdlePolicy()
     if name == "ceiling":
         from jade_env.policy.ceiling import CeilingPolicy
 
         return CeilingPolicy(loaded, data)
+    if not Path(spec).is_dir():
+        if "=" in name and not name.startswith(f"{REMOTE}:"):
+            return make_team(read_team(name), loaded, make)
+        if name.startswith(f"{REMOTE}:") or name.endswith((".yaml", ".yml")) or name in names("policies"):
+            return _from_recipe(name, seed, make)
     return _from_run(Path(spec), loaded, data, seed, greedy)
+
+
+def _from_recipe(name: str, seed: int, scripted: Callable[[str], Policy]) -> Policy:
+    """Who plays by a recipe as it stands: a script, or a model behind a server."""
+    from jade_env.chat_recipe import RemoteChatRecipe
+    from jade_env.recipe import load_recipe
+
+    recipe = load_recipe(name.removeprefix(f"{REMOTE}:"))
+    if isinstance(recipe, RemoteChatRecipe):
+        return _remote(recipe, seed)
+    if name.startswith(f"{REMOTE}:"):
+        raise ConfigError(f"{name}: learner: {recipe.learner} is no server's model; that is learner: {REMOTE}")
+    if recipe.learner == "scripted":
+        return scripted(str(recipe.script))
+    train = f"jade train SCENARIO --policy {name} --out RUN"
+    raise ConfigError(f"{name} is a recipe and has learned nothing yet: {train}, then use RUN in its place")
+
+
+def _remote(settings: RemoteChatRecipe, seed: int) -> Policy:
+    from jade_env.policy.remote_chat import RemoteChatPolicy
+
+    return RemoteChatPolicy(settings, seed)
 
 
 def _from_run(folder: Path, scenario: Scenario, data: str | Path | None, seed: int, greedy: bool) -> Policy:
@@ -83,7 +131,8 @@ def _from_run(folder: Path, scenario: Scenario, data: str | Path | None, seed: i
             f"{folder}: there is no {' or '.join(RUN_FILES)} in this folder, so jade train did not make it"
         )
     raise ConfigError(
-        f"there is no policy {str(folder)!r}{nearest(str(folder), SCRIPTED)}: {', '.join(SCRIPTED)}, or the folder of a run"
+        f"there is no policy {str(folder)!r}{nearest(str(folder), (*SCRIPTED, REMOTE))}: {', '.join(SCRIPTED)}, "
+        f"{REMOTE}:FILE, AGENT=POLICY,..., or the folder of a run"
     )
 
 

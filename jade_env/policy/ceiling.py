@@ -78,7 +78,12 @@ class CeilingPolicy:
             "query": _best_query,
             "document_ids": _supporting_documents,
             "answer": _best_answer,
+            "verdict": lambda turn, shelf: "accept",
         }
+        if foreign := [
+            card.name for card in scenario.cards.values() if card.writes not in ("workflow", *self._choosers)
+        ]:
+            raise ConfigError(f"ceiling: it knows no best play for {', '.join(foreign)} of {scenario.name}")
 
     def act(self, turns: Sequence[Turn]) -> list[Action]:
         """Return a candidate's number a turn, or in text mode the text that says it.

@@ -91,8 +91,9 @@ class LanguageModelPolicy:
             key=(turn.seed, *map(str, turn.id)),
             prompt=tuple(ids),
             max_new=min(turn.card.max_tokens, self.backbone.context - len(ids)),
-            grammar=grammar_of(turn, self.backbone) if turn.agent in self.manner.constrained else None,
-            adapter=self.backbone.adapter_of(turn.agent),
+            grammar=grammar_of(turn, self.backbone) if {turn.agent, turn.role} & set(self.manner.constrained) else None,
+            adapter=self.backbone.adapter_of(turn.role),
+            stop=turn.card.stop,
         )
 
     def _shortened(self, turn: Turn, length: int, room: int) -> list[int]:

@@ -15,7 +15,7 @@ DEFAULT = "default"
 
 
 class MixedPolicy:
-    """Sends every turn to its agent's policy, or to the one under `default`; each is asked once, for all of its turns."""
+    """Sends every turn to its agent's policy, or its role's, its team's, or the one under `default`; each is asked once for all."""
 
     def __init__(self, members: Mapping[str, Policy]) -> None:
         """Take the policies by agent, e.g. `{"planner": learner, "default": heuristic}`.
@@ -35,7 +35,7 @@ class MixedPolicy:
         """
         shares: dict[int, tuple[Policy, list[int]]] = {}  # one share a policy, even one that plays several agents
         for place, turn in enumerate(turns):
-            policy = self._member(turn.agent)
+            policy = self.member(turn.agent, turn.role, turn.team)
             shares.setdefault(id(policy), (policy, []))[1].append(place)
         actions: list[Action] = [0] * len(turns)
         for policy, places in shares.values():
@@ -43,10 +43,15 @@ class MixedPolicy:
                 actions[place] = action
         return actions
 
-    def _member(self, agent: str) -> Policy:
-        policy = self._members.get(agent) or self._members.get(DEFAULT)
+    def member(self, *names: str) -> Policy:
+        """Who plays an agent, which may answer to several names, the most specific first.
+
+        Raises:
+            ConfigError: it has no policy and there is no default.
+        """
+        policy = next((found for name in (*names, DEFAULT) if (found := self._members.get(name))), None)
         if policy is None:
             raise ConfigError(
-                f"nobody plays {agent}: name its policy, or a {DEFAULT!r} one beside {', '.join(self._members)}"
+                f"nobody plays {names[0]}: name its policy, or a {DEFAULT!r} one beside {', '.join(self._members)}"
             )
         return policy

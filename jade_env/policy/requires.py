@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import jade_env.arithmetic  # noqa: F401 - before torch
+
+# isort: split
+
 from importlib.util import find_spec
 
 from jade_env.errors import MissingExtra

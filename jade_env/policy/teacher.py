@@ -67,6 +67,9 @@ class TeacherPolicy:
             "query": _rewrite,
             "document_ids": _select,
             "answer": self._answer,
+            "verdict": _judge,
+            "search_or_answer": self._solve,
+            "document": _sabotage,
         }
 
     def act(self, turns: Sequence[Turn]) -> list[Action]:
@@ -93,6 +96,27 @@ class TeacherPolicy:
         if summarizing:
             return _combined(turn)
         return _told(turn)
+
+    def _solve(self, turn: Turn) -> tuple[str, str]:
+        """Search for the steps one after another, as the answers so far make them; then answer as the generator would."""
+        links, view = gold.chain(turn.game.question), turn.view
+        asked = len(view.history)
+        if view.may_search and _needs_documents(turn.game.question) and asked < max(1, len(links.texts)):
+            known = [(step.question, step.answer) for step in turn.game.question.decomposition]
+            return "search", fill(links.texts[asked], known) if links.texts else view.query
+        return "answer", _told(turn) if self._grounded else _gold_answer(turn)
+
+
+def _judge(turn: Turn) -> str:
+    """Accept the gold answer of the node, and send anything else back."""
+    return "accept" if gold.same(turn.view.draft, _gold_answer(turn)) else "retry"
+
+
+def _sabotage(turn: Turn) -> tuple[int, str]:
+    """Put the passage ranked last in the place of the first supporting document, or of the first at hand."""
+    wanted, view = _supporting(turn), turn.view
+    place = next((i for i, document in enumerate(view.documents) if document.id in wanted), 0)
+    return place, f"Passage{len(view.pool) - 1}"
 
 
 def _check_playable(scenario: Scenario, data: str | Path | None) -> None:

@@ -32,8 +32,16 @@ class KindSummary(TypedDict):
     metrics: dict[str, Figure]
 
 
+class TeamSummary(TypedDict):
+    """The figures of one side of a duel; a game is won by whoever receives more, and a draw is half a win."""
+
+    wins: Figure
+    payoff: Figure
+    metrics: dict[str, Figure]
+
+
 class Summary(TypedDict):
-    """What `jade eval --json` prints."""
+    """What `jade eval --json` prints; `by_team` is empty where there is one team."""
 
     scenario: str
     policy: str
@@ -41,6 +49,7 @@ class Summary(TypedDict):
     episodes: int
     metrics: dict[str, Figure]
     by_kind: dict[str, KindSummary]
+    by_team: dict[str, TeamSummary]
 
 
 MEANS = {
@@ -86,7 +95,15 @@ def summarize(rows: Sequence[EpisodeRow], scenario: str, policy: str, split: str
             for kind, group in kinds.items()
             if kind or len(kinds) > 1
         },
+        "by_team": {team: _team(rows, team) for team in dict.fromkeys(row.team for row in rows) if team},
     }
+
+
+def _team(rows: Sequence[EpisodeRow], team: str) -> TeamSummary:
+    own = [row for row in rows if row.team == team]
+    wins = [0.5 + 0.5 * ((row.payoff > 0) - (row.payoff < 0)) for row in own]
+    payoff = [row.payoff for row in own]
+    return {"wins": _figure(wins, 0.0), "payoff": _figure(payoff, -math.inf), "metrics": figures(own)}
 
 
 def figures(rows: Sequence[EpisodeRow]) -> dict[str, Figure]:
@@ -129,6 +146,16 @@ def kinds_table(summary: Summary) -> Table:
     for kind, part in summary["by_kind"].items():
         means = [_number(part["metrics"][name]["mean"]) for name in SHOWN_BY_KIND]
         shown.add_row(_literal(kind or "(none)"), str(part["episodes"]), *means)
+    return shown
+
+
+def teams_table(summary: Summary) -> Table:
+    """The sides of a duel beside each other."""
+    shown = _table("by team", ("team", "wins", "95 % interval", "payoff", *SHOWN_BY_KIND))
+    for team, part in summary["by_team"].items():
+        wins, means = part["wins"], [_number(part["metrics"][name]["mean"]) for name in SHOWN_BY_KIND]
+        ends = "" if wins["low"] is None else f"{_number(wins['low'])} to {_number(wins['high'])}"
+        shown.add_row(_literal(team), _number(wins["mean"]), ends, _number(part["payoff"]["mean"]), *means)
     return shown
 
 

@@ -10,10 +10,8 @@ only, because that is three to six times faster than its `retrieve` at 100,000 p
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jade_env.errors import ConfigError, DataError
+from jade_env.retrieval.corpus import content_hash
 from jade_env.retrieval.index import IndexStore
 from jade_env.retrieval.types import Document, Hit
+from jade_env.retrieval.words import WORD, english_stemmer, english_stopwords, unchanged
 
 if TYPE_CHECKING:
     from bm25s import BM25
 
-_WORD = re.compile(r"\b\w\w+\b")
 _MAX_WORDS_REMEMBERED = 1 << 17
 _MAX_WORD_LENGTH_REMEMBERED = 64
 _UNKNOWN = -1
@@ -120,6 +119,35 @@ class BM25Retriever:
                 store.save("bm25", retriever._content_hash, built.save)
         return retriever
 
+    @classmethod
+    def of_arrays(
+        cls,
+        documents: Sequence[Document],
+        parameters: BM25Parameters,
+        content_hash: str,
+        vocabulary: dict[str, int],
+        starts: Sequence[int],
+        postings: NDArray[np.int32],
+        weights: NDArray[np.float32],
+    ) -> BM25Retriever:
+        """A retriever over an index made elsewhere, whose documents and arrays may lie on disk, memory-mapped.
+
+        Args:
+            documents: the corpus; read one by one, as hits are made.
+            parameters: those that the weights were computed with.
+            content_hash: what makes `identity` unique.
+            vocabulary: number of each indexed word.
+            starts: where each word's posting list begins, and a last entry where the lists end.
+            postings: numbers of documents, ascending within a list.
+            weights: what the word adds to each document's score.
+        """
+        retriever = cls.__new__(cls)
+        retriever._empty(documents, parameters)
+        retriever._content_hash = content_hash
+        retriever._vocabulary, retriever._starts = vocabulary, list(starts)
+        retriever._postings, retriever._weights = postings, weights
+        return retriever
+
     @property
     def identity(self) -> str:
         """Kind, parameters and a hash over them, the corpus and the versions of the libraries that index it."""
@@ -142,7 +170,7 @@ class BM25Retriever:
 
     def _search_one(self, query: str, top_k: int, scores: NDArray[np.float32]) -> list[Hit]:
         counts: dict[int, int] = {}
-        for word in _WORD.findall(query.lower()):
+        for word in WORD.findall(query.lower()):
             token = self._token(word)
             if token != _UNKNOWN:
                 counts[token] = counts.get(token, 0) + 1
@@ -173,11 +201,14 @@ class BM25Retriever:
 
     def _prepare(self, documents: Iterable[Document], parameters: BM25Parameters) -> None:
         """Take the corpus and the word rules; leave an index that holds nothing."""
-        self.documents = tuple(documents)
-        self.parameters = parameters
-        _check_corpus(self.documents)
-        self._stopwords = _english_stopwords() if parameters.stopwords else frozenset[str]()
-        self._stem = _english_stemmer() if parameters.stem else _unchanged
+        held = tuple(documents)
+        _check_corpus(held)
+        self._empty(held, parameters)
+
+    def _empty(self, documents: Sequence[Document], parameters: BM25Parameters) -> None:
+        self.documents, self.parameters = documents, parameters
+        self._stopwords = english_stopwords() if parameters.stopwords else frozenset[str]()
+        self._stem = english_stemmer() if parameters.stem else unchanged
         self._tokens: dict[str, int] = {}
         self._vocabulary: dict[str, int] = {}
         self._weights = np.empty(0, dtype=np.float32)
@@ -187,11 +218,7 @@ class BM25Retriever:
     @functools.cached_property
     def _content_hash(self) -> str:
         facts = {"format": 1, "bm25s": version("bm25s"), "PyStemmer": version("PyStemmer"), **asdict(self.parameters)}
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-        for d in self.documents:
-            lengths = f"\n{len(d.id)},{len(d.title)},{len(d.text)}:"  # so that no two corpora run together alike
-            digest.update(f"{lengths}{d.id}{d.title}{d.text}".encode("utf-8", "surrogatepass"))
-        return digest.hexdigest()
+        return content_hash(self.documents, json.dumps(facts, sort_keys=True))
 
     def _build(self) -> BM25 | None:
         """Index the corpus; None where no document holds an indexable word, so that nothing can ever be found."""
@@ -202,7 +229,7 @@ class BM25Retriever:
         rows: list[list[int]] = []
         for document in self.documents:
             row: list[int] = []
-            for word in _WORD.findall(f"{document.title}\n{document.text}".lower()):
+            for word in WORD.findall(f"{document.title}\n{document.text}".lower()):
                 token = known.get(word)
                 if token is None:
                     is_stopword = word in self._stopwords
@@ -257,22 +284,3 @@ def _read_index(folder: Path) -> BM25:
     import bm25s
 
     return bm25s.BM25.load(folder, allow_pickle=False)
-
-
-@functools.cache
-def _english_stopwords() -> frozenset[str]:
-    from bm25s.stopwords import STOPWORDS_EN
-
-    return frozenset(STOPWORDS_EN)
-
-
-@functools.cache
-def _english_stemmer() -> Callable[[str], str]:
-    import Stemmer
-
-    stem: Callable[[str], str] = Stemmer.Stemmer("english").stemWord
-    return stem
-
-
-def _unchanged(word: str) -> str:
-    return word

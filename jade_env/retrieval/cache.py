@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from sys import getsizeof
 
 from jade_env.errors import ConfigError, RetrievalError
-from jade_env.retrieval.types import Hit, Retriever
+from jade_env.retrieval.remote_stats import Latency, LatencyClock
+from jade_env.retrieval.types import Document, Hit, Retriever
+
+MAX_BYTES = 1_000_000_000
+_HIT_BYTES = 100  # a hit's object, number and place in the answer
+_ANSWER_BYTES = 300  # an answer's key, tuple and place in the memory
+_DOCUMENT_BYTES = 250  # a document's object and places, without its strings
 
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """How often a query was answered without the retriever. A query that stands twice in a batch is one hit."""
+    """How often a query was answered without the retriever. A query that stands twice in a batch is one hit.
+
+    `latency` is of the calls of the retriever behind, one a batch.
+    """
 
     hits: int = 0
     misses: int = 0
+    latency: Latency = field(default=Latency(), compare=False)
 
     @property
     def hit_rate(self) -> float:
@@ -25,21 +38,30 @@ class CacheStats:
 
 
 class CachedRetriever:
-    """Remembers the answers of a retriever, the `capacity` most recently used ones.
+    """Remembers the most recently used answers of a retriever: `capacity` of them, in about `max_bytes` of memory.
 
     An answer belongs to its query and `top_k` both. What stands twice in one batch is asked of the retriever once, and
-    all that is not remembered goes to it in one call. If that call fails, nothing is remembered or counted.
+    all that is not remembered goes to it in one call. If that call fails, nothing is remembered or counted. A document in
+    several answers is kept once. Several threads may search at once.
     """
 
-    def __init__(self, retriever: Retriever, capacity: int = 100_000) -> None:
-        """Start with an empty memory; `capacity` is the number of answers kept."""
-        if capacity < 1:
-            raise ConfigError(f"query cache: capacity is {capacity}; it must be at least 1")
+    def __init__(self, retriever: Retriever, capacity: int = 100_000, max_bytes: int = MAX_BYTES) -> None:
+        """Start with an empty memory.
+
+        Args:
+            retriever: what is asked.
+            capacity: answers kept.
+            max_bytes: estimated size of what is kept. Documents count, though a local retriever holds them anyway.
+        """
+        for name, value in (("capacity", capacity), ("max_bytes", max_bytes)):
+            if value < 1:
+                raise ConfigError(f"query cache: {name} is {value}; it must be at least 1")
         self.retriever = retriever
-        self.capacity = capacity
+        self.capacity, self.max_bytes = capacity, max_bytes
         self._answers: OrderedDict[tuple[str, int], tuple[Hit, ...]] = OrderedDict()
-        self._hits = 0
-        self._misses = 0
+        self._documents: dict[Document, int] = {}  # in how many places of answers each stands
+        self._clock, self._lock = LatencyClock(), threading.Lock()
+        self._hits = self._misses = self._bytes = 0
 
     @property
     def identity(self) -> str:
@@ -47,13 +69,27 @@ class CachedRetriever:
         return self.retriever.identity
 
     @property
+    def remote(self) -> bool:
+        """Whether the retriever behind answers from elsewhere."""
+        return bool(getattr(self.retriever, "remote", False))
+
+    @property
     def stats(self) -> CacheStats:
         """Hits and misses of `search` so far; `preload` is not counted."""
-        return CacheStats(self._hits, self._misses)
+        return CacheStats(self._hits, self._misses, self._clock.latency)
+
+    @property
+    def bytes(self) -> int:
+        """Estimated size of what is remembered."""
+        return self._bytes
 
     def __len__(self) -> int:
         """How many answers are remembered now."""
         return len(self._answers)
+
+    def remembers(self, query: str, top_k: int) -> bool:
+        """Whether an answer would come without asking the retriever."""
+        return (query, top_k) in self._answers
 
     def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
         """Answer from memory where possible, and the rest by one call of the retriever.
@@ -62,8 +98,9 @@ class CachedRetriever:
             RetrievalError: the retriever failed, or answered another number of queries than it was asked.
         """
         answers, asked = self._answer(queries, top_k)
-        self._misses += asked
-        self._hits += len(queries) - asked
+        with self._lock:
+            self._misses += asked
+            self._hits += len(queries) - asked
         return answers
 
     def preload(self, queries: Sequence[str], top_k: int) -> None:
@@ -72,37 +109,68 @@ class CachedRetriever:
 
     def clear(self) -> None:
         """Forget all answers and statistics."""
-        self._answers.clear()
-        self._hits = self._misses = 0
+        with self._lock:
+            self._answers.clear()
+            self._documents.clear()
+            self._clock = LatencyClock()
+            self._hits = self._misses = self._bytes = 0
 
     def _answer(self, queries: Sequence[str], top_k: int) -> tuple[list[list[Hit]], int]:
         """Return the answers, and how many queries the retriever was asked."""
         if isinstance(queries, str):
             raise ConfigError(f"query cache: queries is the string {queries[:40]!r}; give a list of queries")
-        known = self._answers
-        if len(queries) == 1 and (key := (queries[0], top_k)) in known:  # one episode asks one query at a time
-            known.move_to_end(key)
-            return [list(known[key])], 0
-        missing = [query for query in dict.fromkeys(queries) if (query, top_k) not in self._answers]
-        # New answers are kept apart until the batch is answered: it may be larger than the memory.
         found: dict[str, tuple[Hit, ...]] = {}
+        with self._lock:
+            for query in queries:
+                hits = self._answers.get((query, top_k))
+                if hits is not None:
+                    self._answers.move_to_end((query, top_k))
+                    found[query] = hits
+        missing = [query for query in dict.fromkeys(queries) if query not in found] if len(found) < len(queries) else []
         if missing:
+            began = time.perf_counter()
             fresh = self.retriever.search(missing, top_k)
+            self._clock.add(time.perf_counter() - began)
             if len(fresh) != len(missing):
                 raise RetrievalError(
                     f"{self.retriever.identity} returned {len(fresh)} answers to {len(missing)} queries; "
                     "it must return one list of hits for each"
                 )
-            found = {query: tuple(hits) for query, hits in zip(missing, fresh, strict=True)}
-        answers: list[list[Hit]] = []
-        for query in queries:
-            hits = found.get(query)
-            if hits is None:
-                self._answers.move_to_end((query, top_k))
-                hits = self._answers[query, top_k]
-            answers.append(list(hits))
-        for query, hits in found.items():
-            self._answers[query, top_k] = hits
-        while len(self._answers) > self.capacity:
-            self._answers.popitem(last=False)
-        return answers, len(missing)
+            new = {query: tuple(hits) for query, hits in zip(missing, fresh, strict=True)}
+            found |= new
+            with self._lock:
+                for query, hits in new.items():
+                    self._keep((query, top_k), hits)
+                self._make_room()
+        return [list(found[query]) for query in queries], len(missing)
+
+    # ---- what is kept; the lock is held ------------------------------------------------------------------------------
+
+    def _keep(self, key: tuple[str, int], hits: tuple[Hit, ...]) -> None:
+        if key in self._answers:  # another thread has asked the same
+            return
+        self._answers[key] = hits
+        self._bytes += _ANSWER_BYTES + getsizeof(key[0]) + _HIT_BYTES * len(hits)
+        for document in _documents(hits):
+            places = self._documents.get(document, 0)
+            self._documents[document] = places + 1
+            if not places:
+                self._bytes += _size(document)
+
+    def _make_room(self) -> None:
+        while len(self._answers) > self.capacity or self._bytes > self.max_bytes:
+            (query, _), hits = self._answers.popitem(last=False)
+            self._bytes -= _ANSWER_BYTES + getsizeof(query) + _HIT_BYTES * len(hits)
+            for document in _documents(hits):
+                self._documents[document] -= 1
+                if not self._documents[document]:
+                    del self._documents[document]
+                    self._bytes -= _size(document)
+
+
+def _documents(hits: Iterable[Hit]) -> Iterable[Document]:
+    return (hit.document for hit in hits)
+
+
+def _size(document: Document) -> int:
+    return _DOCUMENT_BYTES + getsizeof(document.id) + getsizeof(document.title) + getsizeof(document.text)

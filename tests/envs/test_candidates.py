@@ -64,6 +64,10 @@ views = st.builds(
     workflows=st.just(WORKFLOWS),
     depth=st.integers(0, 9),
     retrieved=st.booleans(),
+    draft=texts,
+    history=st.lists(st.tuples(texts, st.lists(documents, max_size=3).map(tuple)), max_size=2).map(tuple),
+    pool=st.lists(documents, min_size=1, max_size=5).map(tuple),
+    may_search=st.booleans(),
 )
 
 
@@ -82,7 +86,7 @@ def test_any_view_gives_valid_described_candidates_within_the_limits(some: View)
         assert (rows[:, 0] == 1.0).all(), "every candidate is marked as present"
         kind = KIND.get(source, source)
         for value in values:
-            context = {"question": some.query, "documents": len(some.documents)}
+            context = {"question": some.query, "documents": len(some.documents), "passages": len(some.pool)}
             output = parse(kind, KINDS[kind].format(value), **context)
             assert output.valid and output.value == value, (source, value)
 

@@ -45,7 +45,7 @@ def play_aec(options: dict[str, Any], seed: int) -> list[tuple[Any, ...]]:
             env.step(choice(env.turn))
             for agent, reward in env.rewards.items():
                 returns[agent] += reward
-        played.append((*record(env.unwrapped._match.episode), returns))
+        played.append(([record(episode) for episode in env.unwrapped._match.episodes], returns))
     return played
 
 
@@ -60,30 +60,37 @@ def play_parallel(options: dict[str, Any], seed: int) -> list[tuple[Any, ...]]:
             _, rewards, _, _, _ = env.step(actions)
             for agent, reward in rewards.items():
                 returns[agent] += reward
-        played.append((*record(env._match.episode), returns))
+        played.append(([record(episode) for episode in env._match.episodes], returns))
     return played
 
 
 def play_pool(options: dict[str, Any], seed: int, batch: int | None = None) -> list[tuple[Any, ...]]:
-    pool = jade_env.make_pool(n=7, seed=seed, **options)
+    sides = len(jade_env.load_scenario(options["scenario"]).teams) or 1
+    pool = jade_env.make_pool(n=7 * sides, seed=seed, **options)
     done: list[Episode] = []
     rng = np.random.default_rng(0)
-    while not {*range(EPISODES)} <= {e.index for e in done}:
+    while not {*range(EPISODES * sides)} <= {e.index for e in done}:
         turns = pool.turns()
         if batch:  # any subset, in any order
             turns = [turns[i] for i in rng.permutation(len(turns))[:batch]]
         done += pool.step({turn.id: choice(turn) for turn in turns})
-    played = []
-    for episode in sorted(done, key=lambda e: e.index)[:EPISODES]:
-        earned = episode.result.value if episode.result else 0.0
-        returns = dict.fromkeys(pool.rules.agents, 0.0)
-        for turn in episode.trace.played:
+    played, episodes = [], sorted(done, key=lambda e: e.index)[: EPISODES * sides]
+    for game in range(EPISODES):
+        rivals = episodes[game * sides : (game + 1) * sides]
+        returns = {agent: value for episode in rivals for agent, value in episode.payoffs.items()}
+        for turn in (turn for episode in rivals for turn in episode.trace.played):
             returns[turn.agent] += turn.penalty
-        played.append((*record(episode), {agent: value + earned for agent, value in returns.items()}))
+        played.append(([record(episode) for episode in rivals], returns))
     return played
 
 
-@pytest.mark.parametrize("name", ["cooperative", "deep", "static", "hotpotqa"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("cooperative", "deep", "static", "hotpotqa"),
+        *("duel", "adversarial_retrieval", "private_costs", "verified", "monolithic"),
+    ],
+)
 @pytest.mark.parametrize("mode", ["discrete", "text"])
 def test_the_three_views_play_the_same_game(name: str, mode: str, arguments: Arguments) -> None:
     options = arguments(name, mode, **{"limits.max_turns": 500, "limits.max_rounds": 200})
@@ -94,7 +101,8 @@ def test_the_three_views_play_the_same_game(name: str, mode: str, arguments: Arg
         for mine, theirs in zip(aec, other, strict=True):
             assert mine[:-1] == theirs[:-1]
             assert mine[-1] == pytest.approx(theirs[-1], abs=1e-9)
-    assert any(len(turns) > (2 if name == "static" else 5) for _, turns, *_ in aec)
+    few = 2 if name in ("static", "monolithic") else 5
+    assert any(len(turns) > few for games, _ in aec for _, turns, *_ in games)
 
 
 def test_two_runs_under_one_seed_are_identical_to_the_last_bit(arguments: Arguments) -> None:
@@ -155,9 +163,9 @@ def test_ten_thousand_random_turns_keep_every_promise(mode: str, arguments: Argu
             env.step(action)
             penalty = -1.0 if illegal else 0.0
             finished = all(env.terminations.values())
-            team = env.unwrapped._match.team_reward if finished else 0.0
+            payoffs = env.unwrapped._match.payoffs if finished else {}
             for name in env.possible_agents:
-                assert env.rewards[name] == pytest.approx((penalty if name == agent else 0.0) + team)
+                assert env.rewards[name] == pytest.approx((penalty if name == agent else 0.0) + payoffs.get(name, 0.0))
                 earned[name] += env.rewards[name]
         assert collected == pytest.approx(earned)
         assert not env.agents

@@ -121,7 +121,7 @@ def test_more_questions_than_there_are_is_refused(scenario: Scenario, episodes: 
 
 def test_the_summary_has_every_metric_with_an_interval_around_its_mean(rows: list[EpisodeRow]) -> None:
     summary = json.loads(json.dumps(summarize(rows, "cooperative", "random", "dev"), allow_nan=False))
-    assert list(summary) == ["scenario", "policy", "split", "episodes", "metrics", "by_kind"]
+    assert list(summary) == ["scenario", "policy", "split", "episodes", "metrics", "by_kind", "by_team"]
     assert tuple(summary["metrics"]) == METRICS
     for name, figure in summary["metrics"].items():
         assert figure["low"] <= figure["mean"] <= figure["high"], name

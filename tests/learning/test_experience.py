@@ -48,7 +48,7 @@ def test_rows_stand_in_order_of_episode_and_carry_their_address() -> None:
 
 def test_a_truncated_episode_leaves_no_experience() -> None:
     episode = episodes(1)[0]
-    episode.result = None
+    episode.result, episode.payoffs = None, {}
     experience = Experience()
     experience.add([episode])
     assert len(experience) == 0

@@ -95,17 +95,27 @@ def test_agents_that_do_not_learn_stay_in_the_sequence_with_weight_zero(experien
     )
     found = shares(experience, plan, ["planner"], 0.0)
     assert len(found) == sum(row.sample is not None for row in experience)
-    assert {(share.agent, share.weight, share.entropy, share.kl) for share in found} == {
+    assert {(share.role, share.weight, share.entropy, share.kl) for share in found} == {
         ("planner", 2.0, 0.1, 1.0),
         ("answer_generator", 0.0, 0.0, 0.0),
     }
 
 
-def test_normalised_advantages_are_centred_in_each_part(experience: Experience) -> None:
+def test_advantages_with_a_baseline_of_their_own_are_scaled_in_each_part_and_zeros_stay(experience: Experience) -> None:
+    plain = shares(experience, recipe(normalize="none"), ["planner", "answer_generator"], 0.0)
     found = shares(experience, recipe(normalize="per_part"), ["planner", "answer_generator"], 0.0)
     for agent in ("planner", "answer_generator"):
-        values = [float(share.advantage[0]) for share in found if share.agent == agent]
-        assert np.mean(values) == pytest.approx(0, abs=1e-6) and np.std(values) == pytest.approx(1, abs=1e-3)
+        values = np.array([float(share.advantage[0]) for share in found if share.role == agent])
+        before = np.array([float(share.advantage[0]) for share in plain if share.role == agent])
+        assert np.sqrt(np.mean(values**2)) == pytest.approx(1, abs=1e-3)
+        assert np.array_equal(np.sign(values), np.sign(before))
+
+
+def test_turns_whose_siblings_did_as_well_teach_nothing(experience: Experience) -> None:
+    found = shares(experience, recipe(kl={"planner": {"start": 1.0}}), ["planner", "answer_generator"], 0.0)
+    for share in found:
+        assert share.teaches == (share.role == "planner" or bool(share.advantage.any()))
+    assert not any(share.teaches for share in shares(experience, recipe(), [], 0.0))
 
 
 def test_broadcast_gives_every_turn_the_outcome_and_a_number_a_token(experience: Experience) -> None:

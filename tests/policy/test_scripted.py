@@ -79,7 +79,7 @@ def test_heuristic_chooses_one_pair_of_workflows_on_train(play) -> None:
 @pytest.mark.parametrize("name", ["static", "deep"])
 def test_scripted_policies_play_other_teams_and_depths(play, name: str) -> None:
     scenario = load_scenario(name, WORLD)
-    for spec in SCRIPTED:
+    for spec in (one for one in SCRIPTED if one != "idle"):  # which plays nothing
         episodes = play(make_policy(spec, scenario), scenario, "test", 15)
         assert all(episode.result for episode in episodes)
         assert sum(episode.ledger.malformed for episode in episodes) == 0

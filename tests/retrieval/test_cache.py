@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -135,7 +136,54 @@ def test_clearing_forgets_answers_and_statistics() -> None:
     assert (len(cached), cached.stats) == (0, CacheStats())
 
 
+def test_memory_is_bounded_by_bytes_and_a_shared_document_is_kept_once() -> None:
+    shared = Document("x", "Title", "t" * 10_000)
+
+    class One:
+        identity = "one"
+
+        def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
+            return [[Hit(shared if query[0] == "s" else Document(query, "", query * 10_000), 1.0)] for query in queries]
+
+    cached = CachedRetriever(One(), max_bytes=50_000)
+    cached.search([f"s{i}" for i in range(20)], 1)
+    assert len(cached) == 20 and 10_000 < cached.bytes < 30_000
+    for i in range(20):
+        cached.search([f"{i:05}"], 1)
+        assert cached.bytes <= 50_000
+    assert len(cached) == 0  # each answer of 50 kB is too large to keep, and made the others leave
+    cached.search(["s0"], 1)
+    cached.clear()
+    assert cached.bytes == 0
+
+
+def test_what_is_counted_in_is_counted_out() -> None:
+    cached = CachedRetriever(Counting(), capacity=2)
+    for query in ("norway", "france", "capital", "port", "norway", "zebra"):
+        cached.search([query], 2)
+    alone = CachedRetriever(Counting())
+    alone.search(["norway", "zebra"], 2)
+    assert cached.bytes == alone.bytes
+
+
+def test_threads_may_share_a_cache() -> None:
+    cached, plain = CachedRetriever(Counting(), capacity=3), Counting()
+    queries = ["norway", "france", "capital", "port", "zebra", "oslo"]
+    wanted = plain.search(queries, 2)
+
+    def ask(turn: int) -> bool:
+        asked = queries[turn % 6 :] + queries[: turn % 6]
+        return cached.search(asked, 2) == wanted[turn % 6 :] + wanted[: turn % 6]
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(ask, range(400)))
+    assert cached.stats.hits + cached.stats.misses == 2400 and len(cached) == 3
+    assert cached.stats.latency.calls == len(cached.retriever.calls)
+
+
 def test_misuse_of_the_cache_is_refused() -> None:
+    with pytest.raises(ConfigError, match="max_bytes is 0"):
+        CachedRetriever(Counting(), max_bytes=0)
     with pytest.raises(ConfigError, match="capacity is 0"):
         CachedRetriever(Counting(), capacity=0)
     with pytest.raises(ConfigError, match="give a list"):

@@ -1,0 +1,181 @@
+"""Candidates and features of the roles beyond the paper's: a verifier's verdicts, a solver's next step, an adversary's swaps.
+
+Like all candidates they are made from what the role may read, in reading order; they know no gold and no template.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jade_env.envs import splits
+from jade_env.envs.answers import survey
+from jade_env.envs.memory import remember
+from jade_env.envs.reading import read
+from jade_env.envs.rows import MAX_SELECTED, measures
+from jade_env.envs.spans import passage
+from jade_env.game.outputs import MAX_QUERY_WORDS, DocumentKind, VerdictKind
+from jade_env.game.view import View
+from jade_env.retrieval.types import Document
+
+MAX_SEARCHES = 16
+MAX_TOLD = 4
+"""Titles and spans that a second search may be about."""
+MAX_SWAPS = 1 + MAX_SELECTED * 5
+_COMMON = (
+    ("present", "1 for every candidate"),
+    ("index", "place in the list, from 0 to 1"),
+    ("overlap", "not used"),
+    ("yes", "not used"),
+    ("no", "not used"),
+)
+VERDICT = (
+    *_COMMON,
+    ("accept", "accepts the draft"),
+    ("empty", "the draft is empty"),
+    ("found", "share of the draft's words that are in a document"),
+    ("asked", "share of the draft's words that are in the query"),
+    ("best", "the draft is among the spans that the environment found"),
+    ("length", "words of the draft, twelve give 1"),
+    ("documents", "documents at hand, five give 1"),
+)
+SEARCH_OR_ANSWER = (
+    *_COMMON,
+    ("search", "searches"),
+    ("new", "of a search: it has not been made yet"),
+    ("found", "of a search: words in the documents, as a share"),
+    ("asked", "words in the question, as a share"),
+    ("left", "searches made so far, four give 1"),
+    ("salience", "of an answer: a hand-weighted sum, as of the generator's"),
+    ("fit", "of an answer: how well its kind suits what is asked"),
+    ("sentence", "of an answer: share of the question's words in its sentence"),
+    ("early", "of an answer: place among the spans, 1 for the first"),
+    ("length", "words, twelve give 1"),
+)
+_MEASURED = ("both", "entity", "relation", "title")
+DOCUMENT = (
+    *_COMMON,
+    *((f"old_{name}", f"{name} of the document replaced, as of the selector's") for name in _MEASURED),
+    *((f"new_{name}", f"{name} of the passage put in its place") for name in _MEASURED),
+    *((f"place_{i}", f"it replaces document {i}") for i in range(MAX_SELECTED)),
+)
+COLUMNS = {"verdict": VERDICT, "search_or_answer": SEARCH_OR_ANSWER, "document": DOCUMENT}
+
+
+def verdicts(view: View) -> Sequence[str]:
+    """Accept, then retry."""
+    return VerdictKind.VALUES
+
+
+def swaps(view: View) -> list[tuple[int, str]]:
+    """Nothing, then every document at hand with every passage of the pool."""
+    places = range(min(MAX_SELECTED, len(view.documents)))
+    return [DocumentKind.LEFT, *((place, f"Passage{number}") for place in places for number in range(len(view.pool)))]
+
+
+def steps(view: View) -> list[tuple[str, str]]:
+    """Searches while there are some left, then answers: the generator's spans."""
+    searches = [("search", query) for query in _searches(view)] if view.may_search else []
+    return [*searches, *(("answer", value) for value in survey(view.query, view.documents).values)]
+
+
+def _searches(view: View) -> list[str]:
+    """The question, its parts, its rewrites; where a part waits for an answer, with what was found in its place."""
+    made = {query for query, _ in view.history}
+    parts = [part for split in (*splits.parallel(view), *splits.serial(view)) for part in split]
+    known = _told(view)
+    asked = [view.query, *(part for part in parts if "#" not in part)]
+    asked += [part.replace("#1", name) for part in dict.fromkeys(parts) if "#1" in part for name in known]
+    asked = [" ".join(query.split()[:MAX_QUERY_WORDS]) for query in asked]
+    return [query for query in dict.fromkeys(asked) if query and query not in made][:MAX_SEARCHES]
+
+
+def _told(view: View) -> list[str]:
+    """The spans of the last search that suit best."""
+    if not view.history:
+        return []
+    last, documents = view.history[-1]
+    found = [value for value in survey(last, documents).values if value not in ("yes", "no")]
+    rows = answer_measures(last, documents)
+    return sorted(found, key=lambda value: -rows.get(value, (0.0,))[0])[:MAX_TOLD]
+
+
+@remember(64)
+def answer_measures(query: str, documents: tuple[Document, ...]) -> dict[str, tuple[float, float, float]]:
+    """Salience, fit and sentence of each span, as the generator's rows have them."""
+    from jade_env.envs.answers import COLUMNS as ANSWER
+    from jade_env.envs.features import candidate_features
+
+    values = survey(query, documents).values
+    names = [name for name, _ in ANSWER]
+    table = candidate_features("answer", View(query, query, documents=documents), values)
+    columns = [names.index(name) for name in ("salience", "fit", "sentence_weight")]
+    return {
+        value: (float(row[columns[0]]), float(row[columns[1]]), float(row[columns[2]]))
+        for value, row in zip(values, table, strict=True)
+    }
+
+
+def rows(source: str, view: View, values: Sequence[Any], width: int) -> bytes:
+    """The rows of candidates, in the order of the source's COLUMNS, each filled up with zeros to `width` columns."""
+    describe: dict[str, Callable[[View, Sequence[Any]], list[list[float]]]] = {
+        "verdict": _verdict_rows,
+        "search_or_answer": _step_rows,
+        "document": _swap_rows,
+    }
+    packed, made = [], describe[source](view, values)
+    for index, row in enumerate(made):
+        full = [1.0, min(1.0, index / 32), 0.0, 0.0, 0.0, *row]
+        packed.append(struct.pack(f"={width}f", *full, *[0.0] * (width - len(full))))
+    return b"".join(packed)
+
+
+def _verdict_rows(view: View, values: Sequence[str]) -> list[list[float]]:
+    draft = view.draft
+    about = [
+        float(not draft),
+        max((_share(draft, document.text) for document in view.documents), default=0.0),
+        _share(draft, view.query),
+        float(draft in survey(view.query, view.documents).values),
+        min(1.0, len(draft.split()) / 12),
+        min(1.0, len(view.documents) / 5),
+    ]
+    return [[float(value == VerdictKind.VALUES[0]), *about] for value in values]
+
+
+def _step_rows(view: View, values: Sequence[tuple[str, str]]) -> list[list[float]]:
+    made = {query for query, _ in view.history}
+    measured = answer_measures(view.query, view.documents)
+    told = " ".join(document.text for document in view.documents)
+    answered, made_so_far = 0, min(1.0, len(made) / 4)
+    table = []
+    for action, text in values:
+        length, asked = min(1.0, len(text.split()) / 12), _share(text, view.query)
+        if action == "search":
+            row = [1.0, float(text not in made), _share(text, told), asked, made_so_far, 0.0, 0.0, 0.0, 0.0, length]
+        else:
+            answered += 1
+            own = measured.get(text, (0.0, 0.0, 0.0))
+            row = [0.0, 0.0, 0.0, asked, made_so_far, *own, 1.0 / answered, length]
+        table.append(row)
+    return table
+
+
+def _swap_rows(view: View, values: Sequence[tuple[int, str]]) -> list[list[float]]:
+    old, new = measures(view.query, view.documents), measures(view.query, view.pool)
+    table = []
+    for place, name in values:
+        if place < 0:
+            table.append([0.0] * (2 * len(_MEASURED) + MAX_SELECTED))
+            continue
+        number = int(name.removeprefix("Passage"))
+        put = new[number] if number < len(new) else (0.0,) * len(_MEASURED)
+        table.append([*old[place], *put, *(float(place == i) for i in range(MAX_SELECTED))])
+    return table
+
+
+def _share(text: str, other: str) -> float:
+    """Share of a text's words that another has."""
+    words = set(read(text).words)
+    return len(words & passage(Document("", "", other)).words) / len(words) if words else 0.0

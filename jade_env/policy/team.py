@@ -1,0 +1,65 @@
+"""A team named in words or as a mapping, `planner=runs/p1,default=heuristic`: who plays whom, checked before anybody plays.
+
+Knows agents and specs; what a spec makes is the caller's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jade_env.config import nearest
+from jade_env.errors import ConfigError
+from jade_env.game.episode import Rules
+from jade_env.policy.base import Policy
+from jade_env.policy.mixed import DEFAULT, MixedPolicy
+from jade_env.scenario import Scenario
+
+
+def read_team(words: str) -> dict[str, str]:
+    """Turn `planner=runs/p1,default=heuristic` into a mapping.
+
+    Raises:
+        ConfigError: a part is not AGENT=POLICY, or an agent stands twice.
+    """
+    team: dict[str, str] = {}
+    for part in words.split(","):
+        agent, equals, spec = (piece.strip() for piece in part.partition("="))
+        if not (agent and equals and spec):
+            raise ConfigError(f"{part!r}: expected AGENT=POLICY, such as planner=runs/p1,default=heuristic")
+        if agent in team:
+            raise ConfigError(f"{words!r}: {agent} is named twice")
+        team[agent] = spec
+    return team
+
+
+def make_team(members: Mapping[str, Any], scenario: Scenario, make: Callable[[Any], Policy]) -> MixedPolicy:
+    """Make every member, each once however many agents it plays.
+
+    Args:
+        members: by agent (in a duel also by role or side), or under `default`: a policy, or what `make` makes one of.
+        scenario: whose agents they play.
+        make: makes a policy of a spec.
+
+    Raises:
+        ConfigError: an agent is not in the scenario, or one of it would have nobody.
+    """
+    agents = Rules.names(scenario)
+    known = [*dict.fromkeys(name for names in agents.values() for name in names), DEFAULT]
+    for name in members:
+        if name not in known:
+            hint = nearest(str(name), known)
+            raise ConfigError(f"{name!r} has no turns in {scenario.name}{hint}; those who have: {', '.join(known)}")
+    left = [agent for agent, names in agents.items() if not members.keys() & {*names, DEFAULT}]
+    if left:
+        raise ConfigError(f"nobody plays {', '.join(left)}: name their policy, or a {DEFAULT!r} one")
+    made: dict[str, Policy] = {}
+    team: dict[str, Policy] = {}
+    for name, spec in members.items():
+        if isinstance(spec, Policy):
+            team[name] = spec
+        else:
+            if str(spec) not in made:
+                made[str(spec)] = make(spec)
+            team[name] = made[str(spec)]
+    return MixedPolicy(team)

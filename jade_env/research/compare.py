@@ -1,0 +1,289 @@
+"""`compare`: every arm of a study on every scenario with every seed, each run in a folder of its own, and one tidy file at the end.
+
+    OUT/results.jsonl               one line a question played: the same bytes however often the study was stopped
+    OUT/summary.json                tables and curves as numbers (`aggregates.py`)
+    OUT/runs.jsonl                  one line a run: done or failed and why, and how long it took
+    OUT/study.json                  the study, with every default filled in
+    OUT/runs/SCENARIO/ARM/SEED/     one run (`one_run.py`)
+
+A run that has its rows is done; any other is gone on with, from its last checkpoint, by starting the study again. Knows the order
+of events; how one learns is in `learning/`, what a study may say in `study.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jade_env.envs.source import open_source
+from jade_env.errors import ConfigError, DataError
+from jade_env.research.files import indented, line, read, write
+from jade_env.research.one_run import (
+    LOG,
+    PLAN,
+    ROWS,
+    TIMES,
+    TRAINING,
+    Say,
+    attempt,
+    curves_of,
+    failure_of,
+    folder_of,
+)  # fmt: skip
+from jade_env.research.study import Run, Study, runs_of
+
+RESULTS, SUMMARY, RUNS, STUDY = "results.jsonl", "summary.json", "runs.jsonl", "study.json"
+
+Progress = Callable[[float, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a comparison ended: where its results are, and which runs failed, with their reasons."""
+
+    folder: Path
+    runs: int
+    failed: Mapping[str, str]
+
+
+def compare(
+    study: Study,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    processes: int = 1,
+    progress: Progress | None = None,
+    say: Say | None = None,
+) -> Outcome:
+    """Run what is not done yet of a study, and write its results.
+
+    Args:
+        study: what is compared.
+        out: the study's folder: empty, not there, or one that this study was begun in.
+        data: the data location for scenarios with files; else JADE_DATA.
+        processes: runs at work at once; with 1 they run in this process.
+        progress: called with (runs done, with a part for the one at work; runs in all).
+        say: called with a line when a run is done or has failed.
+
+    Raises:
+        ConfigError: the study is not valid, or a run in the folder was begun with another configuration.
+        DataError: the questions cannot be read, or the folder is not a study's.
+        KeyboardInterrupt: by Ctrl-C; the same call goes on.
+    """
+    folder, runs, tell = Path(out), runs_of(study), say or (lambda line: None)
+    _prepare(study, runs, folder, data)
+    todo = [run for run in runs if not (folder_of(folder, run) / ROWS).exists()]
+    if len(todo) < len(runs):
+        tell(f"{len(runs) - len(todo)} of {len(runs)} runs are there already")
+    watch = _Watch(len(runs), len(runs) - len(todo), progress, tell)
+    try:
+        if processes == 1:
+            for run in todo:
+                watch.over(run, attempt(study, run, folder, data, watch.part, tell), folder)
+        else:
+            with _terminate_as_interrupt():
+                _side_by_side(todo, folder, data, processes, watch)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped after {watch.done} of {len(runs)} runs; the same command goes on from there"
+        ) from None
+    return collect(study, folder)
+
+
+def collect(study: Study, out: str | Path) -> Outcome:
+    """Write the results and the summary of the runs that are done.
+
+    Raises:
+        DataError: none is done, or the folder cannot be read or written.
+    """
+    from jade_env.research.aggregates import summarize
+
+    folder, runs = Path(out), runs_of(study)
+    places = {run.name: folder_of(folder, run) for run in runs}
+    done = [run for run in runs if (places[run.name] / ROWS).exists()]
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder, so nothing of the study {study.name} is done yet")
+    failed = {run.name: reason for run in runs if run not in done and (reason := failure_of(places[run.name]))}
+    content = b"".join(read(places[run.name] / ROWS) for run in done)
+    write(folder / RESULTS, content)
+    write(folder / RUNS, b"".join(line(_story(run, places[run.name])) for run in runs))
+    problems = [
+        {"scenario": run.scenario, "arm": run.arm, "seed": run.seed, "reason": failed[run.name]}
+        for run in runs
+        if run.name in failed
+    ]
+    rows = [json.loads(line) for line in content.splitlines()]
+    curves = [curve for run in done if (curve := curves_of(run, places[run.name]))]
+    write(folder / SUMMARY, indented(summarize(study, rows, curves, problems)))
+    return Outcome(folder, len(runs), failed)
+
+
+# ---- many runs ------------------------------------------------------------------------------------------------------
+
+
+class _Watch:
+    """Counts runs, and tells whoever looks on."""
+
+    def __init__(self, total: int, done: int, progress: Progress | None, say: Say) -> None:
+        self.total, self.done, self._progress, self._say = total, done, progress, say
+        self.part(0.0)
+
+    def part(self, share: float) -> None:
+        """So much of the run at work is done."""
+        if self._progress:
+            self._progress(self.done + share, self.total)
+
+    def over(self, run: Run, reason: str | None, out: Path) -> None:
+        """A run is done, or has failed."""
+        self.done += 1
+        self._say(f"[{self.done}/{self.total}] {run.name}: {f'FAILED: {reason}' if reason else _gist(out, run)}")
+        self.part(0.0)
+
+
+def _gist(out: Path, run: Run) -> str:
+    rows = [json.loads(line) for line in read(folder_of(out, run) / ROWS).splitlines()]
+    first = [row for row in rows if (row["split"], row["mode"]) == (rows[0]["split"], rows[0]["mode"])]
+    f1, net, rounds = (sum(row[name] for row in first) / len(first) for name in ("f1", "net", "rounds"))
+    seconds = sum(json.loads(read(folder_of(out, run) / TIMES)).values())
+    return f"F1 {f1:.3f}, net {net:.3f}, {rounds:.2f} rounds ({rows[0]['split']}, {rows[0]['mode']}); {seconds:.0f} s"
+
+
+def _side_by_side(todo: Sequence[Run], out: Path, data: str | Path | None, processes: int, watch: _Watch) -> None:
+    """Each run in a process with one thread, some at a time."""
+    waiting, working = list(todo), dict[str, tuple[Run, subprocess.Popen[bytes]]]()
+    try:
+        while waiting or working:
+            for name in [name for name, (_, process) in working.items() if process.poll() is not None]:
+                run, process = working.pop(name)
+                place = folder_of(out, run)
+                reason = None
+                if not (place / ROWS).exists():
+                    reason = failure_of(place) or f"its process ended with code {process.returncode}; see {place / LOG}"
+                watch.over(run, reason, out)
+            while waiting and len(working) < processes:
+                run = waiting.pop(0)
+                working[run.name] = (run, _start(run, out, data))
+            time.sleep(0.2)
+    finally:
+        for _, process in working.values():
+            process.terminate()
+        for _, process in working.values():
+            process.wait()
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends the processes that were started, as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _start(run: Run, out: Path, data: str | Path | None) -> subprocess.Popen[bytes]:
+    place = folder_of(out, run)
+    place.mkdir(parents=True, exist_ok=True)
+    where = ["--data", str(data)] if data else []
+    command = [sys.executable, "-m", "jade_env.research.compare", str(out), run.name, *where]
+    with (place / LOG).open("wb") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def main() -> None:
+    """Do one run of a study that has been begun: what `compare` starts where it has several processes."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("run")
+    parser.add_argument("--data", type=Path)
+    given = parser.parse_args()
+    study = Study.model_validate_json(read(given.out / STUDY))
+    run = next(run for run in runs_of(study) if run.name == given.run)
+    try:
+        reason = attempt(study, run, given.out, given.data, lambda share: None, print)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(f"failed: {reason}" if reason else 0)
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------
+
+
+def _prepare(study: Study, runs: Sequence[Run], out: Path, data: str | Path | None) -> None:
+    """Refuse, before anything is trained, what cannot come to an end; then say in the folder what is compared."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file; a study needs a folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / STUDY).exists():
+        raise DataError(f"{out} is not empty, and no study was begun in it: choose another --out")
+    for game in {run.scenario: run.judged for run in runs}.values():
+        source = open_source(game, data)
+        for split in study.splits:
+            there = len(source.questions(split))
+            if study.questions and study.questions > there:
+                raise ConfigError(
+                    f"study {study.name}: questions: {study.questions} are more than the {there} of {game.name}, split {split!r}"
+                )
+    plans = {run.name: _plan(study, run) for run in runs}
+    for run in runs:
+        if (path := folder_of(out, run) / PLAN).exists():
+            _same(path, json.loads(read(path)), plans[run.name])
+    for run in runs:
+        place = folder_of(out, run)
+        place.mkdir(parents=True, exist_ok=True)
+        write(place / PLAN, indented(plans[run.name]))
+    write(out / STUDY, indented(study.model_dump(mode="json")))
+
+
+def _plan(study: Study, run: Run) -> dict[str, Any]:
+    """Everything that the rows of a run depend on, but the versions of libraries."""
+    return {
+        "scenario": run.game.model_dump(mode="json"),
+        "judged_by": run.judged.reward.model_dump(mode="json"),
+        "player": run.player,
+        "recipe": None if run.recipe is None else run.recipe.resolved(),
+        "train": run.train,
+        "seed": run.seed,
+        "splits": list(study.splits),
+        "questions": study.questions,
+        "modes": list(study.modes),
+    }
+
+
+def _same(path: Path, there: Any, here: Any, place: str = "") -> None:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in dict.fromkeys((*there, *here)):
+            _same(path, there.get(key), here.get(key), f"{place}.{key}" if place else key)
+    elif there != here:
+        raise ConfigError(
+            f"{path}: {place}: the run was begun with {there!r}, and the study says {here!r} now: choose another --out, "
+            f"or remove {path.parent}"
+        )
+
+
+def _story(run: Run, place: Path) -> dict[str, Any]:
+    """How a run went, for `runs.jsonl`."""
+    done = (place / ROWS).exists()
+    failure = None if done else failure_of(place)
+    return {
+        "scenario": run.scenario,
+        "arm": run.arm,
+        "seed": run.seed,
+        "state": "done" if done else "failed" if failure else "not run",
+        "reason": failure,
+        "folder": (folder_of(Path(), run) / TRAINING).as_posix() if run.train else None,
+        **(json.loads(read(place / TIMES)) if done else {}),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""One run of a study: trained as `jade train` trains, judged as `jade eval` judges, and its rows left in its folder.
+
+    plan.json      what it is                      training/    the run folder of `jade train`
+    rows.jsonl     one line a question: done       times.json   seconds of training and judging
+    failure.json   why there are no rows           log.txt      what an unforeseen failure left behind
+
+Knows one arm, one scenario and one seed; which there are is `study.py`'s to say, in which order `compare.py`'s.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jade_env.errors import JadeError
+from jade_env.language_recipe import OWN
+from jade_env.learning.evaluation import EpisodeRow, evaluate
+from jade_env.recipe import PpoRecipe
+from jade_env.research.files import indented, line, read, write
+from jade_env.research.study import Run, Study
+
+PLAN, TRAINING, ROWS, TIMES = "plan.json", "training", "rows.jsonl", "times.json"
+FAILURE, LOG, LOCK = "failure.json", "log.txt", ".lock"
+ORDER = 1
+"""Seed of the order of questions, and of the draws of those who draw: the same in every run, so that all are asked alike."""
+
+Say = Callable[[str], None]
+
+
+def folder_of(out: Path, run: Run) -> Path:
+    """Where a run of a study is kept."""
+    return out / "runs" / run.scenario / run.arm / str(run.seed)
+
+
+def attempt(
+    study: Study, run: Run, out: Path, data: str | Path | None, part: Callable[[float], None], say: Say
+) -> str | None:
+    """Do a run, or go on with it; return the reason if it fails."""
+    place = folder_of(out, run)
+    with _alone(place, run.name, say):
+        if (place / ROWS).exists():
+            return None
+        try:
+            _perform(study, run, place, data, part)
+        except Exception as error:
+            known = isinstance(error, JadeError)
+            reason = str(error) if known else f"{type(error).__name__}: {error}"
+            if not known:
+                write(place / LOG, traceback.format_exc().encode())
+            write(place / FAILURE, indented({"reason": reason}))
+            return reason
+    return None
+
+
+def _perform(study: Study, run: Run, place: Path, data: str | Path | None, part: Callable[[float], None]) -> None:
+    (place / FAILURE).unlink(missing_ok=True)
+    trained = _train(run, place / TRAINING, data, lambda done, total: part(0.9 * done / max(total, 1)))
+    began = time.monotonic()
+    lines = b"".join(line(row) for row in _judge(study, run, place / TRAINING, data))
+    times = {"seconds_training": trained, "seconds_judging": round(time.monotonic() - began, 3)}
+    write(place / TIMES, indented(times))
+    write(place / ROWS, lines)
+
+
+def _train(run: Run, folder: Path, data: str | Path | None, progress: Callable[[int, int], None]) -> float:
+    """Train what there is to train; return the seconds it took, stops left out."""
+    if not run.train:
+        return 0.0
+    if folder.exists() and not (folder / "config.json").exists():
+        shutil.rmtree(folder)  # killed before anything had begun
+    resume = folder.exists()
+    if isinstance(run.recipe, PpoRecipe):
+        from jade_env.learning.joint import train_language
+
+        return train_language(
+            run.game, run.recipe, folder, run.seed, resume=resume, data=data, progress=progress
+        ).seconds
+    from jade_env.learning import trainer
+
+    assert run.recipe is not None
+    return trainer.train(run.game, run.recipe, folder, run.seed, resume=resume, data=data, progress=progress).seconds
+
+
+def _judge(study: Study, run: Run, folder: Path, data: str | Path | None) -> Iterator[dict[str, Any]]:
+    """Each question of each split in each mode, as rows. A scripted arm has one way to play, which stands for all modes."""
+    scripted = run.recipe is None and not Path(run.player or "").is_dir()
+    played: dict[str, list[EpisodeRow]] = {}
+    for mode in study.modes:
+        for split in study.splits:
+            if not (scripted and split in played):
+                with _one_thread(scripted):
+                    player = _player(run, folder, data, mode == "greedy")
+                    played[split] = evaluate(player, run.judged, split, study.questions, ORDER, data=data)
+            for row in played[split]:
+                yield _tidy(study, run, split, mode, row)
+
+
+def _player(run: Run, folder: Path, data: str | Path | None, greedy: bool) -> Any:
+    """Who plays a run when it is judged."""
+    from jade_env.policy import MixedPolicy, make_policy
+
+    if run.player is not None or run.train:
+        return make_policy(run.player or folder, run.game, data=data, seed=run.seed, greedy=greedy)
+    from jade_env.game.episode import Rules
+    from jade_env.learning.language_team import backbone_of, manner_of, team_of
+    from jade_env.policy.language_model import LanguageModelPolicy
+
+    assert isinstance(run.recipe, PpoRecipe)
+    team = Rules.of(run.game).agents
+    model = LanguageModelPolicy(backbone_of(run.recipe, team), manner_of(run.recipe, greedy))
+    return MixedPolicy(team_of(run.game, run.recipe, (), {OWN: (model, model)}, data, run.seed))
+
+
+def _tidy(study: Study, run: Run, split: str, mode: str, row: EpisodeRow) -> dict[str, Any]:
+    return {
+        "study": study.name, "scenario": run.scenario, "arm": run.arm, "seed": run.seed, "split": split, "mode": mode,
+        "question": row.question_id, "kind": row.kind, "workflow": row.workflow, "answer": row.answer,
+        "f1": row.f1, "em": row.em, "cover_em": row.cover_em, "precision": row.precision, "recall": row.recall,
+        "net": row.net, "return": row.return_, "rounds": row.rounds, "retrievals": row.retrievals, "turns": row.turns,
+        "ticks": row.ticks, "latency": row.latency, "malformed": row.malformed, "failed": row.failed,
+        "support_recall": None if math.isnan(row.support_recall) else row.support_recall,
+    }  # fmt: skip
+
+
+def curves_of(run: Run, place: Path) -> dict[str, Any] | None:
+    """The learning curve of a run on its dev split, without wall times; None for one that was not trained."""
+    path = place / TRAINING / "metrics.jsonl"
+    if not run.train or not path.exists():
+        return None
+    records = [json.loads(line) for line in read(path).splitlines()]
+    points = {record["timesteps"]: record["dev"] for record in records if "dev" in record}
+    return {
+        "scenario": run.scenario,
+        "arm": run.arm,
+        "seed": run.seed,
+        "unit": "steps" if isinstance(run.recipe, PpoRecipe) else "turns",
+        "points": [{"timesteps": at, "f1": dev["f1"], "net": dev["net"]} for at, dev in sorted(points.items())],
+    }
+
+
+@contextmanager
+def _one_thread(light: bool) -> Iterator[None]:
+    """One thread of the tensor library, as sums may depend on their number; `light` players need no such library."""
+    if light:
+        yield
+        return
+    from jade_env.learning.session import reproducible
+
+    with reproducible(1):
+        yield
+
+
+def failure_of(place: Path) -> str | None:
+    """Why a run failed; None where it did not."""
+    path = place / FAILURE
+    return str(json.loads(read(path))["reason"]) if path.exists() else None
+
+
+@contextmanager
+def _alone(place: Path, name: str, say: Say) -> Iterator[None]:
+    """Wait until no other process is at work on a run, such as one that outlived the comparison that started it."""
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"{name}: another process is at work on it; waiting for its end")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,42 @@
+"""Who plays in a report: the team that a run has trained, and the one that it began with. Knows run folders."""
+
+from __future__ import annotations
+
+import jade_env.learning.requires  # noqa: F401 - first: it names the extra where a package is missing
+
+# isort: split
+
+from pathlib import Path
+
+from jade_env.learning import checkpoint
+from jade_env.learning.player import load_policy
+from jade_env.policy import Policy, make_policy
+from jade_env.research.report.run import Run
+
+
+def trained_team(run: Run, data: str | Path | None, *, greedy: bool = True) -> Policy:
+    """The team at the run's best checkpoint, or at its last where none is the best.
+
+    Raises:
+        ConfigError, DataError: the run cannot be played, or has no checkpoint.
+    """
+    return make_policy(run.folder, run.game, data=data, seed=run.seed, greedy=greedy)
+
+
+def first_team(run: Run, data: str | Path | None) -> Policy:
+    """The team as the training began: the recipe's backbone with nothing learned, or the networks that the seed makes.
+
+    Raises:
+        ConfigError, DataError: the backbone cannot be loaded, or the partners cannot play.
+    """
+    if run.learner == "sb3":
+        return load_policy(run.folder, run.game, which="first", data=data, seed=run.seed)
+    from jade_env.learning.language_player import load_language_policy
+
+    return load_language_policy(run.folder, run.game, which="first")
+
+
+def checkpoint_played(run: Run) -> int | None:
+    """Which checkpoint `trained_team` plays."""
+    saved, best = checkpoint.saved_timesteps(run.folder), checkpoint.best_timesteps(run.folder)
+    return best if best is not None else (saved[-1] if saved else None)

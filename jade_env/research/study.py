@@ -1,0 +1,249 @@
+"""The typed form of `studies/*.yaml`: which arms play which scenarios with which seeds, and how they are judged.
+
+Knows what may be written and what it resolves to: one `Run` for each arm, scenario and seed. Trains and plays nothing; that
+is `compare.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from jade_env.chat_recipe import RemoteChatRecipe
+from jade_env.config import Settings, apply_overrides, load_tree, names, nearest, validate
+from jade_env.errors import ConfigError
+from jade_env.policy import SCRIPTED
+from jade_env.recipe import AnyRecipe, PpoRecipe, Recipe, WarmStartRecipe, load_recipe
+from jade_env.scenario import Scenario, load_scenario
+
+Manner = Literal["greedy", "sampled"]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+Seed = Annotated[int, Field(ge=0)]
+Overrides = dict[str, Any]
+_TABLES = ("overrides", "scenario_overrides", "budget")
+
+
+class StudyScenario(Settings):
+    """A scenario of a study. A bare name or path stands for one without overrides."""
+
+    scenario: str
+    """A shipped scenario's name, or a path."""
+    name: Name | None = None
+    """What the study calls it; the file's name where not given."""
+    overrides: Overrides = Field(default_factory=dict)
+    """Dotted keys of the scenario, for all arms."""
+
+    @property
+    def label(self) -> str:
+        """What the study calls it."""
+        return self.name or Path(self.scenario).stem
+
+
+class Arm(Settings):
+    """One of the things compared."""
+
+    policy: str
+    """A recipe by name or path, a scripted policy such as heuristic, or the folder of a run that is there already."""
+    train: bool = True
+    """Whether the recipe is trained; else its team plays as it would begin."""
+    overrides: Overrides = Field(default_factory=dict)
+    """Dotted keys of the recipe."""
+    scenario_overrides: Overrides = Field(default_factory=dict)
+    """Dotted keys of the scenario for this arm alone, such as `workflows` or `reward.outcome`. Whatever it learns from, it is
+    judged by the rewards of the scenario."""
+
+
+class Study(Settings):
+    """One comparison: every arm on every scenario with every seed."""
+
+    name: Name
+    summary: str = Field(min_length=1, max_length=200)
+    """One line for listings."""
+    scenarios: tuple[StudyScenario, ...] = Field(min_length=1)
+    """What is played."""
+    arms: dict[Name, Arm] = Field(min_length=1)
+    """What is compared, in the order shown."""
+    baseline: str | None = None
+    """The arm that the others are compared with; the first one where not given."""
+    seeds: tuple[Seed, ...] = Field(min_length=1, default=(0, 1, 2, 3, 4))
+    """Seeds of the training. Two are needed for intervals over runs, five are better."""
+    budget: Overrides = Field(default_factory=dict)
+    """Dotted keys of the recipe for all arms that are trained, such as `steps: 60`; a key goes to the recipes that have it."""
+    splits: tuple[Name, ...] = Field(min_length=1, default=("test",))
+    """The splits that the arms are judged on."""
+    questions: Annotated[int, Field(gt=0)] | None = None
+    """How many questions of each split, the same for all; the whole split where not given."""
+    modes: tuple[Manner, ...] = Field(min_length=1, default=("greedy",))
+    """How trained arms play when they are judged: the likeliest action, or drawn ones. Scripted arms play one way."""
+
+    @field_validator("scenarios", mode="before")
+    @classmethod
+    def _bare_names(cls, given: Any) -> Any:
+        if not isinstance(given, list | tuple):
+            raise ValueError("expected a list of scenarios such as [small_world]")
+        return [{"scenario": item} if isinstance(item, str) else item for item in given]
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Study:
+        tables: dict[str, Sequence[object]] = {
+            "scenarios": [item.label for item in self.scenarios],
+            "seeds": self.seeds,
+            "splits": self.splits,
+            "modes": self.modes,
+        }
+        for key, items in tables.items():
+            twice = [item for item, count in Counter(items).items() if count > 1]
+            if twice:
+                mend = "; give one a name of its own" if key == "scenarios" else ""
+                raise ValueError(f"{key}: {twice[0]} stands twice{mend}")
+        if self.baseline is not None and self.baseline not in self.arms:
+            raise ValueError(
+                f"baseline: there is no arm {self.baseline!r}{nearest(self.baseline, self.arms)} arms: {', '.join(self.arms)}"
+            )
+        return self
+
+    @property
+    def against(self) -> str:
+        """The arm that the others are compared with."""
+        return self.baseline or next(iter(self.arms))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One arm on one scenario with one seed.
+
+    Attributes:
+        scenario, arm, seed: which.
+        game: what it is trained on, with the arm's overrides.
+        judged: what it is judged on: the same game with the rewards of the study's scenario.
+        player: a scripted policy's name or a run folder; None where a recipe plays.
+        recipe: how it learns; None where `player` plays.
+        train: whether there is anything to train.
+    """
+
+    scenario: str
+    arm: str
+    seed: int
+    game: Scenario
+    judged: Scenario
+    player: str | None
+    recipe: Recipe | PpoRecipe | None
+    train: bool
+
+    @property
+    def name(self) -> str:
+        """Its name, and its folder's place in the study's."""
+        return f"{self.scenario}/{self.arm}/{self.seed}"
+
+
+def load_study(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Study:
+    """Load a study by shipped name or by path, with overrides such as `{"budget.steps": 2}`.
+
+    Behind `overrides`, `scenario_overrides` and `budget` the rest of a dotted key is one key of that table.
+
+    Raises:
+        ConfigError: the study does not exist or is not valid; one line for each mistake.
+    """
+    tree, label = load_tree("studies", name_or_path)
+    for dotted, value in (overrides or {}).items():
+        parts = dotted.split(".")
+        cut = next((i + 1 for i, part in enumerate(parts) if part in _TABLES), len(parts))
+        if cut == len(parts):
+            tree = apply_overrides(tree, {dotted: value}, label)
+        else:
+            tree = _in_table(tree, parts[:cut], ".".join(parts[cut:]), value, label)
+    if overrides:
+        label = f"{label} (with {', '.join(f'{key}={value}' for key, value in overrides.items())})"
+    return validate(Study, tree, label)
+
+
+def _in_table(tree: Mapping[str, Any], place: Sequence[str], key: str, value: Any, label: str) -> dict[str, Any]:
+    """The tree with one dotted key set in the table of overrides at a place."""
+    found: Any = tree
+    for part in place:
+        found = (found.get(part) if isinstance(found, Mapping) else None) or {}
+    return apply_overrides(tree, {".".join(place): {**found, key: value}}, label)
+
+
+def runs_of(study: Study) -> list[Run]:
+    """All runs of a study, seed by seed, so that whole comparisons are there early.
+
+    Raises:
+        ConfigError: a scenario, recipe or override is not valid; the message names the arm.
+    """
+    for key in study.budget:
+        _check_budget(study, key)
+    cells = [_cell(study, item, arm) for item in study.scenarios for arm in study.arms]
+    return [replace(cell, seed=seed) for seed in study.seeds for cell in cells]
+
+
+def _cell(study: Study, item: StudyScenario, name: str) -> Run:
+    """One arm on one scenario, for whichever seed."""
+    arm = study.arms[name]
+    with _at(f"study {study.name}: scenario {item.label}"):
+        base = load_scenario(item.scenario, item.overrides)
+    with _at(f"study {study.name}: arms.{name}"):
+        game = load_scenario(item.scenario, {**item.overrides, **arm.scenario_overrides})
+        player, recipe = _who(study, arm)
+        train = recipe is not None and arm.train and recipe.train != "none"
+        if recipe is not None:
+            from jade_env.game.episode import Rules
+
+            recipe.trained(Rules.names(game))
+        if isinstance(recipe, Recipe) and not train:
+            raise ConfigError(
+                "train: networks that have learned nothing play at random: say policy: random, or let it train"
+            )
+    judged = game.model_copy(update={"reward": base.reward})
+    return Run(item.label, name, 0, game, judged, player, recipe, train)
+
+
+def _who(study: Study, arm: Arm) -> tuple[str | None, Recipe | PpoRecipe | None]:
+    """The player or the recipe of an arm."""
+    if arm.policy in SCRIPTED or Path(arm.policy).is_dir():
+        player: str | None = arm.policy
+    else:
+        if "/" in arm.policy and not arm.policy.endswith((".yaml", ".yml")):
+            raise ConfigError(f"policy: {arm.policy}: no such run folder, and a recipe's path ends in .yaml")
+        plain = load_recipe(arm.policy)
+        player = plain.script if isinstance(plain, Recipe) else None
+        if isinstance(plain, RemoteChatRecipe):
+            player = arm.policy
+    if player is not None:
+        if arm.overrides:
+            key = next(iter(arm.overrides))
+            raise ConfigError(f"overrides.{key}: {arm.policy} is not trained here, so it has no knobs")
+        return player, None
+    fields = type(plain).model_fields
+    budget = {key: value for key, value in study.budget.items() if key.split(".")[0] in fields}
+    recipe = load_recipe(arm.policy, {**budget, **arm.overrides})
+    if isinstance(recipe, WarmStartRecipe | RemoteChatRecipe):
+        raise ConfigError(f"policy: {recipe.name} is a warm start: train it with jade warm-start, and give the others")
+    return None, recipe
+
+
+def _check_budget(study: Study, key: str) -> None:
+    learners: tuple[type[AnyRecipe], ...] = (Recipe, PpoRecipe)
+    known = [name for learner in learners for name in learner.model_fields]
+    if key.split(".")[0] not in known:
+        raise ConfigError(f"study {study.name}: budget.{key}: no recipe has it{nearest(key, known)}")
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Say where in the study a mistake stands."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{place}: {line}" for line in str(error).splitlines())) from None
+
+
+def list_studies() -> list[str]:
+    """The names of all shipped studies, sorted."""
+    return names("studies")

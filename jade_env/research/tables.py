@@ -1,0 +1,115 @@
+"""The tables of a comparison, for a terminal: `summary.json` in, rich tables out. Computes nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Summary = Mapping[str, Any]
+_COSTS = ("rounds", "retrievals", "turns", "malformed")
+
+
+def tables(summary: Summary) -> list[Table]:
+    """All tables of a study, for each split and mode: scores, costs, differences, aggregates, and scenarios if several."""
+    return [table for view in summary["views"] for table in _of_view(summary, view)]
+
+
+def _of_view(summary: Summary, view: Mapping[str, Any]) -> list[Table]:
+    found = [_scores(summary, view), _costs(view)]
+    if any(arm["against"] for arm in view["arms"].values()):
+        found.append(_differences(summary, view))
+    if any(_told(arm["aggregates"]["f1"]["iqm"]) for arm in view["arms"].values()):
+        found.append(_aggregates(summary, view))
+    if len(summary["scenarios"]) > 1:
+        found.append(_scenarios(summary, view))
+    return found
+
+
+def _scores(summary: Summary, view: Mapping[str, Any]) -> Table:
+    """Means with their intervals over runs and questions."""
+    title = f"{summary['study']}: {view['split']}, {view['mode']}; mean and 95 % interval over runs and questions"
+    shown = _table(title, ("arm", "runs", "F1", "EM", "net"))
+    for name, arm in view["arms"].items():
+        f1, em, net = (arm["metrics"][metric] for metric in ("f1", "em", "net"))
+        shown.add_row(name, str(arm["runs"]), _with_interval(f1), _number(em["mean"]), _with_interval(net))
+    return shown
+
+
+def _costs(view: Mapping[str, Any]) -> Table:
+    """What the arms pay for a question, and which of them nobody beats at their price."""
+    titles = {cost: f"F1/{cost}" for cost in view["frontiers"]}
+    shown = _table(
+        "cost of a question; x: on the frontier, as no arm has as much F1 for less", ("arm", *_COSTS, *titles.values())
+    )
+    for name, arm in view["arms"].items():
+        means = [f"{arm['metrics'][cost]['mean']:.2f}" for cost in _COSTS]
+        shown.add_row(name, *means, *("x" if name in best else "" for best in view["frontiers"].values()))
+    return shown
+
+
+def _differences(summary: Summary, view: Mapping[str, Any]) -> Table:
+    """Against the baseline, question by question."""
+    shown = _table(
+        f"minus {summary['baseline']}, seed by seed and question by question", ("arm", "F1", "net", "P(better)")
+    )
+    for name, arm in view["arms"].items():
+        if found := arm["against"]:
+            gains = [_with_interval(found[metric], "+.3f") for metric in ("f1", "net")]
+            shown.add_row(name, *gains, _with_interval(found["probability_of_improvement"], ".2f"))
+    return shown
+
+
+def _aggregates(summary: Summary, view: Mapping[str, Any]) -> Table:
+    """Over runs alone, as Agarwal et al. (2021) report them."""
+    names = {"mean": "mean", "median": "median", "iqm": "IQM", "optimality_gap": "optimality gap"}
+    if len(summary["scenarios"]) == 1:
+        del names["median"]  # over scenarios: with one it is the mean
+    shown = _table("F1 over runs, stratified by scenario (intervals over runs alone)", ("arm", *names.values()))
+    for name, arm in view["arms"].items():
+        shown.add_row(name, *(_with_interval(arm["aggregates"]["f1"][key]) for key in names))
+    return shown
+
+
+def _scenarios(summary: Summary, view: Mapping[str, Any]) -> Table:
+    """F1 scenario by scenario."""
+    labels = summary["scenarios"]
+    shown = _table("F1 by scenario", ("arm", *labels))
+    for name, arm in view["arms"].items():
+        parts = arm["by_scenario"]
+        shown.add_row(name, *(_with_interval(parts[at]["metrics"]["f1"]) if at in parts else "-" for at in labels))
+    return shown
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    shown = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+    )
+    for number, column in enumerate(columns):
+        shown.add_column(column, justify="right" if number else "left", no_wrap=not number)
+    return shown
+
+
+def _told(figure: Mapping[str, Any]) -> bool:
+    return figure["low"] is not None
+
+
+def _with_interval(figure: Mapping[str, Any], style: str = ".3f") -> str:
+    ends = f" ({_number(figure['low'], style)} to {_number(figure['high'], style)})" if _told(figure) else ""
+    return f"{_number(figure['mean'], style)}{ends}"
+
+
+def _number(value: float, style: str = ".3f") -> str:
+    """A number without the 0 before its point."""
+    return re.sub(r"^([+-]?)0\.", r"\1.", f"{value:{style}}")

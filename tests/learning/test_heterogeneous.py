@@ -1,0 +1,134 @@
+"""Heterogeneous teams of language models and others: who plays, who learns, from what, and how a run is stopped and read back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from jade_env.envs.pool import make_pool
+from jade_env.errors import ConfigError
+from jade_env.learning import checkpoint
+from jade_env.learning.joint import train_language
+from jade_env.learning.language_team import learned_of, specs_of
+from jade_env.learning.trainer import train
+from jade_env.policy import make_policy
+from jade_env.policy.tiny import make_tiny
+from jade_env.recipe import load_recipe
+from jade_env.scenario import Scenario, load_scenario
+
+KNOBS = {
+    "steps": 3, "questions": 2, "plans": 2, "executions": 2, "minibatches": 2, "epochs": 1, "eval_every": 2, "eval_episodes": 4,
+    "checkpoint_every": 1, "keep": 9, "slots": 16, "kl": {"default": {"start": 0.1, "end": 0.1}},
+}  # fmt: skip
+EXECUTORS = ("serial_decomposer", "parallel_decomposer", "query_rewriter", "document_selector", "answer_summarizer")
+
+
+@pytest.fixture(scope="module")
+def backbones(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Two small models of different shapes."""
+    folder = tmp_path_factory.mktemp("backbones")
+    for name, width in (("one", 32), ("two", 48)):
+        make_tiny(0, width=width, layers=1, inner=32).save(folder / name)
+    return str(folder / "one"), str(folder / "two")
+
+
+@pytest.fixture(scope="module")
+def game() -> Scenario:
+    return load_scenario("cooperative", {"data.passages": 200, "data.train": 40, "data.dev": 8, "data.test": 8})
+
+
+def moved(folder: Path, number: int) -> dict[bool, bool]:
+    """Whether the weights of the first learner, and those of the second, changed between the start and a checkpoint."""
+    before, after = checkpoint.load_weights(folder, 0), checkpoint.load_weights(folder, number)
+    assert before.keys() == after.keys()
+    found = {False: False, True: False}
+    for name, tensor in before.items():
+        found[":" in name] |= not torch.equal(tensor, after[name])
+    return found
+
+
+def test_two_backbones_learn_at_once_each_with_an_optimizer_of_its_own(
+    backbones: tuple[str, str], game: Scenario, tmp_path: Path
+) -> None:
+    one, two = backbones
+    plan = load_recipe(
+        "jade_joint", {**KNOBS, "backbone": one, "policies": {"answer_generator": f"language_model:{two}"}}
+    )
+
+    def stop(done: int, total: int) -> None:
+        if done > 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="from step 1"):
+        train_language(game, plan, tmp_path / "stopped", progress=stop)
+    stopped = train_language(game, plan, tmp_path / "stopped", resume=True).folder
+    run = train_language(game, plan, tmp_path / "run").folder
+    assert moved(run, 3) == {False: True, True: True}
+    for part in ("policy", "learner"):
+        here, there = (getattr(checkpoint.load(folder, 3), part) for folder in (run, stopped))
+        assert here.keys() == there.keys() and all(torch.equal(here[name], there[name]) for name in here)
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["learner"]["steps"] > 0 and last["learner"][f"language_model:{two}"]["learning_rate"] > 0
+    assert (run / "backbone" / "config.json").exists() and (run / "backbone-1" / "config.json").exists()
+    policy = make_policy(str(run), game)
+    turn = make_pool(game, 1, seed=0, mode="text").turns()[0]
+    assert policy.act([turn]) and policy.member("answer_generator").backbone.causal.config.hidden_size == 48  # type: ignore[attr-defined]
+    assert policy.member("planner").backbone.causal.config.hidden_size == 32  # type: ignore[attr-defined]
+
+
+def test_a_frozen_backbone_stays_beside_one_that_learns(
+    backbones: tuple[str, str], game: Scenario, tmp_path: Path
+) -> None:
+    one, two = backbones
+    changes = {
+        "backbone": one,
+        "policies": {"default": f"language_model:{two}", "planner": "self"},
+        "train": ["planner"],
+    }
+    run = train_language(game, load_recipe("jade_joint", {**KNOBS, **changes, "steps": 1}), tmp_path / "run").folder
+    assert moved(run, 1) == {False: True, True: False}
+    assert not any(":" in name for name in checkpoint.load_weights(run, 1)), "what does not learn is not kept"
+
+
+def test_a_planner_of_numbered_candidates_leads_executors_that_write(
+    backbones: tuple[str, str], game: Scenario, tmp_path: Path
+) -> None:
+    short = {
+        "total_timesteps": 256,
+        "n_envs": 8,
+        "n_steps": 32,
+        "batch_size": 64,
+        "eval_every": 256,
+        "eval_episodes": 4,
+    }
+    planner = train(game, load_recipe("sb3_shared", {**short, "train": ["planner"]}), tmp_path / "planner").folder
+    plan = load_recipe(
+        "jade_joint", {**KNOBS, "backbone": backbones[0], "policies": {"planner": f"sb3:{planner}"}, "steps": 2}
+    )
+    run = train_language(game, plan, tmp_path / "run").folder
+    config = json.loads((run / "config.json").read_text())
+    assert config["learned"] == [agent for agent in config["agents"] if agent != "planner"]
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert "planner" not in last["roles"] and last["roles"]
+    policy = make_policy(str(run), game)
+    actions = policy.act(make_pool(game, 4, seed=0, mode="text").turns())
+    assert all(isinstance(action, int) for action in actions), "the planner chooses by number"
+
+
+def test_agents_are_told_apart_by_name_role_and_team(backbones: tuple[str, str], game: Scenario) -> None:
+    one, two = backbones
+    plan = load_recipe(
+        "jade_joint", {"backbone": one, "policies": {"blue": f"language_model:{two}", "red_planner": "heuristic"}}
+    )
+    duel = load_scenario("duel")
+    specs = specs_of(duel, plan)
+    assert specs["red_planner"] == "heuristic" and specs["red_answer_generator"] == "self"
+    assert {spec for agent, spec in specs.items() if agent.startswith("blue")} == {f"language_model:{two}"}
+    assert set(learned_of(duel, plan)) == set(specs) - {"red_planner"}
+    with pytest.raises(ConfigError, match="policies: 'planer' is not in the team"):
+        specs_of(game, load_recipe("jade_joint", {"policies": {"planer": "heuristic"}}))
+    with pytest.raises(ConfigError, match="planner is played by heuristic, which does not learn here"):
+        learned_of(game, load_recipe("jade_joint", {"policies": {"planner": "heuristic"}, "train": ["planner"]}))

@@ -1,0 +1,204 @@
+"""Learning against others: a side of a duel, an adversary, private costs, past selves, a language model on both sides."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jade_env
+from jade_env.errors import ConfigError
+from jade_env.learning import checkpoint
+from jade_env.learning.experience import ADVERSARY, Experience
+from jade_env.learning.joint import train_language
+from jade_env.learning.sb3 import make_vec_env
+from jade_env.learning.shares import shares
+from jade_env.learning.trainer import train
+from jade_env.policy import MixedPolicy, make_policy
+from jade_env.recipe import load_recipe
+
+SMALL = {"data.passages": 300, "data.train": 200, "data.dev": 12, "data.test": 12}
+SHORT = {"total_timesteps": 512, "n_envs": 8, "n_steps": 32, "batch_size": 64, "eval_every": 256, "eval_episodes": 8}
+
+
+def scenario(name: str, **more: Any) -> Any:
+    return jade_env.load_scenario(name, {**SMALL, **more})
+
+
+def test_a_duellist_s_rows_earn_its_own_score_minus_its_rival_s() -> None:
+    env = make_vec_env(scenario("duel"), 6, agents=["blue"], partners="random", seed=1)
+    env.reset()
+    rng, ended = np.random.default_rng(0), 0
+    for _ in range(120):
+        actions = [rng.choice(np.flatnonzero(mask)) for mask in env.action_masks()]
+        assert all(slot.turn.agent.startswith("blue_") for slot in env._slots)
+        slots = list(env._slots)
+        _, rewards, dones, _ = env.step(np.array(actions))
+        for slot, reward, done in zip(slots, rewards, dones, strict=True):
+            if done:
+                assert reward == pytest.approx(slot.episode.payoffs["blue_planner"])
+                ended += 1
+            else:
+                assert reward == 0.0
+    assert ended > 20
+
+
+@pytest.mark.parametrize(
+    ("name", "agents", "message"),
+    [
+        (
+            "duel",
+            ["planner"],
+            "blue_planner, red_planner play against each other: choose those of one side, such as train=\\[red\\]",
+        ),
+        ("adversarial_retrieval", ["adversary", "planner"], "play against each other"),
+        ("private_costs", ["planner", "answer_generator"], "rewards are private, so one agent learns at a time"),
+        ("duel", ["green"], "'green' is not in the team"),
+    ],
+)
+def test_agents_with_different_rewards_do_not_share_a_learner(name: str, agents: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_vec_env(scenario(name), 4, agents=agents)
+
+
+def test_an_agent_with_private_costs_is_charged_for_its_own_turns_only() -> None:
+    env = make_vec_env(
+        scenario("private_costs", **{"reward.turn_cost": 0.5}), 4, agents=["planner"], partners="teacher"
+    )
+    env.reset()
+    for _ in range(40):
+        slots = list(env._slots)
+        _, rewards, dones, _ = env.step(np.ones(4, np.int64))  # AG, always
+        for slot, reward, done in zip(slots, rewards, dones, strict=True):
+            if done and slot.episode.result is not None:
+                result = slot.episode.result
+                own = sum(turn.agent == "planner" for turn in slot.episode.trace.played)
+                assert reward == pytest.approx(result.outcome - result.cost - 0.5 * own)
+
+
+def test_an_adversary_learns_to_hurt_a_team_that_reads_well(tmp_path: Path) -> None:
+    game = scenario("adversarial_retrieval", **{"workflows": [["R", "AG"]], "data.mixture": {"single": 1.0}})
+    recipe = load_recipe("attacker", {**SHORT, "total_timesteps": 4096, "partners": "heuristic"})
+    run = train(game, recipe, tmp_path / "run").folder
+    from jade_env.learning.evaluation import evaluate
+
+    def f1(adversary: Any) -> float:
+        policy = make_policy({"team": "heuristic", "adversary": adversary}, game)
+        return float(np.mean([row.f1 for row in evaluate(policy, game, "train", 100)]))
+
+    alone, random, hurt = f1("idle"), f1("random"), f1(str(run))
+    assert alone > 0.6 and hurt < alone - 0.25 and hurt < random
+
+
+def test_self_play_meets_its_past_selves_and_goes_on_exactly(tmp_path: Path) -> None:
+    game, knobs = scenario("duel"), {**SHORT, "freeze_every": 256, "checkpoint_every": 256}
+
+    recipe = load_recipe("self_play", {**knobs, "total_timesteps": 768})
+
+    def stop(done: int, total: int) -> None:
+        if done > 600:
+            raise KeyboardInterrupt
+
+    unbroken = train(game, recipe, tmp_path / "unbroken").folder
+    with pytest.raises(KeyboardInterrupt, match="can be gone on with"):
+        train(game, recipe, tmp_path / "broken", progress=stop)
+    broken = train(game, recipe, tmp_path / "broken", resume=True).folder
+    for name, tensor in checkpoint.load_weights(unbroken, 768).items():
+        assert np.array_equal(tensor.numpy(), checkpoint.load_weights(broken, 768)[name].numpy()), name
+    frozen = [sorted(file.name for file in (folder / "past").iterdir()) for folder in (unbroken, broken)]
+    assert frozen[0] == frozen[1] == [f"{n:09d}.safetensors" for n in (0, 256, 512, 768)]
+    records = [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
+    wins = [record["wins"] for record in records if "wins" in record][-1]
+    assert list(wins) == ["0", "256", "512"] and all(0 <= share <= 1 for share in wins.values())
+    policy = make_policy(f"red={unbroken},blue=random", game)
+    assert isinstance(policy, MixedPolicy)
+
+
+def test_past_selves_play_duels_only(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="past selves play duels, and cooperative is none"):
+        train(scenario("cooperative"), load_recipe("self_play", SHORT), tmp_path / "run")
+    with pytest.raises(ConfigError, match="partners: 'pats' is not one of random, heuristic"):
+        load_recipe("self_play", {"partners": "pats"})
+
+
+def test_a_run_goes_on_from_another_s_network_of_the_same_shape(tmp_path: Path) -> None:
+    first = train(scenario("cooperative"), load_recipe("sb3_shared", SHORT), tmp_path / "first").folder
+    again = train(
+        scenario("cooperative"), load_recipe("sb3_shared", {**SHORT, "start": str(first)}), tmp_path / "again"
+    ).folder
+    begun, best = checkpoint.load_weights(again, 0), checkpoint.best_timesteps(first)
+    assert best is not None
+    for name, tensor in checkpoint.load_weights(first, best).items():
+        assert np.array_equal(tensor.numpy(), begun[name].numpy())
+    with pytest.raises(ConfigError, match="has another shape"):
+        train(scenario("static"), load_recipe("sb3_shared", {**SHORT, "start": str(first)}), tmp_path / "static")
+
+
+def test_experience_knows_who_shares_a_reward() -> None:
+    for name, teams in (
+        ("duel", {"red", "blue"}),
+        ("adversarial_retrieval", {"team", ADVERSARY}),
+        ("private_costs", None),
+        ("cooperative", {"team"}),
+    ):
+        pool = jade_env.make_pool(scenario(name), 8, (2, 2), seed=0, mode="discrete")
+        policy, done = make_policy("random", pool.scenario), []
+        while len(done) < 16:
+            turns = pool.turns()
+            done += pool.step(dict(zip([t.id for t in turns], policy.act(turns), strict=True)))
+        experience = Experience()
+        experience.add(done, group=(2, 2))
+        rows = list(experience)
+        assert {row.team for row in rows} == (teams or {row.agent for row in rows})
+        for sequence in {(row.episode, row.team) for row in rows}:
+            own = [row for row in rows if (row.episode, row.team) == sequence]
+            assert [row.last for row in own] == [False] * (len(own) - 1) + [True]
+            paid = next(e for e in done if e.index == sequence[0]).payoffs[own[0].agent]
+            assert sum(row.reward for row in own) == pytest.approx(paid + sum(row.penalty for row in own))
+        plans = {
+            row.plan: {(r.question, r.value) for r in rows if r.plan == row.plan and r.planning_root} for row in rows
+        }
+        assert all(len(written) <= 1 for written in plans.values()), "executions of a plan share it"
+
+
+def test_a_language_model_plays_and_learns_both_sides_of_a_duel(tmp_path: Path) -> None:
+    game = jade_env.load_scenario("small_world", {"data.passages": 200, "data.train": 20, "data.dev": 4})
+    game = type(game).model_validate(
+        game.model_dump() | {"teams": ["red", "blue"], "reward": game.reward.model_dump() | {"sharing": "zero_sum"}}
+    )
+    knobs = {"steps": 1, "questions": 2, "plans": 2, "executions": 2, "eval_episodes": 2, "minibatches": 1, "epochs": 1}
+    run = train_language(game, load_recipe("jade_joint", knobs), tmp_path / "run")
+    record = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()][-1]
+    assert record["played"]["episodes"] == 2 * 2 * 2 * 2
+    assert {name.split("_")[0] for name in record["roles"]} >= {"red", "blue"}
+    policy = make_policy(str(run.folder), game)
+    assert policy.act(jade_env.make_pool(game, 2, seed=0, mode="text").turns())
+
+
+def test_credit_compares_each_team_with_itself() -> None:
+    pool = jade_env.make_pool(scenario("adversarial_retrieval"), 8, (2, 2), seed=0, mode="text")
+    from jade_env.policy.sampling import Sample
+
+    policy, done, samples = make_policy("random", pool.scenario), [], {}
+    while len(done) < 16:
+        turns = pool.turns()
+        for turn in turns:
+            samples[turn.id] = Sample((1,), (2,), np.zeros(1, np.float32), "x", True)
+        done += pool.step(dict(zip([t.id for t in turns], policy.act(turns), strict=True)))
+    experience = Experience()
+    experience.add(done, 0, samples, (2, 2))
+    recipe = load_recipe("jade_joint", {"plans": 2, "executions": 2, "normalize": "none", "credit": "leave_one_out"})
+    agents = Experience.column(experience, "agent")
+    assert len(agents)
+    found = shares(experience, recipe, ["adversary", "answer_generator"], 0.0)
+    rows = list(experience)
+    for share in found:
+        row = rows[share.place]
+        same = {r.episode: r.outcome for r in rows if r.question == row.question and r.team == row.team}
+        others = [value for episode, value in same.items() if episode != row.episode]
+        expected = row.outcome - np.mean(others) + row.penalty if others else row.penalty
+        if not row.planning_root:
+            assert share.advantage[0] == pytest.approx(expected, abs=1e-5)

@@ -1,0 +1,303 @@
+"""A comparison from its first run to its tables: the same results however it was stopped, and failures told, not hidden."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from jade_env import cli
+from jade_env.errors import ConfigError, DataError
+from jade_env.policy.tiny import make_tiny
+from jade_env.questions.datasets import write_corpus, write_questions
+from jade_env.questions.world import WorldSpec, make_world
+from jade_env.research.compare import Outcome, collect, compare
+from jade_env.research.study import load_study
+
+RESULTS, SUMMARY = "results.jsonl", "summary.json"
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / RESULTS).read_text().splitlines()]
+
+
+def run_study(path: Path, out: Path, **changes: object) -> Outcome:
+    study = load_study(path, changes)
+    compare(study, out)
+    return collect(study, out)
+
+
+def command(path: Path, out: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "jade_env.cli", "compare", str(path), "--out", str(out), *words]
+
+
+@pytest.fixture(scope="session")
+def unbroken(learning: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("compared") / "unbroken"
+    assert not run_study(learning, out).failed
+    return out
+
+
+# ---- what is left ---------------------------------------------------------------------------------------------------
+
+
+def test_results_have_a_row_for_every_question_every_run_was_asked(tiny: Path, tmp_path: Path) -> None:
+    run_study(tiny, tmp_path / "out")
+    rows = rows_of(tmp_path / "out")
+    keys = {(row["arm"], row["scenario"], row["seed"], row["mode"], row["split"], row["question"]) for row in rows}
+    assert len(keys) == len(rows) == 2 * 1 * 2 * 2 * 1 * 12
+    questions = [
+        [row["question"] for row in rows if (row["arm"], row["seed"], row["mode"]) == which]
+        for which in (("random", 0, "greedy"), ("heuristic", 1, "sampled"))
+    ]
+    assert questions[0] == questions[1]
+    assert not any("second" in key or "time" in key for row in rows for key in row)
+
+
+def test_the_summary_agrees_with_the_rows(unbroken: Path) -> None:
+    rows = [row for row in rows_of(unbroken) if row["mode"] == "sampled"]
+    view = next(view for view in json.loads((unbroken / SUMMARY).read_text())["views"] if view["mode"] == "sampled")
+    for arm in ("random", "sb3"):
+        for metric in ("f1", "net", "rounds", "retrievals"):
+            mine = [row[metric] for row in rows if row["arm"] == arm]
+            assert view["arms"][arm]["metrics"][metric]["mean"] == pytest.approx(sum(mine) / len(mine))
+    at = {(row["arm"], row["seed"], row["question"]): row["net"] for row in rows}
+    gains = [value - at["random", seed, question] for (arm, seed, question), value in at.items() if arm == "sb3"]
+    assert view["arms"]["sb3"]["against"]["net"]["mean"] == pytest.approx(sum(gains) / len(gains))
+    assert view["arms"]["random"]["against"] is None and view["arms"]["sb3"]["against"]["pairs"] == 1
+
+
+def test_learning_curves_stand_in_the_summary_without_wall_times(unbroken: Path) -> None:
+    curves = json.loads((unbroken / SUMMARY).read_text())["curves"]
+    assert [(curve["arm"], curve["seed"], curve["unit"]) for curve in curves] == [("sb3", 0, "turns")]
+    assert curves[0]["points"][0]["timesteps"] == 0 and set(curves[0]["points"][0]) == {"timesteps", "f1", "net"}
+    times = [json.loads(line) for line in (unbroken / "runs.jsonl").read_text().splitlines()]
+    assert all(run["state"] == "done" for run in times)
+    assert all((run["seconds_training"] > 0) == (run["arm"] == "sb3") == (run["folder"] is not None) for run in times)
+
+
+def test_a_scripted_arm_has_one_way_to_play_and_a_trained_one_several(unbroken: Path) -> None:
+    rows = rows_of(unbroken)
+
+    def played(arm: str, mode: str) -> list[tuple[str, str]]:
+        return [(row["workflow"], row["answer"]) for row in rows if (row["arm"], row["mode"]) == (arm, mode)]
+
+    assert played("random", "greedy") == played("random", "sampled")
+    assert played("sb3", "greedy") != played("sb3", "sampled")
+
+
+# ---- stopping and going on ------------------------------------------------------------------------------------------
+
+
+def started(learning: Path, out: Path, until: int) -> subprocess.Popen[str]:
+    """A comparison at work, whose run has just written the checkpoint of so many turns."""
+    process = subprocess.Popen(command(learning, out), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (out / f"runs/world/sb3/0/training/checkpoints/{until:09d}").is_dir():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    return process
+
+
+def test_a_study_stopped_killed_and_gone_on_with_leaves_the_same_bytes_as_an_unbroken_one(
+    learning: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    stopped = started(learning, out, 128)
+    stopped.send_signal(signal.SIGINT)
+    _, said = stopped.communicate(timeout=120)
+    assert stopped.returncode == 130 and "Traceback" not in said
+    assert "jade: stopped after 1 of 2 runs; the same command goes on from there" in said
+    killed = started(learning, out, 384)
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    assert not (out / RESULTS).exists()
+    again = subprocess.run(command(learning, out, "--processes", "2"), capture_output=True, text=True)
+    assert again.returncode == 0 and "1 of 2 runs are there already" in again.stderr
+    for name in (RESULTS, SUMMARY):
+        assert (out / name).read_bytes() == (unbroken / name).read_bytes()
+
+
+def test_a_run_that_another_process_is_at_work_on_is_waited_for(tiny: Path, tmp_path: Path) -> None:
+    place = tmp_path / "out" / "runs/world/random/0"
+    place.mkdir(parents=True)
+    (tmp_path / "out" / "study.json").write_text("{}")
+    lines: list[str] = []
+    with (place / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        threading.Timer(0.3, lambda: fcntl.flock(lock, fcntl.LOCK_UN)).start()
+        compare(load_study(tiny, {"seeds": [0]}), tmp_path / "out", say=lines.append)
+    assert lines[0] == "world/random/0: another process is at work on it; waiting for its end"
+    assert [line[:5] for line in lines[1:]] == ["[1/2]", "[2/2]"]
+
+
+def test_a_training_that_was_killed_before_it_had_begun_begins_anew(
+    learning: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    stub = out / "runs/world/sb3/0/training"
+    stub.mkdir(parents=True)
+    (stub / ".partial-config.json").write_text("{")
+    (out / "study.json").write_text("{}")
+    assert not run_study(learning, out).failed
+    assert (out / RESULTS).read_bytes() == (unbroken / RESULTS).read_bytes()
+
+
+def test_what_is_done_is_not_done_again_and_seeds_and_arms_may_come_later(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_study(tiny, out, seeds=[0])
+    before = (out / "runs/world/random/0/rows.jsonl").stat().st_mtime_ns
+    outcome = run_study(tiny, out, **{"seeds": [0, 5], "arms.again.policy": "random"})
+    assert outcome.runs == 6 and len({(row["arm"], row["seed"]) for row in rows_of(out)}) == 6
+    assert (out / "runs/world/random/0/rows.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_run_that_was_begun_otherwise_is_refused_with_the_key_that_differs(tiny: Path, tmp_path: Path) -> None:
+    run_study(tiny, tmp_path / "out")
+    with pytest.raises(
+        ConfigError, match=r"world/random/0/plan.json: questions: the run was begun with None.* says 5 now"
+    ):
+        run_study(tiny, tmp_path / "out", questions=5)
+    with pytest.raises(ConfigError, match=r"plan.json: scenario.reward.cap: "):
+        run_study(tiny, tmp_path / "out", **{"arms.random.scenario_overrides.reward.cap": 1})
+
+
+# ---- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_fails_is_told_with_its_reason_and_the_others_go_on(tiny: Path, tmp_path: Path) -> None:
+    broken, out = tmp_path / "broken", tmp_path / "out"
+    broken.mkdir()
+    (broken / "config.json").write_text("{}")
+    lines: list[str] = []
+    study = load_study(tiny, {"arms.broken.policy": str(broken), "seeds": [0]})
+    compare(study, out, say=lines.append)
+    assert [("FAILED: " in line) for line in lines] == [False, False, True]
+    assert "[3/3] world/broken/0: FAILED: " in lines[2] and "config.json" in lines[2]
+    outcome = collect(study, out)
+    assert list(outcome.failed) == ["world/broken/0"]
+    assert {row["arm"] for row in rows_of(out)} == {"random", "heuristic"}
+    result = CliRunner().invoke(
+        cli.app, ["compare", str(tiny), "--set", f"arms.broken.policy={broken}", "--seeds", "0", "--out", str(out)]
+    )
+    assert result.exit_code == 1 and "world/broken/0 failed: " in result.stderr and "2 of 3 runs" in result.stdout
+
+
+def test_nothing_runs_before_everything_is_known_to_be_good(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ConfigError, match="questions: 13 are more than the 12 of cooperative, split 'test'"):
+        run_study(tiny, out, questions=13)
+    assert not out.exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match="is not empty, and no study was begun in it"):
+        run_study(tiny, tmp_path / "mine")
+
+
+def test_a_split_that_is_not_there_is_found_before_anything_is_trained(tiny: Path, tmp_path: Path) -> None:
+    world = make_world(WorldSpec(seed=1, passages=200), "train", 20)
+    (tmp_path / "data" / "mine").mkdir(parents=True)
+    write_corpus(tmp_path / "data" / "mine" / "corpus.jsonl", world.documents)
+    write_questions(tmp_path / "data" / "mine" / "dev.jsonl", world.questions)
+    files = {"scenario": "cooperative", "overrides": {"data": {"source": "files", "folder": "mine"}}}
+    study = load_study(tiny, {"scenarios": [files]})
+    with pytest.raises(DataError, match="has no split 'test'; it has dev"):
+        compare(study, tmp_path / "out", data=tmp_path / "data")
+    assert not (tmp_path / "out").exists()
+    lines: list[str] = []
+    compare(load_study(tiny, {"scenarios": [files], "splits": ["dev"], "arms.heuristic.policy": "random"}), tmp_path / "out",
+            data=tmp_path / "data", say=lines.append)  # fmt: skip
+    assert len(lines) == 4 and not any("FAILED" in line for line in lines)
+
+
+def test_tables_of_a_study_that_has_done_nothing_yet_are_empty(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    result = CliRunner().invoke(cli.app, ["compare", str(tiny), "--out", str(tmp_path / "out"), "--table-only"])
+    assert result.exit_code == 0 and "0 of 4 runs" in result.stdout
+
+
+# ---- on the command line --------------------------------------------------------------------------------------------
+
+
+def test_the_command_shows_tables_and_pictures_and_again_without_running(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = CliRunner().invoke(cli.app, ["compare", str(tiny), "--out", str(out), "--set", "modes=[greedy]"])
+    assert first.exit_code == 0, first.output
+    assert "[4/4] world/heuristic/1: F1 " in first.stderr
+    for title in ("95 % interval over runs and questions", "cost of a question", "minus random", "F1 over runs"):
+        assert title in first.stdout
+    assert "4 of 4 runs; results in" in first.stdout and (out / "frontier.png").read_bytes()[1:4] == b"PNG"
+    again = CliRunner().invoke(
+        cli.app, ["compare", str(tiny), "--out", str(out), "--set", "modes=[greedy]", "--table-only"]
+    )
+    assert (again.exit_code, again.stdout) == (0, first.stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("nope",), "there is no study 'nope' shipped: "),
+        (("nope.yaml",), "nope.yaml: no such file"),
+        (("paradigms", "--table-only"), "runs/paradigms: there is no such folder, so nothing of the study paradigms is done"),
+        (("paradigms", "--seeds", "a"), "--seeds a: expected numbers with commas between them"),
+        (("paradigms", "--set", "baseline=jad"), "there is no arm 'jad'; did you mean 'jade'?"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_clear_line_and_leaves_nothing(
+    words: tuple[str, ...], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli.app, ["compare", *words])
+    assert result.exit_code == 2 and says in result.stderr
+    assert all(line.startswith("jade: ") for line in result.stderr.splitlines())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_commands_explain_themselves_and_studies_are_listed() -> None:
+    assert "Example: jade compare" in CliRunner().invoke(cli.app, ["compare", "--help"]).stdout
+    assert "paradigms" in CliRunner().invoke(cli.app, ["studies"]).stdout
+
+
+def test_scripted_arms_need_no_learning_library(tiny: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom jade_env.research.study import load_study\nfrom jade_env.research.compare import compare\n"
+        f"compare(load_study({str(tiny)!r}), {str(tmp_path / 'out')!r})\nprint('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
+    assert done.stdout == "False\n", done.stderr
+
+
+# ---- language models ------------------------------------------------------------------------------------------------
+
+
+def test_a_language_model_is_trained_played_as_it_began_and_judged_in_both_modes(tiny: Path, tmp_path: Path) -> None:
+    make_tiny(0, width=32, layers=1, inner=32).save(tmp_path / "backbone")
+    knobs = {
+        "backbone": str(tmp_path / "backbone"), "steps": 2, "questions": 2, "plans": 2, "executions": 2, "minibatches": 2,
+        "epochs": 1, "eval_every": 2, "eval_episodes": 4, "checkpoint_every": 1, "slots": 16, "learning_rate": 0.01,
+    }  # fmt: skip
+    alone = {"loss_weights": {"default": 1.0}, "kl": {"default": {"start": 0.0}}}
+    game = {"workflows": [["R", "AG"]], "reward.outcome": "em"}
+    arms = {
+        "began": {"policy": "jade_joint", "train": False},
+        "short": {"policy": "jade_joint", "overrides": alone, "scenario_overrides": game},
+    }
+    outcome = run_study(tiny, tmp_path / "out", arms=arms, budget=knobs, seeds=[0], questions=6)
+    assert not outcome.failed
+    rows = rows_of(tmp_path / "out")
+    assert len(rows) == 2 * 2 * 6
+    assert {row["workflow"] for row in rows if row["arm"] == "short"} == {"R,AG"}
+    assert {row["mode"] for row in rows} == {"greedy", "sampled"}
+    assert not (tmp_path / "out/runs/world/began/0/training").exists()
+    summary = json.loads((tmp_path / "out" / SUMMARY).read_text())
+    assert [(curve["arm"], curve["unit"]) for curve in summary["curves"]] == [("short", "steps")]

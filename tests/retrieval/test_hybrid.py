@@ -1,0 +1,119 @@
+"""Fusion: the sums are those of the formulas, ties are settled, and parts that find nothing do no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from jade_env.errors import ConfigError, RetrievalError
+from jade_env.retrieval.bm25 import BM25Retriever
+from jade_env.retrieval.hybrid import HybridRetriever
+from jade_env.retrieval.make import HeldCorpus, make_retriever
+from jade_env.retrieval.types import Document, Hit, Retriever
+from jade_env.retriever_settings import Bm25, Hybrid
+
+DOCUMENTS = {name: Document(name, name, "") for name in "abcde"}
+
+
+class Ranking:
+    """A part that gives every query the same hits."""
+
+    def __init__(self, identity: str, **scores: float) -> None:
+        self.identity = identity
+        self.hits = [Hit(DOCUMENTS[name], score) for name, score in scores.items()]
+        self.asked: list[int] = []
+
+    def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
+        self.asked.append(top_k)
+        return [self.hits[:top_k] for _ in queries]
+
+
+def found(hybrid: HybridRetriever, top_k: int = 5) -> dict[str, float]:
+    (hits,) = hybrid.search(["query"], top_k)
+    return {hit.document.id: hit.score for hit in hits}
+
+
+def test_reciprocal_ranks_add_up_by_the_formula() -> None:
+    parts = Ranking("x", a=9, b=8, c=7), Ranking("y", c=0.3, d=0.2)
+    sums = found(HybridRetriever(parts, rrf_k=60))
+    assert list(sums) == ["c", "a", "b", "d"]
+    assert sums["c"] == pytest.approx(1 / 63 + 1 / 61)
+    assert sums["d"] == pytest.approx(1 / 62)
+
+
+def test_weighted_scores_are_brought_to_the_same_scale_first() -> None:
+    parts = Ranking("x", a=900, b=500, c=100), Ranking("y", c=0.3, d=0.2, b=0.1)
+    sums = found(HybridRetriever(parts, fusion="weighted", weights=(0.4, 0.6)))
+    assert sums == pytest.approx({"c": 0.6, "a": 0.4, "d": 0.3, "b": 0.2})
+    assert list(sums) == ["c", "a", "d", "b"]
+
+
+def test_a_weight_of_zero_leaves_the_order_of_the_other_part() -> None:
+    parts = Ranking("x", a=3, b=2, c=1), Ranking("y", d=9, e=8)
+    for fusion in ("rrf", "weighted"):
+        assert list(found(HybridRetriever(parts, fusion=fusion, weights=(1, 0)), 3))[:2] == ["a", "b"]  # type: ignore[arg-type]
+
+
+def test_ties_are_settled_by_the_first_part() -> None:
+    sums = found(HybridRetriever((Ranking("x", a=2, b=1), Ranking("y", b=2, a=1))))
+    assert list(sums) == ["a", "b"]
+    assert sums["a"] == sums["b"]
+
+
+def test_parts_are_asked_deeper_than_top_k() -> None:
+    part = Ranking("x", a=1)
+    HybridRetriever((part, part)).search(["query"], 5)
+    HybridRetriever((part, part)).search(["query"], 80)
+    HybridRetriever((part, part), depth=7).search(["query"], 5)
+    assert part.asked == [50, 50, 80, 80, 7, 7]
+
+
+def test_parts_that_find_nothing_or_scores_all_alike_do_no_harm() -> None:
+    assert found(HybridRetriever((Ranking("x"), Ranking("y")))) == {}
+    assert list(found(HybridRetriever((Ranking("x"), Ranking("y", b=1, a=1)), fusion="weighted"))) == ["b", "a"]
+
+
+def test_a_part_that_fails_fails_the_whole() -> None:
+    class Down(Ranking):
+        def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
+            raise RetrievalError("the server is down")
+
+    with pytest.raises(RetrievalError, match="down"):
+        HybridRetriever((Ranking("x", a=1), Down("y"))).search(["query"], 5)
+
+
+def test_the_identity_tells_parts_rule_and_weights() -> None:
+    x, y = Ranking("x"), Ranking("y")
+    hybrids = [
+        HybridRetriever((x, y)),
+        HybridRetriever((y, x)),
+        HybridRetriever((x, y), rrf_k=10),
+        HybridRetriever((x, y), weights=(1, 2)),
+        HybridRetriever((x, y), fusion="weighted"),
+        HybridRetriever((x, y), depth=9),
+    ]
+    assert len({hybrid.identity for hybrid in hybrids}) == len(hybrids)
+    assert all(isinstance(hybrid, Retriever) for hybrid in hybrids)
+
+
+def test_misuse_is_refused() -> None:
+    part = Ranking("x", a=1)
+    with pytest.raises(ConfigError, match="two parts or more"):
+        HybridRetriever([part])
+    with pytest.raises(ConfigError, match="weights"):
+        HybridRetriever([part, part], weights=(1,))
+    with pytest.raises(ConfigError, match="at least 0"):
+        HybridRetriever([part, part], weights=(0, 0))
+    with pytest.raises(ConfigError, match="top_k is 0"):
+        HybridRetriever([part, part]).search(["q"], 0)
+    with pytest.raises(ConfigError, match="give a list"):
+        HybridRetriever([part, part]).search("q", 1)
+
+
+def test_settings_may_nest_hybrids() -> None:
+    documents = [Document("0", "Oslo", "A port."), Document("1", "Paris", "A capital.")]
+    inner = Hybrid(of=(Bm25(), Bm25(stem=False)))
+    made = make_retriever(Hybrid(of=(inner, Bm25(k1=0.5)), top_k=2), HeldCorpus(documents))
+    assert [hit.document for hit in made.search(["capital"], 2)[0]] == [documents[1]]
+    assert BM25Retriever(documents).identity in made.identity
