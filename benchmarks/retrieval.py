@@ -3,7 +3,8 @@
     python benchmarks/retrieval.py [bm25] [dense] [served] [growth] [overlap] [--passages 100000]
 
 The corpus is the embedded world's, the queries its questions. Ratios are medians over repeats of paired runs, one thread. `served`
-starts `jade serve` on loopback and asks it from a process of its own; both share the machine, so the clients' CPU is printed.
+starts `jade serve` on loopback, with as many threads as there are cores, and asks it from a process of its own; both share the
+machine, so the clients' CPU is printed.
 """
 
 from __future__ import annotations
@@ -143,7 +144,8 @@ class Server:
 
     def __init__(self, what: Path, *options: str) -> None:
         command = [sys.executable, "-m", "jade_env.cli", "serve", str(what), "--port", "0", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        cores = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}  # as users start it
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=cores)
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().split(" at ")[1].split()[0]
         self.handle = psutil.Process(self.process.pid)

@@ -28,6 +28,7 @@ _BEYOND = 8  # hits asked for beyond top_k, so that most ties at the end are see
 _GPU_MOST = 2048  # FAISS's limit of hits on a GPU
 _ROUNDING = 1e-5  # of the largest possible score: further apart, float32 cannot have confused two scores
 _IDS = 8  # bytes of a passage's number in an inverted list
+_PRODUCTS = 8  # queries from which one matrix product beats a scan for each; FAISS itself waits for many thousands
 _log = logging.getLogger(__name__)
 
 
@@ -118,7 +119,21 @@ class DenseRetriever:
 
     def _ask(self, vectors: Vectors, wanted: int) -> tuple[Vectors, NDArray[np.int64]]:
         index = self._gpu if self._gpu is not None and wanted <= _GPU_MOST else self._index
-        values, numbers = index.search(np.ascontiguousarray(vectors), wanted)
+        vectors = np.ascontiguousarray(vectors)
+        if self._exact is None:  # it chooses clusters in FAISS's own way, the same in every batch
+            values, numbers = index.search(vectors, wanted)
+            return values, numbers
+        library = _faiss()
+        threads, threshold = library.omp_get_max_threads(), library.cvar.distance_compute_blas_threshold
+        try:
+            if len(vectors) == 1:
+                library.omp_set_num_threads(1)  # several share one query's scan so badly that it takes twice as long
+            if len(vectors) >= _PRODUCTS:
+                library.cvar.distance_compute_blas_threshold = 1
+            values, numbers = index.search(vectors, wanted)
+        finally:
+            library.omp_set_num_threads(threads)
+            library.cvar.distance_compute_blas_threshold = threshold
         return values, numbers
 
     def _rescored(self, vectors: Vectors, numbers: NDArray[np.int64]) -> tuple[Vectors, NDArray[np.float64]]:

@@ -75,6 +75,17 @@ def test_flat_equals_brute_force_numpy_exactly_whatever_the_batch(metric: str, b
             assert [hit.score for hit in hits] == scores[row][expected[row]].tolist()
 
 
+@pytest.mark.parametrize("batch", [1, 64])
+def test_a_search_leaves_the_settings_of_faiss_as_they_were(batch: int) -> None:
+    """They belong to the whole process, and to whoever else uses FAISS in it."""
+    import faiss
+
+    retriever = made(random(200), random(batch, seed=1))
+    before = faiss.omp_get_max_threads(), faiss.cvar.distance_compute_blas_threshold
+    retriever.search([str(i) for i in range(batch)], 3)
+    assert (faiss.omp_get_max_threads(), faiss.cvar.distance_compute_blas_threshold) == before
+
+
 @pytest.mark.parametrize("metric", ["ip", "l2"])
 def test_equal_scores_are_ordered_by_place_even_beyond_what_was_first_asked_for(metric: str) -> None:
     passages = np.repeat(random(10), 100, axis=0)  # every passage stands a hundred times
