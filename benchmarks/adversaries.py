@@ -72,15 +72,7 @@ def main() -> None:
 
     team = run("team", "under_attack")
     adversary = run("adversary", "attacker", partners=str(team))
-    hardened = run(
-        "hardened",
-        "under_attack",
-        partners=str(adversary),
-        start=str(team),
-        explore_until=0.0,
-        ent_coef=0.02,
-        ent_planning=2.0,
-    )
+    hardened = run("hardened", "under_attack", partners=str(adversary), start=str(team))
     cases = {
         "the team, nobody attacks": (team, "idle"),
         "the team, attacked at random": (team, "random"),

@@ -109,11 +109,12 @@ def parts_of(study: str) -> list[Part]:
     return found
 
 
-def job_of(part: Part) -> Job:
+def job_of(part: Part, out: Path) -> Job:
     warm = [Part(part.study, "warm", number).result for number in STUDIES[part.study].warm_starts]
     needs = {"warm": [], "chain": warm}.get(part.kind, [Part(part.study, "warm", part.warm).result])
     chain = [Part(part.study, "chain", 0).result] if part.kind == "static_joint" else []
-    return Job(part.name, part.result, (*needs, *chain))
+    leaves = (out / part.name / "backbone",) if part.kind == "warm" else ()
+    return Job(part.name, part.result, (*needs, *chain), leaves)
 
 
 def scenario_of(study: str, world: int = 0, questions: int | None = None) -> Scenario:
@@ -278,7 +279,7 @@ def main() -> None:
     console = Console(width=130)
     try:
         if not given.table:
-            jobs = [job_of(part) for study in given.study for part in parts_of(study)]
+            jobs = [job_of(part, given.out) for study in given.study for part in parts_of(study)]
             run_all(jobs, __file__, given.out, given.processes, given.hours, console.print)
     finally:
         for study in given.study:

@@ -1,6 +1,6 @@
 """All credit rules of `jade_env.learning.credit` on the same budget of episodes, failures included.
 
-    python benchmarks/credit_rules.py [--out runs/claim] [--hours 4]     runs what is not done; needs the claim's first warm start
+    python benchmarks/credit_rules.py [--out runs/claim] [--hours 4]     runs what is not done
     python benchmarks/credit_rules.py --table
 
 Every rule trains jointly from the first warm start of `benchmarks/claim.py`, whose run folders it shares, and is judged on the
@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from claim import TEST_QUESTIONS, TEST_WORLDS, Part, backbone_of, said, scenario_of, trained
+from claim import TEST_QUESTIONS, TEST_WORLDS, Part, backbone_of, job_of, said, scenario_of, trained
+from claim import work as make_warm_start
 from jobs import Job, main, write_result
 from rich.console import Console
 from rich.table import Table
 
 from jade_env.research.statistics import nested_mean
 
+WARM = Part("default", "warm", 0)
 RESULTS = Path(__file__).parent / "results" / "credit_rules"
 STEPS, SEEDS = 65, (0, 1)  # 12,480 episodes
 ALONE = {
@@ -41,14 +43,17 @@ RULES: dict[str, dict[str, Any]] = {
 }
 
 
-def jobs() -> list[Job]:
-    warm = Part("default", "warm", 0).result
+def jobs(out: Path) -> list[Job]:
     names = [f"credit-{rule}-s{seed}" for seed in SEEDS for rule in RULES]
-    return [Job(name, RESULTS / f"{name}.json", (warm,)) for name in names]
+    return [job_of(WARM, out), *(Job(name, RESULTS / f"{name}.json", (WARM.result,)) for name in names)]
 
 
 def work(name: str, out: Path) -> None:
     from jade_env.recipe import load_recipe
+
+    if name == WARM.name:
+        make_warm_start(WARM, out)
+        return
 
     rule, seed = name.removeprefix("credit-").rsplit("-s", 1)
     began = time.monotonic()

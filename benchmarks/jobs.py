@@ -30,11 +30,13 @@ class Job:
         name: of it, and of its run folder.
         result: the file it leaves when it is done.
         needs: result files of other jobs that it reads.
+        leaves: what it makes beside its result. Where that is missing and a job that is not done needs it, it is done again.
     """
 
     name: str
     result: Path
     needs: tuple[Path, ...] = ()
+    leaves: tuple[Path, ...] = ()
 
 
 def run_all(
@@ -47,7 +49,7 @@ def run_all(
     """
     say = say or Console().print
     until = time.monotonic() + 3600 * hours
-    todo, failed = [job for job in jobs if not job.result.exists()], list[str]()
+    todo, failed = not_done(jobs), list[str]()
     total, running = len(todo), dict[str, subprocess.Popen[bytes]]()
     out.mkdir(parents=True, exist_ok=True)
     try:
@@ -58,7 +60,10 @@ def run_all(
                     f"{name}: {f'FAILED ({code}), see {out / name}.log' if code else 'done'}; {len(todo)} of {total} wait"
                 )
                 failed += [name] if code else []
-            able = [job for job in todo if all(need.exists() for need in job.needs)] if time.monotonic() < until else []
+            coming = {job.result for job in todo} | {job.result for job in jobs if job.name in running}
+            able = [job for job in todo if all(need.exists() and need not in coming for need in job.needs)]
+            if time.monotonic() >= until:
+                able = []
             for job in able[: processes - len(running)]:
                 todo.remove(job)
                 running[job.name] = _start(script, job, out)
@@ -72,6 +77,15 @@ def run_all(
             process.wait()
     if failed:
         raise JadeError(f"{', '.join(failed)} failed; the others are done")
+
+
+def not_done(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs without a result, and those whose result is there but not what the others need of them."""
+    open_ = [job for job in jobs if not job.result.exists()]
+    needed = {need for job in open_ for need in job.needs}
+    return [
+        job for job in jobs if job in open_ or (job.result in needed and not all(path.exists() for path in job.leaves))
+    ]
 
 
 def _start(script: str, job: Job, out: Path) -> subprocess.Popen[bytes]:
@@ -93,7 +107,7 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
 def main(
     about: str | None,
     script: str,
-    jobs: Callable[[], list[Job]],
+    jobs: Callable[[Path], list[Job]],
     work: Callable[[str, Path], None],
     show: Callable[[Console], None],
 ) -> None:
@@ -112,7 +126,7 @@ def main(
             return
         try:
             if not given.table:
-                run_all(jobs(), script, given.out, given.processes, given.hours, console.print)
+                run_all(jobs(given.out), script, given.out, given.processes, given.hours, console.print)
         finally:
             show(console)
     except JadeError as error:

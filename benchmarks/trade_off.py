@@ -1,6 +1,6 @@
 """What costs do: joint training under each cost alone at two levels and under none, three seeds (the paper's figure 3).
 
-    python benchmarks/trade_off.py [--out runs/claim] [--hours 4]     runs what is not done; needs the claim's first warm start
+    python benchmarks/trade_off.py [--out runs/claim] [--hours 4]     runs what is not done
     python benchmarks/trade_off.py --table                            prints what there is, and draws a figure
 
 Prints rounds, retrievals and F1 of each setting on the claim's test worlds, Spearman's rho between the round cost and rounds and
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from claim import SCENARIO, TEST_QUESTIONS, TEST_WORLDS, Part, backbone_of, trained
+from claim import SCENARIO, TEST_QUESTIONS, TEST_WORLDS, Part, backbone_of, job_of, trained
+from claim import work as make_warm_start
 from jobs import Job, main, write_result
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +25,7 @@ from scipy.stats import spearmanr
 
 from jade_env.scenario import Scenario, load_scenario
 
+WARM = Part("default", "warm", 0)
 RESULTS = Path(__file__).parent / "results" / "trade_off"
 STEPS, SEEDS = 65, (0, 1, 2)
 SETTINGS = {
@@ -35,10 +37,9 @@ SETTINGS = {
 }
 
 
-def jobs() -> list[Job]:
-    warm = Part("default", "warm", 0).result
+def jobs(out: Path) -> list[Job]:
     names = [f"trade-{setting}-s{seed}" for seed in SEEDS for setting in SETTINGS]
-    return [Job(name, RESULTS / f"{name}.json", (warm,)) for name in names]
+    return [job_of(WARM, out), *(Job(name, RESULTS / f"{name}.json", (WARM.result,)) for name in names)]
 
 
 def scenario_of(setting: str, world: int = 0, questions: int | None = None) -> Scenario:
@@ -49,6 +50,10 @@ def scenario_of(setting: str, world: int = 0, questions: int | None = None) -> S
 
 def work(name: str, out: Path) -> None:
     from jade_env.recipe import load_recipe
+
+    if name == WARM.name:
+        make_warm_start(WARM, out)
+        return
 
     setting, seed = name.removeprefix("trade-").rsplit("-s", 1)
     began = time.monotonic()

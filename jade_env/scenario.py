@@ -105,7 +105,7 @@ class Limits(Settings):
     pool: Annotated[int, Field(ge=1, le=5)] = 3
     """Passages that an adversary may choose from: those that the retriever ranks next behind `top_k`."""
     swaps: Positive = 64
-    """Documents that an adversary may replace in an episode."""
+    """Documents that an adversary may replace in a round (of one question or sub-question)."""
     forged_words: Annotated[int, Field(ge=1, le=400)] = 40
     """Words of a text that an adversary writes itself."""
 

@@ -71,7 +71,7 @@ LIMITS: dict[str, int] = {
     "document_ids": 2**MAX_SELECTED,
     "answer": MAX_SPANS + 2,
     "summary": MAX_SIDES + MAX_ANSWERS + 3,
-    "verdict": 2,
+    "verdict": 3,
     "search_or_answer": MAX_SEARCHES + MAX_SPANS + 2,
     "document": MAX_SWAPS,
 }

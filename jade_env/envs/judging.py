@@ -30,15 +30,21 @@ _COMMON = (
     ("yes", "not used"),
     ("no", "not used"),
 )
+_MEASURED = ("both", "entity", "relation", "title")
 VERDICT = (
     *_COMMON,
     ("accept", "accepts the draft"),
+    ("search", "has documents searched again"),
     ("empty", "the draft is empty"),
     ("found", "share of the draft's words that are in a document"),
     ("asked", "share of the draft's words that are in the query"),
     ("best", "the draft is among the spans that the environment found"),
     ("length", "words of the draft, twelve give 1"),
     ("documents", "documents at hand, five give 1"),
+    ("salience", "of the draft: a hand-weighted sum, as of the generator's"),
+    ("fit", "of the draft: how well its kind suits what is asked"),
+    ("sentence", "of the draft: share of the question's words in its sentence"),
+    *((f"best_{name}", f"{name} of the document that has most of it, as of the selector's") for name in _MEASURED),
 )
 SEARCH_OR_ANSWER = (
     *_COMMON,
@@ -53,7 +59,6 @@ SEARCH_OR_ANSWER = (
     ("early", "of an answer: place among the spans, 1 for the first"),
     ("length", "words, twelve give 1"),
 )
-_MEASURED = ("both", "entity", "relation", "title")
 DOCUMENT = (
     *_COMMON,
     *((f"old_{name}", f"{name} of the document replaced, as of the selector's") for name in _MEASURED),
@@ -64,7 +69,7 @@ COLUMNS = {"verdict": VERDICT, "search_or_answer": SEARCH_OR_ANSWER, "document":
 
 
 def verdicts(view: View) -> Sequence[str]:
-    """Accept, then retry."""
+    """Accept, retry, search."""
     return VerdictKind.VALUES
 
 
@@ -132,7 +137,7 @@ def rows(source: str, view: View, values: Sequence[Any], width: int) -> bytes:
 
 
 def _verdict_rows(view: View, values: Sequence[str]) -> list[list[float]]:
-    draft = view.draft
+    draft, documents = view.draft, measures(view.query, view.documents) or [(0.0,) * len(_MEASURED)]
     about = [
         float(not draft),
         max((_share(draft, document.text) for document in view.documents), default=0.0),
@@ -140,8 +145,10 @@ def _verdict_rows(view: View, values: Sequence[str]) -> list[list[float]]:
         float(draft in survey(view.query, view.documents).values),
         min(1.0, len(draft.split()) / 12),
         min(1.0, len(view.documents) / 5),
+        *answer_measures(view.query, view.documents).get(draft, (0.0, 0.0, 0.0)),
+        *(max(column) for column in zip(*documents, strict=True)),
     ]
-    return [[float(value == VerdictKind.VALUES[0]), *about] for value in values]
+    return [[float(value == "accept"), float(value == "search"), *about] for value in values]
 
 
 def _step_rows(view: View, values: Sequence[tuple[str, str]]) -> list[list[float]]:

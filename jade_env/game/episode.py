@@ -22,7 +22,7 @@ from jade_env.game.outputs import KINDS, Output
 from jade_env.game.rewards import Ledger, Result, Side, duel, payoffs, score
 from jade_env.game.trace import Node, Path, Played, Trace
 from jade_env.game.view import View, Workflow
-from jade_env.game.workflow import RETRIEVE, SOLVER, VERIFIER, decomposes
+from jade_env.game.workflow import RETRIEVE, SOLVER, decomposes
 from jade_env.questions import Question
 from jade_env.retrieval.types import Document
 from jade_env.scenario import Limits, Reward, Scenario
@@ -169,7 +169,7 @@ class Episode:
     """One question, played by one team. `turns` are open, first-opened first; `pending_queries` wait for `supply`.
 
     `payoffs` hold what each agent receives at the end: of a team that has a rival they are set when both have finished
-    (`rewards.duel`), and they stay empty in a truncated episode. `swaps` counts the documents that an adversary has replaced.
+    (`rewards.duel`), and they stay empty in a truncated episode.
     """
 
     question: Question
@@ -182,7 +182,6 @@ class Episode:
     truncated: str = ""
     result: Result | None = None
     payoffs: dict[str, float] = field(default_factory=dict)
-    swaps: int = 0
 
     def __post_init__(self) -> None:
         root = Node(path=(), question=self.question.text, query=self.question.text)
@@ -230,7 +229,7 @@ class Episode:
             found = tuple(dict.fromkeys((*node.documents, *found)))
         node.retrieved = node.documents = found
         node.pool = tuple(documents[top_k : request.top_k])
-        if self.rules.adversary and node.documents and node.pool and self.swaps < self.rules.limits.swaps:
+        if self.rules.adversary and node.documents and node.pool and node.swaps < self.rules.limits.swaps:
             return self._open(self.rules.adversary, node)
         return self._go_on(node)
 
@@ -298,13 +297,8 @@ class Episode:
         return len(node.searches) < self.rules.limits.max_rounds
 
     def replace(self, node: Node, place: int, put: Document | str) -> None:
-        """An adversary replaces a document at hand by a passage, or by a text under the same title.
-
-        Of two turns that were open at once, the later one may find that no replacement is left: it changes nothing.
-        """
-        if self.swaps >= self.rules.limits.swaps:
-            return
-        self.swaps += 1
+        """An adversary replaces a document at hand by a passage, or by a text under the same title."""
+        node.swaps += 1
         old = node.documents[place]
         new = put if isinstance(put, Document) else Document(f"forged:{old.id}", old.title, put)
         node.documents = (*node.documents[:place], new, *node.documents[place + 1 :])
@@ -312,11 +306,14 @@ class Episode:
             query, found = node.searches[-1]
             node.searches[-1] = (query, tuple(new if document is old else document for document in found))
 
-    def judge(self, node: Node, accepted: bool) -> None:
-        """A verdict on a draft: it becomes the answer, or the generator writes again, once, knowing what was sent back."""
-        if accepted or node.sent_back:
+    def judge(self, node: Node, verdict: str) -> None:
+        """A verdict on a draft: it becomes the answer, or the generator writes again, once, knowing what was sent back.
+
+        `retry` has it written from the same documents, `search` from those of the same query asked again.
+        """
+        if verdict == "accept":
             return self.solve(node, node.draft)
-        node.sent_back, node.todo = True, ("AG", VERIFIER)
+        node.sent_back, node.todo = True, ("AG",) if verdict == "retry" else (RETRIEVE, "AG")
         return None
 
     def solve(self, node: Node, answer: str) -> None:

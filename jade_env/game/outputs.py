@@ -207,9 +207,9 @@ class AnswerKind:
 
 
 class VerdictKind:
-    """`<verdict>accept</verdict>` or `<verdict>retry</verdict>`: retry sends a draft back once; accept if malformed."""
+    """`<verdict>accept</verdict>`, `retry` or `search` in its place: a draft may be sent back once; accept if malformed."""
 
-    VALUES = ("accept", "retry")
+    VALUES = ("accept", "retry", "search")
 
     def parse(self, text: str, **_: Any) -> tuple[bool, str]:
         inner = (_between("verdict", text.strip()) or "").strip().lower()
@@ -219,7 +219,7 @@ class VerdictKind:
         return f"<verdict>{value}</verdict>"
 
     def apply(self, episode: Episode, node: Node, output: Output) -> None:
-        episode.judge(node, accepted=output.value == self.VALUES[0])
+        episode.judge(node, str(output.value))
 
 
 class SearchOrAnswerKind:

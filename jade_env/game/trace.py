@@ -30,6 +30,7 @@ class Node:
         sent_back: whether a verdict has sent one back.
         searches: what a lone solver has searched for, and found.
         pool: passages that an adversary may put among the documents.
+        swaps: documents that it has replaced.
         serial: whether its children depend on each other; None without children.
         clock: the longest chain of turns and retrievals that its present state depends on.
         steps: how many turns have been opened in it.
@@ -48,6 +49,7 @@ class Node:
     sent_back: bool = False
     searches: list[tuple[str, tuple[Document, ...]]] = field(default_factory=list)
     pool: tuple[Document, ...] = ()
+    swaps: int = 0
     serial: bool | None = None
     children: list[Node] = field(default_factory=list)
     clock: int = 0

@@ -57,13 +57,13 @@ class DenseRetriever:
                 f"of length {encoder.dimensions}; build the index anew"
             )
         self.documents, self.encoder = documents, encoder
-        self._index = index
+        self._index, self._faiss = index, _faiss()
         settings = dict(search or {})
         set_search(index, settings)
         shown = ",".join(f"{key}={value}" for key, value in sorted(settings.items()))
         self._identity = f"{identity}[{shown}]" if shown else identity
         self._exact = _flat_vectors(index)
-        self._l2 = index.metric_type == _faiss().METRIC_L2
+        self._l2 = index.metric_type == self._faiss.METRIC_L2
         self._gpu, self.place = _on_gpu(index, device, settings)
 
     @property
@@ -95,9 +95,11 @@ class DenseRetriever:
         """Return numbers of documents and scores (queries x hits), best first; -1 where an index found fewer."""
         top_k = min(top_k, self._index.ntotal)
         if self._exact is None:
-            values, numbers = self._ask(vectors, top_k)
-            scores = -values if self._l2 else values
-            scores = np.where(numbers < 0, -np.inf, scores).astype(np.float32)
+            scores, numbers = self._ask(vectors, top_k)
+            if self._l2:
+                scores = -scores
+            if numbers.min() < 0:
+                scores[numbers < 0] = -np.inf
             return _first(numbers, scores, top_k)
         wanted = min(self._index.ntotal, top_k + _BEYOND)
         values, numbers = self._ask(vectors, wanted)
@@ -123,7 +125,7 @@ class DenseRetriever:
         if self._exact is None:  # it chooses clusters in FAISS's own way, the same in every batch
             values, numbers = index.search(vectors, wanted)
             return values, numbers
-        library = _faiss()
+        library = self._faiss
         threads, threshold = library.omp_get_max_threads(), library.cvar.distance_compute_blas_threshold
         try:
             if len(vectors) == 1:

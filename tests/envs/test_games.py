@@ -110,7 +110,7 @@ def test_an_adversary_sees_what_was_found_and_the_team_sees_what_it_makes_of_it(
     assert not set(turn.view.pool) & set(turn.view.documents)
     assert reader.view.documents == (turn.view.pool[1], *turn.view.documents[1:])
     assert "Passage1" in turn.prompt and turn.view.pool[0].title in turn.prompt
-    assert episode.payoffs["adversary"] == pytest.approx(-7 * episode.payoffs["planner"])
+    assert episode.payoffs["adversary"] == pytest.approx(-8 * episode.payoffs["planner"])
     assert episode.trace.root.retrieved == turn.view.documents
 
 
@@ -150,16 +150,19 @@ def test_an_adversary_may_leave_the_documents_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("swaps", [1, 2])
-def test_an_adversary_replaces_no_more_documents_than_it_may(swaps: int) -> None:
+def test_an_adversary_replaces_no_more_documents_in_a_round_than_it_may(swaps: int) -> None:
     script = Script(
-        planner=["<workflow>QDP</workflow>", "<workflow>R,AG</workflow>"],
+        planner=["<workflow>QDP</workflow>", "<workflow>R,AG,AV</workflow>"],
         parallel_decomposer="<q1>Nedis Sushaw</q1><q2>the employer of Nedis Sushaw</q2><q3>born in</q3>",
         adversary="<document>Document0 = Nothing.</document>",
+        answer_generator="<answer>x</answer>",
+        verifier="<verdict>search</verdict>",
     )
     pool = pool_of("adversarial_retrieval", 1, **{"limits.swaps": swaps, "limits.pool": 1})
     episode = finished(pool, script, 1)[0]
     forged = [d for node in episode.trace.nodes for d in node.documents if d.id.startswith("forged:")]
-    assert episode.ledger.retrievals == 3 and len(forged) == episode.swaps == swaps
+    assert episode.ledger.retrievals == 6 and len(script.seen["adversary"]) == 3 * swaps
+    assert len(forged) == (3 if swaps == 2 else 0), "what is found again can be replaced only if a replacement is left"
 
 
 def test_forged_text_cannot_close_the_fence_of_documents() -> None:
@@ -193,13 +196,38 @@ def test_a_verifier_sends_a_draft_back_once_and_the_generator_knows_what_was_sen
         verifier="<verdict>retry</verdict>",
     )
     episode = finished(pool_of("verified", 1, "text"), script, 1)[0]
-    assert [turn.agent for turn in episode.trace.played] == ["planner", *["answer_generator", "verifier"] * 2]
-    assert episode.answer == "second" and episode.ledger.malformed == 0
-    assert [turn.view.draft for turn in script.seen["verifier"]] == ["first", "second"]
+    assert [turn.agent for turn in episode.trace.played] == [
+        "planner",
+        "answer_generator",
+        "verifier",
+        "answer_generator",
+    ]
+    assert episode.answer == "second" and episode.ledger.malformed == 0 and episode.ledger.retrievals == 1
+    assert [turn.view.draft for turn in script.seen["verifier"]] == ["first"]
     first, second = script.seen["answer_generator"]
     assert (
         first.view.draft == "" and second.view.draft == "first" and second.prompt.rstrip().endswith("sent back : first")
     )
+
+
+def test_a_verifier_that_has_documents_searched_again_undoes_an_adversary_without_replacements_left() -> None:
+    script = Script(
+        planner="<workflow>R,AG,AV</workflow>",
+        adversary="<document>Document0 = Passage0</document>",
+        answer_generator=["<answer>first</answer>", "<answer>second</answer>"],
+        verifier="<verdict>search</verdict>",
+    )
+    episode = finished(pool_of("adversarial_retrieval", 1, "text"), script, 1)[0]
+    assert [turn.agent for turn in episode.trace.played] == [
+        "planner",
+        "adversary",
+        "answer_generator",
+        "verifier",
+        "answer_generator",
+    ]
+    first, second = (turn.view.documents for turn in script.seen["answer_generator"])
+    assert first[0] != second[0] and first[1:] == second[1:], "the one replacement of the episode is gone"
+    assert episode.answer == "second" and episode.ledger.retrievals == 2 and episode.trace.root.swaps == 1
 
 
 @pytest.mark.parametrize("verdict", ["<verdict>accept</verdict>", "nonsense"])
