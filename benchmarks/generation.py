@@ -2,7 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/generation.py [--turns 600] [--repeats 5]
 
-The prompts are those of a rollout of scenario `cooperative` played by the teacher: all roles, all lengths, in order of play.
+The prompts are those of two rollouts of scenario `cooperative` played by the teacher: all roles, all lengths, in order of play.
+In the first each question is played once, in the second as joint training plays it: 3 plans x 2 executions, with a tenth of the
+outputs another candidate's, so that siblings part as a learner's would.
 The model is an untrained jade-tiny, so each output is given the length of the teacher's: stop tokens are ignored and `max_new`
 is set row by row. `generate` knows one length a batch and writes as many as the longest needs; only wanted tokens are counted.
 Before each repeat our generator forgets what prompts have in common, as after an update of the weights. One thread; medians.
@@ -21,6 +23,7 @@ from rich.table import Table
 from transformers import GenerationConfig
 
 import jade_env
+from jade_env import streams
 from jade_env.policy import make_policy, tiny
 from jade_env.policy.backbone import Backbone, load_backbone
 from jade_env.policy.generation import Generator
@@ -29,15 +32,20 @@ from jade_env.policy.sampling import Request
 Outputs = list[tuple[int, ...]]
 
 
-def rollout(backbone: Backbone, turns: int) -> list[Request]:
-    """Requests of the first turns of 64 episodes at once, played by the teacher."""
+def rollout(backbone: Backbone, turns: int, group_size: tuple[int, int] = (1, 1), noise: float = 0.0) -> list[Request]:
+    """Requests of the first turns of 192 or 64 episodes at once, played by the teacher."""
     scenario = jade_env.load_scenario("cooperative", {"prompt": "brief"})
-    pool = jade_env.make_pool(scenario, n=64, seed=0, mode="text")
+    episodes = 64 if group_size == (1, 1) else 192
+    pool = jade_env.make_pool(scenario, n=episodes, seed=0, mode="text", group_size=group_size)
     policy = make_policy("teacher", scenario)
     requests: list[Request] = []
     while len(requests) < turns:
         open_turns = pool.turns()
-        actions = policy.act(open_turns)
+        actions = list(policy.act(open_turns))
+        for i, turn in enumerate(open_turns):
+            draw = streams.generator("noise", *turn.id)
+            if draw.random() < noise:
+                actions[i] = turn.format(turn.candidates[int(draw.integers(len(turn.candidates)))])
         prompts = backbone.encode_batch([turn.messages for turn in open_turns])
         for turn, prompt, action in zip(open_turns, prompts, actions, strict=True):
             length = len(backbone.encode_output(turn.format(turn.output(action).value)))
@@ -89,7 +97,12 @@ def main() -> None:
     torch.set_num_threads(1)
     backbone = load_backbone(args.backbone, device="cpu") if args.backbone else tiny.make_tiny()
     backbone.causal.generation_config.eos_token_id = None
-    requests = rollout(backbone, args.turns)
+    compare(backbone, rollout(backbone, args.turns), "each question once", args)
+    compare(backbone, rollout(backbone, 3 * args.turns, (3, 2), 0.1), "3 plans x 2 executions", args)
+
+
+def compare(backbone: Backbone, requests: Sequence[Request], what: str, args: argparse.Namespace) -> None:
+    """Time every way of generating on the same requests."""
     wanted = sum(request.max_new for request in requests)
     read = sum(len(request.prompt) for request in requests)
     mine = Generator(backbone, slots=args.slots, greedy=True, ignore_stop=True)
@@ -112,8 +125,10 @@ def main() -> None:
             seconds[way].append(time.process_time() - start)
     first = next(iter(ways))
     base = statistics.median(seconds[first])
+    different = len({request.prompt for request in requests})
     table = Table(
-        title=f"{len(requests)} turns, {read:,} prompt tokens, {wanted:,} new tokens; median of {args.repeats} (min - max)"
+        title=f"{what}: {len(requests)} turns, {different} different prompts, {read:,} prompt tokens, {wanted:,} new tokens; "
+        f"median of {args.repeats} (min - max)"
     )
     for column in ("way", "new tokens / CPU s", "min - max", "ours is x faster", "equal outputs"):
         table.add_column(column, justify="left" if column == "way" else "right")
