@@ -142,7 +142,8 @@ def compare(backbone: Backbone, requests: Sequence[Request], what: str, args: ar
             f"{median / base:.2f}",
             f"{equal:.1%}",
         )
-    Console().print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=120)).print(table)
 
 
 if __name__ == "__main__":
