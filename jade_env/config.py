@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import typing
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -114,8 +114,20 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     return result
 
 
-def apply_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any] | None, label: str) -> dict[str, Any]:
-    """Return a copy of `tree` with the dotted keys of `overrides` set; a mapping value replaces the whole key."""
+def apply_overrides(
+    tree: Mapping[str, Any], overrides: Mapping[str, Any] | None, label: str, by_agent: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return a copy of `tree` with the dotted keys of `overrides` set; a mapping value replaces the whole key.
+
+    Args:
+        tree: what was written.
+        overrides: by dotted key, applied in their order.
+        label: what errors begin with.
+        by_agent: keys whose plain value becomes the `default` of a table where an override names one agent.
+
+    Raises:
+        ConfigError: an override goes below a value that holds no keys.
+    """
     result: dict[str, Any] = _copy(tree)
     for dotted, value in (overrides or {}).items():
         *parents, last = str(dotted).split(".")
@@ -124,6 +136,8 @@ def apply_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any] | None
             child = place.setdefault(key, {})
             if child is None:
                 child = place[key] = {}
+            if not (depth or isinstance(child, dict)) and key in by_agent:
+                child = place[key] = {"default": child}
             if not isinstance(child, dict):
                 raise ConfigError(f"{label}: override {dotted!r}: {'.'.join(parents[: depth + 1])} holds no keys")
             place = child

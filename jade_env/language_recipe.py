@@ -7,9 +7,9 @@ of some questions and updates on all of their turns.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from jade_env.agent import PromptStyle
 from jade_env.config import Settings, answering
@@ -18,15 +18,46 @@ Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+Temperature = Annotated[float, Field(gt=0, le=4)]
 Dtype = Literal["fp32", "bf16", "fp16"]
 Credit = Literal["episode_gae", "broadcast", "group", "leave_one_out", "tied_group"]
 
 DEFAULT = "default"
+"""In a table by agent: what holds for those it does not name."""
 OWN, LANGUAGE_MODEL = "self", "language_model:"
 """In `policies`: the recipe's own backbone, and what stands before the name of another one."""
-"""In a table by agent: what holds for those it does not name."""
+BY_AGENT = ("temperature", "max_prompt")
+"""Knobs of joint training that are one number or a table by agent; `temperature.planner` makes a table of a number."""
 GROUPED: tuple[Credit, ...] = ("group", "leave_one_out", "tied_group")
 """Credit rules that compare episodes of one question, and need no critic."""
+
+Number = TypeVar("Number")
+
+
+def _form(given: object) -> str:
+    return "Table" if isinstance(given, Mapping) else "One"
+
+
+ByAgent = Annotated[
+    Annotated[Number, Tag("One")] | Annotated[dict[str, Number], Tag("Table")],
+    Discriminator(_form),
+]
+"""One number for all, or a table by agent, role or team with a `default`. Errors are those of the form that was written."""
+
+
+def said_of(names: Iterable[str], setting: Number | Mapping[str, Number] | None) -> Number | None:
+    """What a setting says of an agent: the one number, or what its table has under the first of the names, or by default.
+
+    Args:
+        names: the agent answers to them, its own first.
+        setting: of a knob in `BY_AGENT`.
+
+    Returns:
+        None where nothing is said.
+    """
+    if not isinstance(setting, Mapping):
+        return setting
+    return next((setting[name] for name in (*names, DEFAULT) if name in setting), None)
 
 
 class LoraSettings(Settings):
@@ -72,8 +103,6 @@ class LanguageSettings(Settings):
     """Computes activations twice to keep fewer of them."""
     token_budget: Positive = 4096
     """Tokens in one forward and backward pass, padding counted; gradients are accumulated over passes."""
-    max_prompt: Positive | None = None
-    """Longest prompt in tokens; what the model's context leaves where not given."""
     overlong: Literal["error", "truncate"] = "error"
     """What happens to a longer prompt: the run stops, naming role and question, or documents are cut from the end and counted."""
     learning_rate: Rate = 3e-4
@@ -117,6 +146,8 @@ class WarmStartRecipe(LanguageSettings):
     """Supervised learning from a teacher: executors imitate it, the planner learns to write any legal workflow."""
 
     learner: Literal["sft"]
+    max_prompt: Positive | None = None
+    """Longest prompt in tokens; what the model's context leaves where not given."""
     batch_size: Positive = 128
     """Turns in an update."""
     chapter: Positive = 600
@@ -158,8 +189,10 @@ class PpoRecipe(LanguageSettings):
     """Times each plan is carried out. An episode is one execution, so a step has questions x plans x executions of them."""
     slots: Positive = 192
     """Turns generated side by side."""
-    temperature: Annotated[float, Field(gt=0, le=4)] = 1.0
-    """Logits are divided by it before a token is drawn."""
+    temperature: ByAgent[Temperature] = 1.0
+    """Logits are divided by it before a token is drawn: one number, or a table by agent with a `default` (1 where it has none)."""
+    max_prompt: ByAgent[Positive] | None = None
+    """Longest prompt in tokens: one number, or a table by agent with a `default`; else what the model's context leaves."""
     constrained: tuple[str, ...] = ()
     """Agents whose outputs are held to their grammar while they are generated (planner, document_selector)."""
 
@@ -253,6 +286,9 @@ class PpoRecipe(LanguageSettings):
         }
         for key, agents in tables.items():
             answering(team, set(agents) - {DEFAULT, SUB_PLANNER}, f"recipe {self.name}: {key}")
+        for key in BY_AGENT:
+            if isinstance(setting := getattr(self, key), Mapping):
+                answering(team, set(setting) - {DEFAULT}, f"recipe {self.name}: {key}")
         if self.train == "none":
             return ()
         return tuple(team) if self.train == "all" else answering(team, self.train, f"recipe {self.name}: train")

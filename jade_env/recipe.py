@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from jade_env.chat_recipe import RemoteChatRecipe
 from jade_env.config import Settings, answering, apply_overrides, load_tree, nearest, validate
 from jade_env.errors import ConfigError
-from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
+from jade_env.language_recipe import BY_AGENT, PpoRecipe, WarmStartRecipe
 from jade_env.scenario import Limits, Reward, Scenario
 
 Positive = Annotated[int, Field(gt=0)]
@@ -174,7 +174,7 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     """
     tree, label = _extended(name_or_path)
     if overrides:
-        tree = apply_overrides(tree, overrides, label)
+        tree = apply_overrides(tree, overrides, label, BY_AGENT if tree.get("learner") == "ppo" else ())
         label = f"{label} (with {', '.join(f'{key}={value}' for key, value in overrides.items())})"
     return validate(_LEARNERS.get(str(tree.get("learner")), Recipe), tree, label)
 

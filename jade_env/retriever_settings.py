@@ -15,6 +15,7 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+OnFailure = Literal["truncate", "raise"]
 
 EMBEDDED = "tfidf-svd"
 """The encoder that needs no weights: it is fitted on the corpus itself."""
@@ -85,7 +86,10 @@ class Dense(Settings):
 
 
 class Hybrid(Settings):
-    """Several retrievers over the same corpus, their rankings fused. `top_k` and `cache` of the parts are not used."""
+    """Several retrievers over the same corpus, their rankings fused. `top_k` and `cache` of the parts are not used.
+
+    A part that fails fails the whole, and its `on_failure` says what comes of that.
+    """
 
     kind: Literal["hybrid"] = "hybrid"
     top_k: Positive = 5
@@ -121,7 +125,14 @@ class Hybrid(Settings):
     def _hangs_together(self) -> Hybrid:
         if self.weights is not None and len(self.weights) != len(self.of):
             raise ValueError(f"weights: {len(self.weights)} for {len(self.of)} parts; give one for each part of `of`")
+        if len(_said(self)) > 1:
+            raise ValueError("of: one part says on_failure: raise and another truncate; give all remote parts the same")
         return self
+
+    @property
+    def on_failure(self) -> OnFailure:
+        """What the remote parts say, who all say the same; `truncate` where no part is remote."""
+        return next(iter(_said(self)), "truncate")
 
 
 class Remote(Settings):
@@ -146,8 +157,8 @@ class Remote(Settings):
     """Larger answers are refused."""
     token_env: str | None = None
     """Name of the environment variable that holds a bearer token."""
-    on_failure: Literal["truncate", "raise"] = "truncate"
-    """A failure that lasts ends the waiting episodes as truncated, or stops the run."""
+    on_failure: OnFailure = "truncate"
+    """A failure that lasts ends the waiting episodes as truncated, or stops the run; inside a hybrid, too."""
     cache: Count = 200_000
     """Queries whose results are kept in memory; 0 keeps none."""
 
@@ -157,6 +168,13 @@ class Remote(Settings):
         if not given:
             raise ValueError("name at least one server, such as [http://127.0.0.1:8000]")
         return given
+
+
+def _said(settings: RetrieverSettings) -> set[OnFailure]:
+    """What a retriever's remote parts say of failures, at any depth."""
+    if isinstance(settings, Hybrid):
+        return {said for part in settings.of for said in _said(part)}
+    return {settings.on_failure} if isinstance(settings, Remote) else set()
 
 
 def _bm25_unless_said(given: Any) -> Any:

@@ -137,7 +137,7 @@ def rows(source: str, view: View, values: Sequence[Any], width: int) -> bytes:
 
 
 def _verdict_rows(view: View, values: Sequence[str]) -> list[list[float]]:
-    draft, documents = view.draft, measures(view.query, view.documents) or [(0.0,) * len(_MEASURED)]
+    draft, documents = view.draft, measures(view.query, view.documents) or [(0.0, 0.0, 0.0, 0.0)]
     about = [
         float(not draft),
         max((_share(draft, document.text) for document in view.documents), default=0.0),

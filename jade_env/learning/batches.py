@@ -63,6 +63,7 @@ class Columns:
         reference_N: the reference's log-probabilities; zeros until they are known.
         allowed_L, allows_N: ids that the grammar allowed, and how many of them each output token has (ALL: no limit).
         weight_R, entropy_R, kl_R: coefficients. agent_R, adapter_R: numbers into `agents`, `adapters`.
+        temperature_R: what the sampler divided each row's logits by.
         same_R: rows of equal number have the same prompt and adapter.
     """
 
@@ -82,6 +83,7 @@ class Columns:
     weight_R: Floats
     entropy_R: Floats
     kl_R: Floats
+    temperature_R: Floats
     agent_R: Ints
     adapter_R: Ints
     same_R: Ints
@@ -128,6 +130,7 @@ class Columns:
             weight_R=np.array([row.weight for row in rows], np.float32),
             entropy_R=np.array([row.entropy for row in rows], np.float32),
             kl_R=np.array([row.kl for row in rows], np.float32),
+            temperature_R=np.array([s.temperature for s in samples], np.float32),
             agent_R=np.array([agents.index(row.agent) for row in rows], np.int64),
             adapter_R=np.array([adapters.index(row.adapter) for row in rows], np.int64),
             same_R=np.array([same.setdefault((r.adapter, r.sample.prompt), len(same)) for r in rows], np.int64),
@@ -167,6 +170,7 @@ class Micro:
         input_ids: [B, T], whole rows; or [U, P], prompts, of which `continuations` are the rest.
         hidden_M: where the hidden state is that predicts each output token: in [B * T], or in [U * P + B * S].
         token_M, agent_M: that token, its agent's number. column_M: its place in the columns' N.
+        temperature_M: what its logits are divided by; None where that is 1 for all.
         first_B: where in M each row's first output token is: its hidden state is that of the last prompt token.
         real: tokens that are not padding; padded: all that are read. rows: tokens of the rows by themselves.
     """
@@ -186,6 +190,7 @@ class Micro:
     agent_M: Tensor
     first_B: Tensor
     column_M: Ints
+    temperature_M: Tensor | None
     allowed_L: Tensor | None
     allowing_L: Tensor | None
     free_M: Tensor | None
@@ -304,6 +309,7 @@ def collate(
         ids, _ = _padded(c.tokens_X, start, c.length_R[rows_B], pad_id)
         hidden = row * ids.shape[1] + prompt[row] - 1 + place
         real, padded = int(c.length_R[rows_B].sum()), ids.size
+    warm = bool((c.temperature_R[rows_B] != 1.0).any())
     free = allowed = allowing = None
     if (c.allows_N[here] != ALL).any():
         count = np.maximum(c.allows_N[here], 0)
@@ -326,6 +332,7 @@ def collate(
         agent_M=put(c.agent_R[rows_B][row]),
         first_B=put(first),
         column_M=here,
+        temperature_M=put(c.temperature_R[rows_B][row]) if warm else None,
         allowed_L=allowed,
         allowing_L=allowing,
         free_M=free,

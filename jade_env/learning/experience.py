@@ -237,7 +237,8 @@ def _from_tree(tree: Mapping[str, Any]) -> Transition:
     row = Transition(**tree)
     sample = row.sample
     if isinstance(sample, Mapping):
-        sample = Sample(**{**sample, "logprobs": np.array(sample["logprobs"], np.float32)})
+        known = {"logprobs": np.array(sample["logprobs"], np.float32), "temperature": float(sample["temperature"])}
+        sample = Sample(**{**sample, **known})
         allowed = tuple(None if ids is None else tuple(ids) for ids in sample.allowed)
         sample = replace(sample, prompt=tuple(sample.prompt), output=tuple(sample.output), allowed=allowed)
     return replace(row, path=tuple(row.path), value=_tuples(row.value), sample=sample)

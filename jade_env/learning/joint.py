@@ -30,6 +30,7 @@ from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.curves import learning_curve
 from jade_env.learning.evaluation import EpisodeRow, evaluate
 from jade_env.learning.experience import Experience
+from jade_env.learning.language_run import refuse_fp16
 from jade_env.learning.language_team import backbone_named, learned_of, manner_of, other, specs_of, team_of
 from jade_env.learning.learner import Learner, under
 from jade_env.learning.rollout import Rollout, collect
@@ -77,6 +78,7 @@ def train_language(
         JadeError: the training diverged or ran out of memory; the last good checkpoint stays.
         KeyboardInterrupt: by Ctrl-C or SIGTERM; the last checkpoint is what to resume from, and the message says so.
     """
+    refuse_fp16(recipe)
     game = scenario.model_copy(update={"mode": "text", "prompt": recipe.prompt})
     with reproducible(recipe.threads), terminate_as_interrupt():
         return _Joint(game, recipe, Path(out), seed, resume, data, progress, notice).run()

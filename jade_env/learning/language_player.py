@@ -19,10 +19,9 @@ from jade_env.learning import checkpoint
 from jade_env.learning.language_team import backbone_named, backbone_of, manner_of, other, specs_of, team_of
 from jade_env.learning.learner import under
 from jade_env.policy import Policy
-from jade_env.policy.backbone import Backbone, load_backbone
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
 from jade_env.policy.mixed import MixedPolicy
-from jade_env.policy.tiny import make_tiny
+from jade_env.policy.tiny import begin
 from jade_env.scenario import Scenario
 
 CONFIG = "config.json"
@@ -61,7 +60,7 @@ def load_language_policy(
     weights = None if which == "first" else _learned(folder, which)
     if tree.get("learner") == "sft":
         warm = WarmStartRecipe.model_validate(tree)
-        backbone = _warm(warm, seed)
+        backbone = begin(warm.backbone, seed, dtype=warm.dtype, device=warm.device)
         if weights is not None:
             backbone.load_learned(weights)
         return LanguageModelPolicy(
@@ -97,9 +96,3 @@ def _learned(folder: Path, which: Literal["best", "last"]) -> dict[str, Tensor]:
 
 def _learns(spec: str, specs: Mapping[str, str], learned: Sequence[str]) -> bool:
     return any(specs[agent] == spec for agent in learned)
-
-
-def _warm(recipe: WarmStartRecipe, seed: int) -> Backbone:
-    if recipe.backbone == "fresh":
-        return make_tiny(seed)
-    return load_backbone(recipe.backbone, dtype=recipe.dtype, device=recipe.device)

@@ -112,7 +112,6 @@ class Learner:
             token_budget=plan.token_budget,
             max_grad_norm=plan.max_grad_norm,
             target_kl=plan.target_kl or 0.0,
-            temperature=plan.temperature,
         )
         rows = [_row(share, self.backbone) for share in found]
         figures = ppo.update(self.backbone, self.reference, self.optimizer, rows, settings, rng)

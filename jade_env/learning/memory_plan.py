@@ -20,7 +20,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Rules
-from jade_env.language_recipe import LoraSettings, PpoRecipe
+from jade_env.language_recipe import LoraSettings, PpoRecipe, said_of
+from jade_env.learning.language_run import refuse_fp16
 from jade_env.policy.backbone import DTYPES, Lora, with_adapters
 from jade_env.policy.tiny import SHIPPED, shipped_folder
 from jade_env.recipe import Recipe, WarmStartRecipe
@@ -64,9 +65,11 @@ def dry_run(scenario: Scenario, recipe: Recipe | WarmStartRecipe | PpoRecipe, da
     """What `jade train` would do, as text: questions, agents, episodes, and for a language model the memory plan.
 
     Raises:
-        ConfigError: the recipe and the scenario do not fit, or the backbone is unknown.
+        ConfigError: the recipe and the scenario do not fit, it trains in fp16, or the backbone is unknown.
         DataError: the questions cannot be read.
     """
+    if not isinstance(recipe, Recipe):
+        refuse_fp16(recipe)
     team = Rules.names(scenario)
     questions = len(open_source(scenario, data).questions("train"))
     lines = [f"{scenario.name}: {questions} train questions, played by {', '.join(team)}"]
@@ -110,8 +113,7 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
     heads = int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
     head = int(getattr(config, "head_dim", None) or width // config.num_attention_heads)
     context = int(getattr(config, "max_position_embeddings", 0) or 2048)
-    written = max(card.max_tokens for card in scenario.cards.values())
-    length = min(context, (recipe.max_prompt or context) + written)
+    length = min(context, _longest(scenario, recipe, team, context))
     kept = PER_LAYER * number / 2
     a_layer = recipe.token_budget * width * kept
     activations = a_layer * layers
@@ -157,6 +159,15 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
 def _needs_reference(recipe: PpoRecipe, team: Mapping[str, Sequence[str]]) -> bool:
     partial = set(recipe.trained(team)) < set(team)
     return partial or (recipe.lora is None and any(kl.start or kl.end for kl in recipe.kl.values()))
+
+
+def _longest(scenario: Scenario, recipe: PpoRecipe, team: Mapping[str, Sequence[str]], context: int) -> int:
+    """The most tokens that a turn of any agent may have, read and written."""
+    longest = 0
+    for names in team.values():
+        card = next(scenario.cards[name] for name in names if name in scenario.cards)
+        longest = max(longest, (said_of(names, recipe.max_prompt) or context) + card.max_tokens)
+    return longest
 
 
 def _lora(settings: LoraSettings) -> Lora:

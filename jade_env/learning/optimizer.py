@@ -1,34 +1,48 @@
-"""AdamW for weights of any precision: short ones have float32 copies, so that small steps are not rounded away."""
+"""Optimizers for weights of any precision: short ones have float32 copies, so that small steps are not rounded away."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW, Muon, Optimizer
 
 
-def adamw(parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0) -> Optimizer:
+def adamw(
+    parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.999)
+) -> Optimizer:
     """AdamW, over float32 copies where the parameters are shorter."""
+    return _over_copies(parameters, lambda own: AdamW(own, lr=lr, weight_decay=weight_decay, betas=betas))
+
+
+def muon(parameters: Iterable[Tensor], lr: float) -> Optimizer:
+    """Muon for matrices, over float32 copies where the parameters are shorter."""
+    return _over_copies(parameters, lambda own: Muon(own, lr=lr, weight_decay=0.0))
+
+
+def _over_copies(parameters: Iterable[Tensor], make: Callable[[list[Tensor]], Optimizer]) -> Optimizer:
     own = list(parameters)
-    kind = AdamW if all(p.dtype == torch.float32 for p in own) else MasterAdamW
-    return kind(own, lr=lr, weight_decay=weight_decay)
+    return make(own) if all(p.dtype == torch.float32 for p in own) else MasterCopies(own, make)
 
 
-class MasterAdamW(Optimizer):
-    """AdamW on float32 copies of bf16 or fp16 parameters; the parameters are the copies, rounded.
+class MasterCopies(Optimizer):
+    """An optimizer on float32 copies of shorter parameters; the parameters are the copies, rounded.
 
     With a step size of 5e-7, as in the paper, a bf16 weight of .02 would never move: its next neighbour is 6e-5 away.
     The copies are part of the optimizer's state, and so of a checkpoint.
+
+    Args:
+        parameters: what is optimized.
+        make: makes the optimizer of the copies, with one group.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0) -> None:
+    def __init__(self, parameters: Iterable[Tensor], make: Callable[[list[Tensor]], Optimizer]) -> None:
         own = list(parameters)
-        super().__init__(own, {"lr": lr, "weight_decay": weight_decay})
         self._masters = [p.detach().float().clone() for p in own]
-        self._inner = AdamW(self._masters, lr=lr, weight_decay=weight_decay)
+        self._inner = make(self._masters)
+        super().__init__(own, dict(self._inner.defaults))
 
     def _pairs(self) -> zip[tuple[Tensor, Tensor]]:
         return zip(self.param_groups[0]["params"], self._masters, strict=True)
@@ -45,7 +59,7 @@ class MasterAdamW(Optimizer):
             parameter.copy_(master)
 
     def state_dict(self) -> dict[str, Any]:
-        """AdamW's state with the copy of each parameter beside its moments."""
+        """The optimizer's state with the copy of each parameter beside its moments."""
         tree = self._inner.state_dict()
         state = {i: {**tree["state"].get(i, {}), "master": master} for i, master in enumerate(self._masters)}
         return {**tree, "state": state}

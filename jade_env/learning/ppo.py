@@ -62,7 +62,6 @@ class Settings:
             and the prompt is computed once for all of them.
         max_grad_norm: gradients longer than this are shortened to it.
         target_kl: stop before the step of a minibatch whose approximate KL to the sampling policy exceeds it; 0: never.
-        temperature: what the sampler divided the logits by.
     """
 
     clip: float = 0.2
@@ -77,7 +76,6 @@ class Settings:
     share_prompts: bool = True
     max_grad_norm: float = 1.0
     target_kl: float = 0.0
-    temperature: float = 1.0
 
 
 def update(
@@ -126,7 +124,7 @@ def update(
     held, bonus = bool(columns.kl_R.any()), bool(columns.entropy_R.any())
     with _memory(), _checkpointing(backbone), _checkpointing(critic):
         if held:
-            columns.reference_N = _reference(backbone, reference, columns, settings, budget)
+            columns.reference_N = _reference(backbone, reference, columns, budget)
         for epoch in range(settings.epochs):
             for number, part in enumerate(minibatches(columns, settings.minibatches, rng, share)):
                 weight_R = _weights(columns, part, settings)
@@ -135,7 +133,7 @@ def update(
                     micro = collate(columns, rows_B, weight_R, backbone.pad_id, backbone.device, share)
                     backbone.use(micro.adapter)
                     hidden = output_states(backbone, micro)
-                    logprob, spread = _scores(backbone, hidden, micro, settings.temperature, bonus)
+                    logprob, spread = _scores(backbone, hidden, micro, bonus)
                     loss_M = clipped_policy_loss(logprob, micro.old_M, micro.advantage_M, settings.clip)
                     kl_M = k3(logprob, micro.reference_M) if held else torch.zeros_like(logprob)
                     policy_loss = (micro.weight_M * loss_M).sum()
@@ -159,12 +157,10 @@ def update(
     return tally.figures()
 
 
-def log_probs(
-    backbone: Backbone, rows: Sequence[Row], *, temperature: float = 1.0, token_budget: int | None = None
-) -> list[Floats]:
-    """What a backbone gives to the output tokens of rows, under their grammars: float32 [N] for each row."""
+def log_probs(backbone: Backbone, rows: Sequence[Row], *, token_budget: int | None = None) -> list[Floats]:
+    """What a backbone gives to the output tokens of rows, under their temperatures and grammars: float32 [N] for each row."""
     columns = Columns.of(rows)
-    flat = _log_probs(backbone, columns, temperature, token_budget or _budget(backbone))
+    flat = _log_probs(backbone, columns, token_budget or _budget(backbone))
     return np.split(flat, np.cumsum(columns.output_R)[:-1])
 
 
@@ -178,24 +174,27 @@ def _weights(columns: Columns, part: Ints, settings: Settings) -> Floats:
     return cast(Floats, (per_token / max(total, 1e-12)).astype(np.float32))
 
 
-def _scores(backbone: Backbone, hidden: Tensor, micro: Micro, temperature: float, bonus: bool) -> tuple[Tensor, Tensor]:
+def _scores(backbone: Backbone, hidden: Tensor, micro: Micro, bonus: bool) -> tuple[Tensor, Tensor]:
     """Log-probability and entropy [M] of the output tokens; the entropy has a gradient only where it earns a bonus."""
     vocabulary = int(backbone.causal.config.vocab_size)
 
-    def score(hidden: Tensor, token: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
+    def score(
+        hidden: Tensor, token: Tensor, temperature: Tensor | None, allowed: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         logits = backbone.logits(hidden)
-        logits = masked(logits if temperature == 1.0 else logits / temperature, allowed)
+        logits = masked(logits if temperature is None else logits / temperature[:, None], allowed)
         with contextlib.nullcontext() if bonus else torch.no_grad():
             spread = entropy(logits)
         return log_prob(logits, token), spread
 
     size = max(1, HEAD // vocabulary)
     if len(hidden) <= size:
-        return score(hidden, micro.token_M, micro.allowed(vocabulary))
+        return score(hidden, micro.token_M, micro.temperature_M, micro.allowed(vocabulary))
     parts = []
     for i in range(0, len(hidden), size):
         allowed = micro.allowed(vocabulary, i, i + size)
-        part = hidden[i : i + size], micro.token_M[i : i + size], allowed
+        temperature = None if micro.temperature_M is None else micro.temperature_M[i : i + size]
+        part = hidden[i : i + size], micro.token_M[i : i + size], temperature, allowed
         parts.append(checkpoint(score, *part, use_reentrant=False) if torch.is_grad_enabled() else score(*part))
     logprobs, spreads = zip(*parts, strict=True)
     return torch.cat(logprobs), torch.cat(spreads)
@@ -248,9 +247,7 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
 # ---- the reference ---------------------------------------------------------------------------------------------------
 
 
-def _reference(
-    backbone: Backbone, reference: Backbone | None, columns: Columns, settings: Settings, budget: int
-) -> Floats:
+def _reference(backbone: Backbone, reference: Backbone | None, columns: Columns, budget: int) -> Floats:
     if reference is None:
         raise JadeError(
             "kl: a penalty towards a reference needs one: give a frozen copy, or the backbone with adapters"
@@ -258,18 +255,18 @@ def _reference(
     if reference is backbone and backbone.lora is None:
         raise JadeError("kl: a backbone without adapters cannot be its own reference: give a frozen copy")
     with backbone.without_adapters() if reference is backbone else contextlib.nullcontext():
-        return _log_probs(reference, columns, settings.temperature, budget)
+        return _log_probs(reference, columns, budget)
 
 
 @torch.no_grad()
-def _log_probs(backbone: Backbone, columns: Columns, temperature: float, budget: int) -> Floats:
+def _log_probs(backbone: Backbone, columns: Columns, budget: int) -> Floats:
     found, share = np.zeros_like(columns.old_N), columns.repeated >= WORTH and can_share(backbone)
     for rows_B in microbatches(columns, np.arange(len(columns)), budget, share):
         micro = collate(columns, rows_B, columns.weight_R, backbone.pad_id, backbone.device, share)
         if backbone.lora is not None:
             backbone.use(micro.adapter)
         hidden = output_states(backbone, micro)
-        found[micro.column_M] = _scores(backbone, hidden, micro, temperature, False)[0].cpu().numpy()
+        found[micro.column_M] = _scores(backbone, hidden, micro, False)[0].cpu().numpy()
     return found
 
 

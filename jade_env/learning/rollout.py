@@ -60,7 +60,10 @@ def collect(
     generators = {id(p): p.generator for p in players.values() if isinstance(p, LanguageModelPolicy)}
     while len(done) < count:
         fresh: dict[int, tuple[Policy, list[Turn]]] = {}
-        for turn in pool.turns(block=not any(generator.pending for generator in generators.values())):
+        open_turns = pool.turns(block=not any(generator.pending for generator in generators.values()))
+        # By episode and not by slot: which slot an episode has got depends on how the step before ended, and on stops, and
+        # another place in a batch is another last bit on some processors.
+        for turn in sorted(open_turns, key=lambda turn: turn.episode):
             if turn.id not in asked and turn.episode < first + count:
                 fresh.setdefault(id(players[turn.agent]), (players[turn.agent], []))[1].append(turn)
         outputs: dict[TurnId, Output] = {}

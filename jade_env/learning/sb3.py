@@ -77,13 +77,14 @@ class TurnVecEnv(VecEnv):
     rewards: one side of a duel, the team or its adversary, with private rewards one agent.
 
     Args:
-        pool: the episodes; its group size must be 1.
+        pool: the episodes; its group size must be 1, and its retrievals answered at once (`overlap=False`).
         agents: who learns; their turns are rows. All where not given (in a duel, the first side).
         partners: plays everybody else's turns; needed where not all learn.
         on_episode: called with every episode that ends and had a row, in slot order.
 
     Raises:
-        ConfigError: an agent is not in the team, the agents' rewards differ, or there are no partners for those who do not learn.
+        ConfigError: an agent is not in the team, the agents' rewards differ, there are no partners for those who do not learn, or
+            the pool's episodes sleep while documents are on their way.
     """
 
     explore = False
@@ -103,6 +104,10 @@ class TurnVecEnv(VecEnv):
         for agent in agents or ():
             if agent not in team:
                 raise ConfigError(f"{agent!r} is not in the team: {', '.join(team)}{nearest(agent, team)}")
+        if pool.overlaps:
+            raise ConfigError(
+                "the pool retrieves in the background, and a row is needed of every episode at once: make it with overlap=False"
+            )
         self.pool, self.encoder = pool, Encoder(pool.scenario)
         self.agents = frozenset(pool.rules.agents if agents is None else agents)
         self._side = _side_of(pool, self.agents)

@@ -31,12 +31,14 @@ from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.curves import learning_curve
 from jade_env.learning.evaluation import evaluate
 from jade_env.learning.joint import DEV, means
+from jade_env.learning.language_run import refuse_fp16
 from jade_env.learning.lessons import Lesson, chapter
+from jade_env.learning.optimizer import adamw, muon
 from jade_env.learning.run_folder import PICTURE, RunFolder, versions
 from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, uninterrupted
-from jade_env.policy.backbone import Backbone, load_backbone
+from jade_env.policy.backbone import Backbone
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
-from jade_env.policy.tiny import make_tiny
+from jade_env.policy.tiny import begin
 from jade_env.scenario import Scenario
 
 Ids = tuple[list[int], list[int]]
@@ -69,11 +71,13 @@ def warm_start(
         progress: called with (steps done, steps in all).
 
     Raises:
-        ConfigError: the scenario has nothing to teach, or the run to resume was begun with another configuration.
+        ConfigError: the scenario has nothing to teach, the recipe trains in fp16, or the run to resume was begun with another
+            configuration.
         DataError: the questions cannot be read, or the folder is not empty, holds nothing to resume, or cannot be written.
         JadeError: the training diverged.
         KeyboardInterrupt: by Ctrl-C or SIGTERM; the message says from which step the run can be gone on with.
     """
+    refuse_fp16(recipe)
     game = scenario.model_copy(update={"mode": "text", "prompt": recipe.prompt})
     with reproducible(recipe.threads), terminate_as_interrupt():
         return _WarmStart(game, recipe, Path(out), seed, resume, data, progress).run()
@@ -97,7 +101,7 @@ class _WarmStart:
         first = chapter(game, 0, 8, seed, data)
         if not first:
             raise ConfigError(f"{game.name}: its teacher has nothing to teach")
-        self.backbone = _begin(plan, seed)
+        self.backbone = begin(plan.backbone, seed, dtype=plan.dtype, device=plan.device)
         config = {
             "scenario": game.model_dump(mode="json"),
             "recipe": plan.resolved(),
@@ -277,13 +281,6 @@ def practice(backbone: Backbone, count: int, rng: np.random.Generator) -> list[I
     return [([*some, go], some) for some in drawn]
 
 
-def _begin(plan: WarmStartRecipe, seed: int) -> Backbone:
-    if plan.backbone == "fresh":
-        backbone = make_tiny(seed)
-        return backbone.to(torch.device("cpu" if plan.device == "auto" else plan.device))
-    return load_backbone(plan.backbone, dtype=plan.dtype, device=plan.device)
-
-
 def _optimizers(backbone: Backbone, plan: WarmStartRecipe) -> list[torch.optim.Optimizer]:
     """Muon for hidden matrices if it is wanted, AdamW for the rest."""
     hidden = [
@@ -293,5 +290,5 @@ def _optimizers(backbone: Backbone, plan: WarmStartRecipe) -> list[torch.optim.O
     ]
     chosen = {id(p) for p in hidden} if plan.muon else set()
     rest = [p for p in backbone.causal.parameters() if id(p) not in chosen]
-    adam = torch.optim.AdamW(rest, lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.98))
-    return [adam, torch.optim.Muon(hidden, lr=plan.muon, weight_decay=0.0)] if plan.muon else [adam]
+    adam = adamw(rest, plan.learning_rate, plan.weight_decay, betas=(0.9, 0.98))
+    return [adam, muon(hidden, plan.muon)] if plan.muon else [adam]

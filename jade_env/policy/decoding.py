@@ -40,8 +40,8 @@ class Chooser:
     Grammars are joined in one table of states, so that rows under different ones are served by the same few array operations.
     """
 
-    def __init__(self, backbone: Backbone, temperature: float, greedy: bool, ignore_stop: bool) -> None:
-        self.greedy, self._temperature, self._device = greedy, temperature, backbone.device
+    def __init__(self, backbone: Backbone, greedy: bool, ignore_stop: bool) -> None:
+        self.greedy, self._device = greedy, backbone.device
         self._backbone = backbone
         self.is_stop = np.zeros(max(int(backbone.causal.config.vocab_size), *backbone.stop_ids) + 1, bool)
         if not ignore_stop:
@@ -64,15 +64,23 @@ class Chooser:
             self._starts[id(grammar)] = (start, grammar)
         return self._starts[id(grammar)][0]
 
-    def __call__(self, hidden_BD: Tensor, state_B: np.ndarray, uniform_B: np.ndarray | None) -> tuple[np.ndarray, ...]:
+    def __call__(
+        self, hidden_BD: Tensor, state_B: np.ndarray, temperature_B: np.ndarray, uniform_B: np.ndarray | None
+    ) -> tuple[np.ndarray, ...]:
         """Choose a token for each row.
+
+        Args:
+            hidden_BD: last hidden states.
+            state_B: grammar states.
+            temperature_B: float32, what each row's logits are divided by.
+            uniform_B: float64, one draw a row; None takes the likeliest tokens.
 
         Returns:
             Ids [B], their log-probabilities [B] float32, and the grammar states [B] that follow.
         """
         logits_BV = self._backbone.logits(hidden_BD)
-        if self._temperature != 1.0:
-            logits_BV /= self._temperature
+        if (temperature_B != 1.0).any():
+            logits_BV /= torch.from_numpy(temperature_B).to(logits_BV.device)[:, None]
         draw_B = None if uniform_B is None else torch.from_numpy(uniform_B).to(logits_BV.device)
         bound = np.flatnonzero(state_B >= 0)
         if not len(bound):
@@ -138,7 +146,7 @@ class Batch:
         self._request = np.empty(slots, object)
         self._length, self._count, self._limit = (np.zeros(slots, _INT) for _ in range(3))
         self._token, self._state = np.zeros(slots, _INT), np.full(slots, FREE, _INT)
-        self._value = np.zeros(slots)
+        self._value, self._temperature = np.zeros(slots), np.ones(slots, np.float32)
         self._output, self._uniform = np.zeros((slots, 32), _INT), np.zeros((slots, 32))
         self._logprob = np.zeros((slots, 32), np.float32)
 
@@ -249,7 +257,7 @@ class Batch:
         for row, (request, _, _) in enumerate(chunk, first):
             self._request[row] = request
             self._length[row], self._limit[row] = len(request.prompt), request.max_new
-            self._state[row] = self._choose.start(request.grammar)
+            self._state[row], self._temperature[row] = self._choose.start(request.grammar), request.temperature
             if not self._choose.greedy:
                 self._uniform[row, : request.max_new] = streams.generator("lm", *request.key).random(request.max_new)
             for text in request.stop:
@@ -300,7 +308,8 @@ class Batch:
         """Choose the next token of rows first..last."""
         rows, count = np.arange(first, last), self._count[first:last]
         uniform_B = None if self._choose.greedy else self._uniform[rows, count]
-        ids_B, logprobs_B, state_B = self._choose(hidden_BD, self._state[first:last], uniform_B)
+        state_B, temperature_B = self._state[first:last], self._temperature[first:last]
+        ids_B, logprobs_B, state_B = self._choose(hidden_BD, state_B, temperature_B, uniform_B)
         self._output[rows, count], self._logprob[rows, count] = ids_B, logprobs_B
         self._token[first:last], self._state[first:last] = ids_B, state_B
         self._count[first:last] += 1
@@ -322,7 +331,7 @@ class Batch:
         if len(target):
             for array in (
                 *(self._length, self._count, self._limit, self._token, self._state, self._value),
-                *(self._request, self._output, self._logprob, self._uniform),
+                *(self._request, self._output, self._logprob, self._uniform, self._temperature),
             ):
                 array[target] = array[source]
             self._cache.move(source, target, self._length[target])
@@ -352,4 +361,5 @@ class Batch:
             float(self._value[row]),
             self._backbone.decode(output),
             stopped,
+            request.temperature,
         )

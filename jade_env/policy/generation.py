@@ -15,6 +15,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 # isort: split
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -35,7 +36,6 @@ class Generator:
     Args:
         backbone: who writes.
         slots: rows in the batch at once.
-        temperature: logits are divided by it before the softmax.
         greedy: take the likeliest token; log-probabilities are those of the distribution all the same.
         refill: waiting rows enter when so large a share of the slots is free, or nothing is running.
         share: compute common beginnings of prompts once.
@@ -52,7 +52,6 @@ class Generator:
         backbone: Backbone,
         *,
         slots: int = 128,
-        temperature: float = 1.0,
         greedy: bool = False,
         refill: float = 0.25,
         share: bool = True,
@@ -62,12 +61,10 @@ class Generator:
     ) -> None:
         if slots < 1:
             raise ConfigError(f"slots: {slots} is not at least 1")
-        if temperature <= 0:
-            raise ConfigError(f"temperature: {temperature} is not above 0; use greedy for the likeliest token")
         if not 0 <= refill <= 1:
             raise ConfigError(f"refill: {refill} is not a share between 0 and 1")
         self.backbone = backbone
-        self._choose = Chooser(backbone, temperature, greedy, ignore_stop)
+        self._choose = Chooser(backbone, greedy, ignore_stop)
         self._options = (slots, refill, kept_tokens if share else 0, chunk or (2048 if _on_cpu(backbone) else 16_384))
         self._limit = longest(backbone)
         self._batches: dict[str | None, Batch] = {}
@@ -83,7 +80,8 @@ class Generator:
         """Queue requests; those of one call may enter in any order, those of later calls after them.
 
         Raises:
-            ConfigError: a prompt is empty, or it and its output would not fit into the backbone's context.
+            ConfigError: a prompt is empty, it and its output would not fit into the backbone's context, or a temperature is
+                not above 0.
         """
         sorted_out: dict[str | None, list[Request]] = {}
         for request in requests:
@@ -136,6 +134,10 @@ class Generator:
         size = len(request.prompt)
         if not size or request.max_new < 1:
             raise ConfigError(f"request {request.key}: a prompt and max_new need at least one token each")
+        if not 0 < request.temperature < math.inf:
+            raise ConfigError(
+                f"request {request.key}: temperature {request.temperature} is not above 0; use greedy for the likeliest token"
+            )
         if size + request.max_new > self._limit:
             raise ConfigError(
                 f"request {request.key}: the prompt has {size} tokens, and with {request.max_new} new ones it is longer than"

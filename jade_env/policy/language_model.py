@@ -9,7 +9,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 # isort: split
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jade_env.agent import PromptStyle
@@ -18,6 +18,7 @@ from jade_env.errors import ConfigError
 from jade_env.game import prompts
 from jade_env.game.prompts import Message
 from jade_env.game.view import View
+from jade_env.language_recipe import said_of
 from jade_env.policy.backbone import Backbone
 from jade_env.policy.generation import Generator
 from jade_env.policy.grammar import grammar_of
@@ -28,23 +29,38 @@ from jade_env.policy.sampling import Request, Sample
 class Manner:
     """How a language model is asked to play.
 
+    A table by agent is read by the agent's name, its role, its team, and `default`, whichever it has first.
+
     Attributes:
         prompt: which of a card's prompts it reads.
         greedy: takes the most probable token; else draws from the stream of each turn.
-        temperature: of the draws.
+        temperature: of the draws, one number or a table by agent; 1 where a table says nothing.
         constrained: agents whose outputs are held to their grammar.
-        max_prompt: longest prompt in tokens; what the context leaves where None.
+        max_prompt: longest prompt in tokens, one number or a table by agent; what the context leaves where nothing is said.
         overlong: `error`, or `truncate`: documents are dropped from the end until the prompt fits.
         slots: turns generated side by side.
     """
 
     prompt: PromptStyle = "full"
     greedy: bool = False
-    temperature: float = 1.0
+    temperature: float | Mapping[str, float] = 1.0
     constrained: tuple[str, ...] = ()
-    max_prompt: int | None = None
+    max_prompt: int | Mapping[str, int] | None = None
     overlong: str = "error"
     slots: int = 192
+
+    def temperature_of(self, turn: Turn) -> float:
+        """What a turn's logits are divided by."""
+        found = said_of(_names(turn), self.temperature)
+        return 1.0 if found is None else found
+
+    def longest_prompt(self, turn: Turn) -> int | None:
+        """How many tokens of prompt a turn may have at most; None: what the context leaves."""
+        return said_of(_names(turn), self.max_prompt)
+
+
+def _names(turn: Turn) -> tuple[str, ...]:
+    return turn.agent, turn.role, turn.team
 
 
 class LanguageModelPolicy:
@@ -56,12 +72,7 @@ class LanguageModelPolicy:
 
     def __init__(self, backbone: Backbone, manner: Manner | None = None) -> None:
         self.backbone, self.manner = backbone, manner or Manner()
-        self.generator = Generator(
-            backbone,
-            slots=self.manner.slots,
-            temperature=self.manner.temperature,
-            greedy=self.manner.greedy,
-        )
+        self.generator = Generator(backbone, slots=self.manner.slots, greedy=self.manner.greedy)
         self.truncated = 0
 
     def act(self, turns: Sequence[Turn]) -> list[Action]:
@@ -84,7 +95,7 @@ class LanguageModelPolicy:
 
     def _request(self, turn: Turn, ids: list[int]) -> Request:
         room = self.backbone.context - min(turn.card.max_tokens, self.backbone.context // 2)
-        room = min(room, self.manner.max_prompt or room)
+        room = min(room, self.manner.longest_prompt(turn) or room)
         if len(ids) > room:
             ids = self._shortened(turn, len(ids), room)
         return Request(
@@ -94,6 +105,7 @@ class LanguageModelPolicy:
             grammar=grammar_of(turn, self.backbone) if {turn.agent, turn.role} & set(self.manner.constrained) else None,
             adapter=self.backbone.adapter_of(turn.role),
             stop=turn.card.stop,
+            temperature=self.manner.temperature_of(turn),
         )
 
     def _shortened(self, turn: Turn, length: int, room: int) -> list[int]:

@@ -26,6 +26,7 @@ class Request:
         grammar: the only outputs that are possible; None: any.
         adapter: which of the backbone's adapters answers; None: as it is.
         stop: the output also ends with the token that completes one of these strings.
+        temperature: logits are divided by it before the softmax; above 0.
     """
 
     key: tuple[int | str, ...]
@@ -34,6 +35,7 @@ class Request:
     grammar: Grammar | None = None
     adapter: str | None = None
     stop: tuple[str, ...] = ()
+    temperature: float = 1.0
 
 
 def _no_logprobs() -> np.ndarray:
@@ -53,6 +55,7 @@ class Sample:
         value: the value head at the last prompt token.
         text: the output as text, without special tokens.
         stopped: whether it ended by itself; False: it was cut at `max_new`.
+        temperature: what the logits were divided by.
     """
 
     prompt: tuple[int, ...]
@@ -62,3 +65,4 @@ class Sample:
     value: float = 0.0
     text: str = ""
     stopped: bool = True
+    temperature: float = 1.0

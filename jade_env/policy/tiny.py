@@ -24,10 +24,10 @@ from jade_env.agent import load_agent
 from jade_env.config import names
 from jade_env.game.outputs import MAX_SUBQUESTIONS
 from jade_env.game.workflow import CHAIN, DECOMPOSERS
-from jade_env.policy.backbone import Backbone
+from jade_env.policy.backbone import DTYPES, Backbone, Dtype, load_backbone
 from jade_env.questions.world import vocabulary
 
-SHIPPED = "jade-tiny"
+SHIPPED, FRESH = "jade-tiny", "fresh"
 _Fast: Any = PreTrainedTokenizerFast
 CONTEXT = 512
 WIDTH, LAYERS, HEADS, INNER = 128, 4, 4, 256
@@ -86,8 +86,23 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def make_tiny(seed: int = 0, *, width: int = WIDTH, layers: int = LAYERS, inner: int = INNER) -> Backbone:
-    """An untrained jade-tiny; equal seeds make equal ones."""
+def begin(place: str, seed: int, *, dtype: Dtype = "fp32", device: str = "auto") -> Backbone:
+    """What a warm start begins with: a jade-tiny made from the seed where `place` is `fresh`, else the model named.
+
+    With the device `auto` a fresh one stays on the CPU.
+
+    Raises:
+        ConfigError: there is no such model, or it cannot be used.
+    """
+    if place != FRESH:
+        return load_backbone(place, dtype=dtype, device=device)
+    return make_tiny(seed, dtype=dtype).to(torch.device("cpu" if device == "auto" else device))
+
+
+def make_tiny(
+    seed: int = 0, *, width: int = WIDTH, layers: int = LAYERS, inner: int = INNER, dtype: Dtype = "fp32"
+) -> Backbone:
+    """An untrained jade-tiny; equal seeds make equal ones, rounded where `dtype` is shorter."""
     tokenizer = make_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -108,6 +123,8 @@ def make_tiny(seed: int = 0, *, width: int = WIDTH, layers: int = LAYERS, inner:
     try:
         model = LlamaForCausalLM(config)
         _mimic(model)
+        for parameter in model.parameters():  # and no buffer: positions stay in float32
+            parameter.data = parameter.data.to(DTYPES[dtype])
         return Backbone(model, tokenizer, SHIPPED).eval()
     finally:
         torch.set_rng_state(state)

@@ -20,6 +20,8 @@ from jade_env.research.summary import Figure
 
 METRICS = ("f1", "em", "net", "rounds", "retrievals", "turns", "latency", "malformed", "failed")
 """Columns of the results that are summed up, each a mean over questions."""
+OF_DUELS = ("won", "payoff")
+"""The same of duels."""
 AGGREGATED = ("f1", "em", "net")
 COMPARED = ("f1", "em", "net")
 STATISTICS: tuple[Aggregate, ...] = ("mean", "median", "iqm", "optimality_gap")
@@ -101,13 +103,15 @@ def _arm(tables: Tables) -> dict[str, Any]:
 
 
 def _metrics(scenarios: Sequence[Mapping[int, Mapping[str, Row]]]) -> dict[str, Any]:
-    """Runs, questions, and each metric over them."""
+    """Runs, questions, and each metric over them; those of duels where all are."""
+    asked = [row for seeds in scenarios for questions in seeds.values() for row in questions.values()]
+    duels = OF_DUELS if all(name in row for row in asked for name in OF_DUELS) else ()
     return {
         "runs": sum(len(seeds) for seeds in scenarios),
         "questions": sum(len(next(iter(seeds.values()))) for seeds in scenarios),
         "metrics": {
             metric: _figure(nested_difference([_table(seeds, metric) for seeds in scenarios]), *_range(metric))
-            for metric in METRICS
+            for metric in (*METRICS, *duels)
         },
     }
 
@@ -150,7 +154,8 @@ def _against(tables: Tables, base: Tables) -> dict[str, Any] | None:
 
 def _range(metric: str) -> tuple[float, float]:
     """Between which ends the mean of a metric can lie."""
-    return (-math.inf if metric == "net" else 0.0, 1.0 if metric in ("f1", "em", "failed") else math.inf)
+    low = -math.inf if metric in ("net", "payoff") else 0.0
+    return (low, 1.0 if metric in ("f1", "em", "failed", "won") else math.inf)
 
 
 def _table(seeds: Mapping[int, Mapping[str, Row]], metric: str) -> NDArray[np.float64]:

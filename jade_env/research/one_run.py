@@ -15,14 +15,18 @@ import math
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
+from jade_env import streams
+from jade_env.envs.turn import Action, Turn
 from jade_env.errors import JadeError
 from jade_env.language_recipe import OWN
 from jade_env.learning.evaluation import EpisodeRow, evaluate
+from jade_env.policy import Policy
 from jade_env.recipe import PpoRecipe
 from jade_env.research.files import indented, line, read, write
 from jade_env.research.study import Run, Study
@@ -91,16 +95,16 @@ def _train(run: Run, folder: Path, data: str | Path | None, progress: Callable[[
 
 def _judge(study: Study, run: Run, folder: Path, data: str | Path | None) -> Iterator[dict[str, Any]]:
     """Each question of each split in each mode, as rows. A scripted arm has one way to play, which stands for all modes."""
-    scripted = run.recipe is None and not Path(run.player or "").is_dir()
     played: dict[str, list[EpisodeRow]] = {}
     for mode in study.modes:
         for split in study.splits:
-            if not (scripted and split in played):
-                with _one_thread(scripted):
+            if not (run.scripted and split in played):
+                with _one_thread(run.scripted):
                     player = _player(run, folder, data, mode == "greedy")
                     played[split] = evaluate(player, run.judged, split, study.questions, ORDER, data=data)
             for row in played[split]:
-                yield _tidy(study, run, split, mode, row)
+                if row.team == run.side:
+                    yield _tidy(study, run, split, mode, row)
 
 
 def _player(run: Run, folder: Path, data: str | Path | None, greedy: bool) -> Any:
@@ -108,7 +112,8 @@ def _player(run: Run, folder: Path, data: str | Path | None, greedy: bool) -> An
     from jade_env.policy import MixedPolicy, make_policy
 
     if run.player is not None or run.train:
-        return make_policy(run.player or folder, run.game, data=data, seed=run.seed, greedy=greedy)
+        player = make_policy(run.player or folder, run.game, data=data, seed=run.seed, greedy=greedy)
+        return _Drawing(player, run.seed) if run.team and not (run.scripted or greedy) else player
     from jade_env.game.episode import Rules
     from jade_env.learning.language_team import backbone_of, manner_of, team_of
     from jade_env.policy.language_model import LanguageModelPolicy
@@ -119,7 +124,22 @@ def _player(run: Run, folder: Path, data: str | Path | None, greedy: bool) -> An
     return MixedPolicy(team_of(run.game, run.recipe, (), {OWN: (model, model)}, data, run.seed))
 
 
+class _Drawing:
+    """Plays as its policy does, with draws of its own seed: what is trained draws by the order's, which all runs have in common."""
+
+    def __init__(self, policy: Policy, seed: int) -> None:
+        self._policy, self._seed = policy, streams.bits("draws", seed)
+
+    def act(self, turns: Sequence[Turn]) -> list[Action]:
+        """Return what the policy plays."""
+        own = [copy(turn) for turn in turns]
+        for turn in own:
+            turn.seed = self._seed
+        return self._policy.act(own)
+
+
 def _tidy(study: Study, run: Run, split: str, mode: str, row: EpisodeRow) -> dict[str, Any]:
+    duel = {"team": row.team, "payoff": row.payoff, "won": 0.5 + 0.5 * ((row.payoff > 0) - (row.payoff < 0))}
     return {
         "study": study.name, "scenario": run.scenario, "arm": run.arm, "seed": run.seed, "split": split, "mode": mode,
         "question": row.question_id, "kind": row.kind, "workflow": row.workflow, "answer": row.answer,
@@ -127,6 +147,7 @@ def _tidy(study: Study, run: Run, split: str, mode: str, row: EpisodeRow) -> dic
         "net": row.net, "return": row.return_, "rounds": row.rounds, "retrievals": row.retrievals, "turns": row.turns,
         "ticks": row.ticks, "latency": row.latency, "malformed": row.malformed, "failed": row.failed,
         "support_recall": None if math.isnan(row.support_recall) else row.support_recall,
+        **(duel if row.team else {}),
     }  # fmt: skip
 
 

@@ -18,7 +18,10 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from jade_env.chat_recipe import RemoteChatRecipe
 from jade_env.config import Settings, apply_overrides, load_tree, names, nearest, validate
 from jade_env.errors import ConfigError
-from jade_env.policy import SCRIPTED
+from jade_env.game.episode import Rules
+from jade_env.policy import REMOTE, RUN_FILES, SCRIPTED, Policy, make_policy
+from jade_env.policy.idle import IdlePolicy
+from jade_env.policy.team import make_team, read_team
 from jade_env.recipe import AnyRecipe, PpoRecipe, Recipe, WarmStartRecipe, load_recipe
 from jade_env.scenario import Scenario, load_scenario
 
@@ -49,7 +52,8 @@ class Arm(Settings):
     """One of the things compared."""
 
     policy: str
-    """A recipe by name or path, a scripted policy such as heuristic, or the folder of a run that is there already."""
+    """A recipe by name or path, a scripted policy such as heuristic, the folder of a run that is there already, or a team of those
+    that need no training, as `planner=runs/p1,default=heuristic` or as a mapping."""
     train: bool = True
     """Whether the recipe is trained; else its team plays as it would begin."""
     overrides: Overrides = Field(default_factory=dict)
@@ -57,6 +61,17 @@ class Arm(Settings):
     scenario_overrides: Overrides = Field(default_factory=dict)
     """Dotted keys of the scenario for this arm alone, such as `workflows` or `reward.outcome`. Whatever it learns from, it is
     judged by the rewards of the scenario."""
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _in_words(cls, given: Any) -> Any:
+        """A mapping as the words that mean the same."""
+        if not isinstance(given, Mapping):
+            return given
+        parts = {str(agent): str(spec) for agent, spec in given.items()}
+        if broken := next((part for part in (*parts, *parts.values()) if "," in part), None):
+            raise ValueError(f"{broken!r} has a comma, which stands between the members of a team")
+        return ",".join(f"{agent}={spec}" for agent, spec in parts.items())
 
 
 class Study(Settings):
@@ -122,7 +137,7 @@ class Run:
         scenario, arm, seed: which.
         game: what it is trained on, with the arm's overrides.
         judged: what it is judged on: the same game with the rewards of the study's scenario.
-        player: a scripted policy's name or a run folder; None where a recipe plays.
+        player: a scripted policy's name, a run folder or a team; None where a recipe plays.
         recipe: how it learns; None where `player` plays.
         train: whether there is anything to train.
     """
@@ -140,6 +155,24 @@ class Run:
     def name(self) -> str:
         """Its name, and its folder's place in the study's."""
         return f"{self.scenario}/{self.arm}/{self.seed}"
+
+    @property
+    def team(self) -> Mapping[str, str]:
+        """Who plays whom, where the player is a team; empty where it is not."""
+        return _members(self.player or "")
+
+    @property
+    def scripted(self) -> bool:
+        """Whether it has one way to play, as nobody who was trained is in it."""
+        players = self.team.values() or (self.player or "",)
+        return self.recipe is None and not any(Path(player).is_dir() for player in players)
+
+    @property
+    def side(self) -> str:
+        """The side of a duel that it is judged by: the one that learns, else the first; "" where there is one team."""
+        learned = self.recipe.trained(Rules.names(self.game)) if self.recipe else ()
+        sides = Rules.sides(self.judged)
+        return next((rules for rules in sides if set(rules.agents).intersection(learned)), sides[0]).team
 
 
 def load_study(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Study:
@@ -190,11 +223,9 @@ def _cell(study: Study, item: StudyScenario, name: str) -> Run:
         base = load_scenario(item.scenario, item.overrides)
     with _at(f"study {study.name}: arms.{name}"):
         game = load_scenario(item.scenario, {**item.overrides, **arm.scenario_overrides})
-        player, recipe = _who(study, arm)
+        player, recipe = _who(study, arm, game)
         train = recipe is not None and arm.train and recipe.train != "none"
         if recipe is not None:
-            from jade_env.game.episode import Rules
-
             recipe.trained(Rules.names(game))
         if isinstance(recipe, Recipe) and not train:
             raise ConfigError(
@@ -204,10 +235,13 @@ def _cell(study: Study, item: StudyScenario, name: str) -> Run:
     return Run(item.label, name, 0, game, judged, player, recipe, train)
 
 
-def _who(study: Study, arm: Arm) -> tuple[str | None, Recipe | PpoRecipe | None]:
+def _who(study: Study, arm: Arm, game: Scenario) -> tuple[str | None, Recipe | PpoRecipe | None]:
     """The player or the recipe of an arm."""
     if arm.policy in SCRIPTED or Path(arm.policy).is_dir():
         player: str | None = arm.policy
+    elif team := _members(arm.policy):
+        make_team(team, game, lambda spec: _stand_in(spec, game))
+        player = arm.policy
     else:
         if "/" in arm.policy and not arm.policy.endswith((".yaml", ".yml")):
             raise ConfigError(f"policy: {arm.policy}: no such run folder, and a recipe's path ends in .yaml")
@@ -226,6 +260,33 @@ def _who(study: Study, arm: Arm) -> tuple[str | None, Recipe | PpoRecipe | None]
     if isinstance(recipe, WarmStartRecipe | RemoteChatRecipe):
         raise ConfigError(f"policy: {recipe.name} is a warm start: train it with jade warm-start, and give the others")
     return None, recipe
+
+
+def _members(policy: str) -> Mapping[str, str]:
+    """Who plays whom, where a policy is a team as `jade eval` reads one; empty where it is not.
+
+    Raises:
+        ConfigError: it is a team that is not written as one.
+    """
+    if "=" not in policy or policy.startswith(f"{REMOTE}:") or Path(policy).is_dir():
+        return {}
+    return read_team(policy)
+
+
+def _stand_in(spec: str, game: Scenario) -> Policy:
+    """Something in the place of a member that can be made, which is left to the runs: it may take memory and data.
+
+    Raises:
+        ConfigError: it cannot; the sentence is that of `jade eval`.
+    """
+    folder, place = Path(spec), spec.removeprefix(f"{REMOTE}:")
+    if spec in SCRIPTED or any((folder / name).is_file() for name in RUN_FILES):
+        return IdlePolicy()
+    if place != spec or place.endswith((".yaml", ".yml")) or place in names("policies"):
+        recipe = load_recipe(place)
+        if isinstance(recipe, RemoteChatRecipe) or (recipe.learner == "scripted" and place == spec):
+            return IdlePolicy()
+    return make_policy(spec, game)
 
 
 def _check_budget(study: Study, key: str) -> None:

@@ -32,10 +32,12 @@ def _of_view(summary: Summary, view: Mapping[str, Any]) -> list[Table]:
 def _scores(summary: Summary, view: Mapping[str, Any]) -> Table:
     """Means with their intervals over runs and questions."""
     title = f"{summary['study']}: {view['split']}, {view['mode']}; mean and 95 % interval over runs and questions"
-    shown = _table(title, ("arm", "runs", "F1", "EM", "net"))
+    duels = {"won": "wins", "payoff": "payoff"} if all("won" in arm["metrics"] for arm in view["arms"].values()) else {}
+    shown = _table(title, ("arm", "runs", "F1", "EM", "net", *duels.values()))
     for name, arm in view["arms"].items():
         f1, em, net = (arm["metrics"][metric] for metric in ("f1", "em", "net"))
-        shown.add_row(name, str(arm["runs"]), _with_interval(f1), _number(em["mean"]), _with_interval(net))
+        own = [_with_interval(arm["metrics"][metric]) for metric in duels]
+        shown.add_row(name, str(arm["runs"]), _with_interval(f1), _number(em["mean"]), _with_interval(net), *own)
     return shown
 
 

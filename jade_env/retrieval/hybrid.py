@@ -1,5 +1,7 @@
 """Several retrievers' rankings fused into one. Knows nothing of how the parts find their documents.
 
+A part that cannot answer, such as a server that is down, fails the whole: there is no answer of the remaining parts.
+
 Reciprocal ranks (`rrf`) need no scores that compare. `weighted` brings each part's scores to [0, 1] by the best and the worst hit
 of that query (min-max) before they are weighed: a document that a part did not return then counts 0, like that part's worst
 hit, where a z-score would have no natural value for it, and no part outweighs another by the scale of its scores.
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from jade_env.errors import ConfigError
+from jade_env.errors import ConfigError, RetrievalError
 from jade_env.retrieval.types import Document, Hit, Retriever
 
 LEAST_DEPTH = 50
@@ -62,7 +64,7 @@ class HybridRetriever:
 
         Raises:
             ConfigError: `top_k` is below 1, or `queries` is one bare string.
-            RetrievalError: a part cannot answer.
+            RetrievalError: a part cannot answer, or gave another number of answers than it was asked for.
         """
         if isinstance(queries, str):
             raise ConfigError(f"hybrid: queries is the string {queries[:40]!r}; give a list of queries")
@@ -70,6 +72,9 @@ class HybridRetriever:
             raise ConfigError(f"hybrid: top_k is {top_k}; it must be at least 1")
         depth = max(self.depth or LEAST_DEPTH, top_k)
         answers = [part.search(queries, depth) for part in self.parts]
+        for part, found in zip(self.parts, answers, strict=True):
+            if len(found) != len(queries):
+                raise RetrievalError(f"hybrid: {part.identity} gave {len(found)} answers to {len(queries)} queries")
         return [self._fused(rankings, top_k) for rankings in zip(*answers, strict=True)]
 
     def _fused(self, rankings: Sequence[Sequence[Hit]], top_k: int) -> list[Hit]:

@@ -19,6 +19,7 @@ from jade_env.language_recipe import PpoRecipe
 from jade_env.learning import checkpoint
 from jade_env.learning.evaluation import evaluate
 from jade_env.learning.joint import train_language
+from jade_env.learning.memory_plan import dry_run
 from jade_env.policy import make_policy
 from jade_env.policy.tiny import make_tiny
 from jade_env.recipe import load_recipe
@@ -165,6 +166,18 @@ def test_paradigms_train_whom_they_say(name: str, still: str, backbone: str, gam
         assert {row.workflow for row in rows} == {"QDP"}
 
 
+def test_fp16_is_refused_for_training_and_taken_for_playing(backbone: str, game: Scenario, tmp_path: Path) -> None:
+    refused = r"dtype: fp16 is for playing.*train with dtype=bf16"
+    with pytest.raises(ConfigError, match=refused):
+        train_language(game, recipe(backbone, dtype="fp16"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match=refused):
+        dry_run(game, recipe(backbone, dtype="fp16"))
+    done = train_language(game, recipe(backbone, "frozen", steps=1, dtype="fp16"), tmp_path / "frozen")
+    assert {tensor.dtype for tensor in weights(done.folder).values()} >= {torch.float16}
+    assert len(evaluate(make_policy(done.folder, game), game, "dev", 4)) == 4
+
+
 def test_a_frozen_team_stays_as_it_was(backbone: str, game: Scenario, tmp_path: Path) -> None:
     done = train_language(game, recipe(backbone, "frozen", steps=1), tmp_path / "run")
     assert same(weights(done.folder), weights(done.folder, 0))
@@ -270,6 +283,31 @@ def test_a_prompt_that_is_too_long_names_role_and_question_or_loses_documents(
     )
     last = json.loads((done.folder / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["played"]["truncated_prompts"] > 0
+
+
+def test_only_the_role_with_a_budget_is_refused_or_loses_documents(
+    backbone: str, game: Scenario, tmp_path: Path
+) -> None:
+    fixed = {"fixed_plan": ["R,DS,AG"], "steps": 1}
+    with pytest.raises(ConfigError, match=r"answer_generator, question \w+: the prompt has \d+ tokens and 50 fit"):
+        train_language(game, recipe(backbone, **{"max_prompt.answer_generator": 50}, **fixed), tmp_path / "error")
+    plan = recipe(backbone, **{"max_prompt.answer_generator": 50, "overlong": "truncate"}, **fixed)
+    done = train_language(game, plan, tmp_path / "cut")
+    last = json.loads((done.folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert 0 < last["played"]["truncated_prompts"] <= last["roles"]["answer_generator"]["turns"]
+
+
+def test_roles_at_different_temperatures_learn_from_the_log_probabilities_that_they_drew_with(
+    backbone: str, game: Scenario, tmp_path: Path
+) -> None:
+    table = {"temperature": {"default": 0.8, "planner": 3.0}, "constrained": ["planner"], "minibatches": 1}
+    run = train_language(game, recipe(backbone, steps=2, **table), tmp_path / "run").folder
+    with pytest.raises(ConfigError, match="temperature"):
+        train_language(game, recipe(backbone, **table, **{"temperature.planner": 2.0}), run, resume=True)
+    train_language(game, recipe(backbone, **table), run, resume=True)
+    learned = [json.loads(line).get("learner", {}) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    ratios = [figures["ratio_max"] for figures in learned if "ratio_max" in figures]
+    assert len(ratios) == 3 and ratios == pytest.approx([1.0] * 3, abs=1e-3)
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(

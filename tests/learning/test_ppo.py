@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +41,14 @@ def load(folders: dict[str, Path]) -> Callable[..., Backbone]:
 
 
 def make_rows(
-    backbone: Backbone, turns: list[tuple[str, list[dict[str, str]]]], *, grammar: bool = False, **same: object
+    backbone: Backbone,
+    turns: list[tuple[str, list[dict[str, str]]]],
+    *,
+    grammar: bool = False,
+    temperatures: tuple[float, ...] = (1.0,),
+    **same: object,
 ) -> list[Row]:
-    """Turns with outputs of several lengths, as if sampled by a slightly different policy."""
+    """Turns with outputs of several lengths, as if sampled by a slightly different policy at temperatures that take turns."""
     rng = np.random.default_rng(0)
     rows = []
     for i, (agent, messages) in enumerate(turns):
@@ -55,6 +60,7 @@ def make_rows(
             tuple(sorted({t, *rng.integers(2, 390, 9).tolist()})) if j % 3 else None for j, t in enumerate(output)
         ]
         sample = Sample(
+            temperature=temperatures[i % len(temperatures)],
             prompt=tuple(backbone.encode(messages)),
             output=output,
             logprobs=np.zeros(len(output), np.float32),
@@ -161,8 +167,8 @@ def plain_loss(backbone: Backbone, reference: Backbone, rows: list[Row], setting
             keep = list(range(backbone.causal.config.vocab_size))
             if sample.allowed and sample.allowed[j] is not None:
                 keep = list(sample.allowed[j])  # type: ignore[arg-type]
-            log_p = torch.log_softmax(own.logits[0, at, keep] / settings.temperature, -1)
-            log_q = torch.log_softmax(other.logits[0, at, keep] / settings.temperature, -1).detach()
+            log_p = torch.log_softmax(own.logits[0, at, keep] / sample.temperature, -1)
+            log_q = torch.log_softmax(other.logits[0, at, keep] / sample.temperature, -1).detach()
             k = keep.index(sample.output[j])
             ratio = torch.exp(log_p[k] - float(sample.logprobs[j]))
             a = float(row.advantage_N[j])
@@ -186,8 +192,8 @@ def test_the_update_follows_the_gradient_of_the_plain_formula(
     with torch.no_grad():
         for parameter in reference.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
-    rows = make_rows(backbone, turns[:7], grammar=True, entropy=0.1, kl=0.3)
-    settings = replace(WHOLE, average=average, temperature=0.7, vf_coef=0.5, value_clip=0.0, token_budget=300)
+    rows = make_rows(backbone, turns[:7], grammar=True, temperatures=(0.7, 1.0, 1.0, 2.0), entropy=0.1, kl=0.3)
+    settings = replace(WHOLE, average=average, vf_coef=0.5, value_clip=0.0, token_budget=300)
     loss = plain_loss(backbone, reference, rows, settings)
     named = dict(backbone.named_parameters())
     expected = dict(zip(named, torch.autograd.grad(loss, list(named.values()), allow_unused=True), strict=True))
@@ -213,7 +219,7 @@ def test_microbatches_of_any_size_add_up_to_the_whole_minibatch(
 def test_a_head_computed_piece_by_piece_gives_the_same_update(
     load: Callable[..., Backbone], turns: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = make_rows(load(), turns, grammar=True, entropy=0.01)
+    rows = make_rows(load(), turns, grammar=True, temperatures=(1.0, 0.5, 1.7), entropy=0.01)
     whole = sgd_gradient(load(), rows, WHOLE)
     monkeypatch.setattr(ppo, "HEAD", 400 * 7)
     pieces = sgd_gradient(load(), rows, WHOLE)
@@ -231,6 +237,19 @@ def test_gradient_checkpointing_changes_nothing(load: Callable[..., Backbone], t
     assert len(calls) == 2  # computed again for the gradient
     assert all(torch.allclose(plain[name], again[name], atol=1e-6) for name in plain)
     assert not any(module.training for module in backbone.causal.modules())
+
+
+def test_a_microbatch_divides_no_logits_where_every_temperature_is_1(
+    load: Callable[..., Backbone], turns: list
+) -> None:
+    backbone = load()
+    columns = Columns.of(make_rows(backbone, turns[:4], temperatures=(1.0, 1.0, 1.0, 0.5)))
+    micros = [
+        collate(columns, np.array(rows), columns.weight_R, backbone.pad_id, backbone.device)
+        for rows in ([0, 2], [2, 3])
+    ]
+    assert micros[0].temperature_M is None and micros[1].temperature_M is not None
+    assert micros[1].temperature_M.tolist() == [1.0] * int(columns.output_R[2]) + [0.5] * int(columns.output_R[3])
 
 
 def test_microbatches_stay_in_the_budget_and_never_mix_adapters(load: Callable[..., Backbone], turns: list) -> None:
@@ -329,33 +348,42 @@ def test_log_probs_do_not_depend_on_what_else_is_in_the_batch(
     load: Callable[..., Backbone], turns: list, family: str
 ) -> None:
     backbone = load(family)
-    rows = make_rows(backbone, turns, grammar=True)
-    together = log_probs(backbone, rows, temperature=1.3)
+    rows = make_rows(backbone, turns, grammar=True, temperatures=(1.3, 0.6, 1.0))
+    together = log_probs(backbone, rows)
     for row, found in zip(rows, together, strict=True):
-        assert found == pytest.approx(log_probs(backbone, [row], temperature=1.3)[0], abs=1e-4)
+        assert found == pytest.approx(log_probs(backbone, [row])[0], abs=1e-4)
 
 
+@pytest.mark.parametrize("temperatures", [(0.8,), (1.0, 0.4, 1.9)], ids=["one", "mixed"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_log_probs_and_values_are_those_that_the_sampler_wrote_down(
-    load: Callable[..., Backbone], turns: list, family: str
+    load: Callable[..., Backbone], turns: list, family: str, temperatures: tuple[float, ...]
 ) -> None:
     backbone = load(family)
     grammar = grammar_of_texts(
         backbone, ["<workflow>QDS</workflow>", "<workflow>AG</workflow>", "<workflow>R,AG</workflow>"]
     )
     requests = [
-        Request(("row", i), tuple(backbone.encode(messages)), 24, grammar if agent == "planner" else None)
+        Request(
+            key=("row", i),
+            prompt=tuple(backbone.encode(messages)),
+            max_new=24,
+            grammar=grammar if agent == "planner" else None,
+            temperature=temperatures[i % len(temperatures)],
+        )
         for i, (agent, messages) in enumerate(turns)
     ]
-    samples = Generator(backbone, temperature=0.8).run(requests)
+    samples = Generator(backbone, slots=5).run(requests)
     rows = [
         Row(s, agent, np.ones(len(s.output), np.float32), return_=s.value, value=s.value)
         for s, (agent, _) in zip(samples, turns, strict=True)
     ]
-    assert {bool(sample.allowed) for sample in samples} == {True, False}
-    for row, found in zip(rows, log_probs(backbone, rows, temperature=0.8), strict=True):
+    assert {(bool(sample.allowed), sample.temperature) for sample in samples} == set(
+        product((True, False), temperatures)
+    )
+    for row, found in zip(rows, log_probs(backbone, rows), strict=True):
         assert found == pytest.approx(row.sample.logprobs, abs=1e-4)
-    settings = replace(WHOLE, temperature=0.8, vf_coef=1.0, value_clip=0.0)
+    settings = replace(WHOLE, vf_coef=1.0, value_clip=0.0)
     figures = update(
         backbone, None, torch.optim.SGD(backbone.parameters(), lr=0.0), rows, settings, np.random.default_rng(0)
     )

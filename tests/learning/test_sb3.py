@@ -179,6 +179,18 @@ def test_a_retriever_that_fails_truncates_without_reward_and_the_value_stands_in
     assert np.array_equal(infos[3]["terminal_observation"], obs[3])
 
 
+def test_a_pool_that_retrieves_in_the_background_is_refused_and_one_that_does_not_is_taken():
+    remote = {**SMALL, "retriever": {"kind": "remote", "urls": ["http://127.0.0.1:9"], "retries": 0}}
+    with pytest.raises(ConfigError, match="make it with overlap=False"):
+        TurnVecEnv(jade_env.make_pool("cooperative", 2, overrides=remote, overlap=True))
+    env = TurnVecEnv(jade_env.make_pool("cooperative", 2, overrides=remote))
+    env.reset()
+    _, _, dones, infos = env.step(np.array([1 + env.pool.rules.workflows.index(("R", "AG"))] * 2))
+    assert dones.all() and all(info["TimeLimit.truncated"] for info in infos)
+    here = TurnVecEnv(jade_env.make_pool("cooperative", 2, overrides=SMALL, overlap=True))  # an index answers at once
+    assert here.reset().shape == (2, here.encoder.size)
+
+
 def test_episodes_in_play_are_restored_by_playing_them_again():
     scenario = jade_env.load_scenario("cooperative", SMALL)
     ours = TurnVecEnv(TrainingPool(scenario, 8, 2, held_out=30))

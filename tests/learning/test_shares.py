@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,7 +39,12 @@ def experience() -> Experience:
             text = said.get(turn.kind, f"<answer>{gold}</answer>" if turn.episode % 3 != 1 else gold)
             actions[turn.id] = text
             samples[turn.id] = Sample(
-                (1, 2, turn.episode), (3, 4), np.array([-0.1, -1 / 3], np.float32), value=0.25, text=text
+                (1, 2, turn.episode),
+                (3, 4),
+                np.array([-0.1, -1 / 3], np.float32),
+                value=0.25,
+                text=text,
+                temperature=1.3 if turn.kind == "workflow" else 1.0,
             )
         done |= {episode.index: episode for episode in pool.step(actions)}
     found = Experience()
@@ -142,8 +148,17 @@ def test_experience_comes_back_from_a_file_as_it_was(experience: Experience, tmp
         if other.sample is not None and one.sample is not None:
             assert one.sample.logprobs.dtype == np.float32
             assert (one.sample.logprobs == other.sample.logprobs).all()
+    assert {(row.agent, row.sample.temperature) for row in again if row.sample} == {
+        ("planner", 1.3),
+        ("answer_generator", 1.0),
+    }
     assert experience.table()[0]["agent"] == "planner"
     lines = (tmp_path / "experience.jsonl").read_text().splitlines()
     (tmp_path / "broken.jsonl").write_text("\n".join([lines[0], lines[1][:50]]))
     with pytest.raises(DataError, match=r"broken.jsonl:2: not a transition"):
         Experience.load(tmp_path / "broken.jsonl")
+    old = json.loads(lines[0])
+    del old["sample"]["temperature"]
+    (tmp_path / "old.jsonl").write_text(json.dumps(old))
+    with pytest.raises(DataError, match=r"old.jsonl:1: not a transition: 'temperature'"):
+        Experience.load(tmp_path / "old.jsonl")

@@ -18,7 +18,7 @@ from jade_env.learning.evaluation import evaluate
 from jade_env.learning.lessons import chapter
 from jade_env.learning.warm_start import supervised, warm_start
 from jade_env.policy import make_policy
-from jade_env.policy.backbone import load_backbone
+from jade_env.policy.backbone import DTYPES, load_backbone
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
 from jade_env.policy.tiny import SHIPPED, make_tiny, make_tokenizer, shipped_folder
 from jade_env.recipe import load_recipe
@@ -83,22 +83,51 @@ def test_the_gradient_does_not_depend_on_how_a_batch_is_cut(weight: float) -> No
     assert torch.allclose(found[0][1], found[1][1], atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_a_stopped_warm_start_goes_on_to_the_last_bit_and_leaves_a_hugging_face_folder(
-    game: Scenario, tmp_path: Path
+    dtype: str, game: Scenario, tmp_path: Path
 ) -> None:
     def stop(done: int, total: int) -> None:
         if done == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match="from step 4"):
-        warm_start(game, recipe(), tmp_path / "stopped", progress=stop)
-    warm_start(game, recipe(), tmp_path / "stopped", resume=True)
-    warm_start(game, recipe(), tmp_path / "unbroken")
+        warm_start(game, recipe(dtype=dtype), tmp_path / "stopped", progress=stop)
+    warm_start(game, recipe(dtype=dtype), tmp_path / "stopped", resume=True)
+    warm_start(game, recipe(dtype=dtype), tmp_path / "unbroken")
     one, other = (checkpoint.load_weights(tmp_path / name, 6) for name in ("stopped", "unbroken"))
     assert all(torch.equal(one[name], other[name]) for name in one)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "unbroken" / "backbone")
     assert torch.equal(model.model.norm.weight, one["causal.model.norm.weight"])
+    assert model.dtype == DTYPES[dtype]
     assert len(evaluate(make_policy(tmp_path / "unbroken", game), game, "dev", 4)) == 4
+
+
+def test_a_fresh_backbone_is_made_and_read_back_in_the_precision_of_the_recipe(game: Scenario, tmp_path: Path) -> None:
+    """Trained in bf16 it has float32 copies, which the steps add up in, as every other backbone has."""
+    done = warm_start(game, recipe(dtype="bf16", steps=2), tmp_path / "run")
+    weights = {k: t for k, t in checkpoint.load_weights(done.folder, 2).items() if k.startswith("causal.")}
+    assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
+    learner = checkpoint.load(done.folder, 2).learner
+    masters = [tensor for name, tensor in learner.items() if name.endswith(".master")]
+    assert len(masters) == len(weights) and {tensor.dtype for tensor in masters} == {torch.float32}
+    assert any(not torch.equal(master, master.bfloat16().float()) for master in masters)
+    policy = make_policy(done.folder, game)
+    assert isinstance(policy, LanguageModelPolicy) and policy.backbone.dtype == torch.bfloat16
+
+
+def test_a_short_fresh_backbone_is_the_long_one_rounded() -> None:
+    long, short = make_tiny(3), make_tiny(3, dtype="bf16")
+    for one, other in zip(long.causal.parameters(), short.causal.parameters(), strict=True):
+        assert torch.equal(one.bfloat16(), other)
+    assert {buffer.dtype for buffer in short.causal.buffers()} == {torch.float32}  # what positions are made of
+    assert short.head.weight.dtype == torch.float32
+
+
+def test_training_in_fp16_is_refused_before_anything_is_written(game: Scenario, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"recipe jade_tiny: dtype: fp16 is for playing.*train with dtype=bf16"):
+        warm_start(game, recipe(dtype="fp16"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_scenario_without_gold_steps_has_nothing_to_teach(shared_data: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,23 +86,26 @@ def llama(folder: Folder) -> Backbone:
     return load_backbone(folder("llama"), device="cpu")
 
 
-def requests_for(backbone: Backbone, count: int = 30, max_new: int = 24, seed: int = 0) -> list[Request]:
-    """Prompts of two roles and very different lengths."""
+def requests_for(
+    backbone: Backbone, count: int = 30, max_new: int = 24, seed: int = 0, temperatures: tuple[float, ...] = (1.0,)
+) -> list[Request]:
+    """Prompts of two roles and very different lengths, at temperatures that take turns."""
     rng = np.random.default_rng(seed)
     found = []
     for i in range(count):
         words = " ".join(rng.choice(" ".join(TEXT).split(), rng.integers(1, 25)))
         prompt = backbone.tokenizer(ROLES[i % 2] + words)["input_ids"]
-        found.append(Request(("test", i), tuple(prompt), int(rng.integers(1, max_new + 1))))
+        length, temperature = int(rng.integers(1, max_new + 1)), temperatures[i % len(temperatures)]
+        found.append(Request(("test", i), tuple(prompt), length, temperature=temperature))
     return found
 
 
-def plain_logprobs(backbone: Backbone, sample: Sample, temperature: float = 1.0) -> tuple[np.ndarray, float]:
+def plain_logprobs(backbone: Backbone, sample: Sample) -> tuple[np.ndarray, float]:
     """Log-probabilities [N] of a sample, and its value, by one forward pass without cache."""
     ids = torch.tensor([sample.prompt + sample.output])
     with torch.no_grad():
         hidden = backbone.hidden(ids, use_cache=False)[0, len(sample.prompt) - 1 : -1]
-        logprobs = torch.log_softmax(backbone.logits(hidden) / temperature, -1)
+        logprobs = torch.log_softmax(backbone.logits(hidden) / sample.temperature, -1)
         value = float(backbone.values(hidden[0]))
     return logprobs.gather(1, torch.tensor(sample.output)[:, None])[:, 0].numpy(), value
 
@@ -130,11 +134,12 @@ def test_greedy_output_is_that_of_generate_token_for_token(backbone: Backbone) -
         assert sample.stopped == (theirs[-1] in backbone.stop_ids)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_logprobs_and_values_are_those_of_one_plain_pass(backbone: Backbone, temperature: float) -> None:
-    generator = Generator(backbone, slots=8, temperature=temperature)
-    for sample in generator.run(requests_for(backbone)):
-        logprobs, value = plain_logprobs(backbone, sample, temperature)
+@pytest.mark.parametrize("temperatures", [(1.0,), (0.7,), (1.0, 0.25, 3.0)])
+def test_logprobs_and_values_are_those_of_one_plain_pass(backbone: Backbone, temperatures: tuple[float, ...]) -> None:
+    requests = requests_for(backbone, temperatures=temperatures)
+    for request, sample in zip(requests, Generator(backbone, slots=8).run(requests), strict=True):
+        assert sample.temperature == request.temperature
+        logprobs, value = plain_logprobs(backbone, sample)
         np.testing.assert_allclose(sample.logprobs, logprobs, atol=1e-4)
         assert sample.value == pytest.approx(value, abs=1e-3)
         assert sample.text == backbone.decode(sample.output)
@@ -148,6 +153,25 @@ def test_outputs_do_not_depend_on_slots_order_chunks_or_sharing(backbone: Backbo
     same(samples, Generator(backbone, slots=5, refill=0.0).run(requests[::-1])[::-1])
     one_by_one = Generator(backbone, slots=3)
     same(samples, [one_by_one.run([request])[0] for request in requests])
+
+
+def test_a_row_keeps_its_temperature_whatever_its_neighbours_and_its_slot(backbone: Backbone) -> None:
+    mixed = requests_for(backbone, temperatures=(1.0, 0.3, 2.5))
+    samples = Generator(backbone, slots=64).run(mixed)
+    for slots in (1, 3, 7):
+        same(samples, Generator(backbone, slots=slots, refill=0.0).run(mixed))
+    plain = Generator(backbone, slots=7).run([replace(request, temperature=1.0) for request in mixed])
+    changed = [one.output != other.output for one, other in zip(samples, plain, strict=True)]
+    assert not any(changed[::3]) and sum(changed) > 10
+
+
+def test_greedy_outputs_are_the_same_at_any_temperature_and_their_logprobs_are_not(backbone: Backbone) -> None:
+    requests = requests_for(backbone, temperatures=(0.3, 3.0))
+    plain = Generator(backbone, greedy=True).run([replace(request, temperature=1.0) for request in requests])
+    for one, other in zip(Generator(backbone, greedy=True).run(requests), plain, strict=True):
+        assert one.output == other.output
+        np.testing.assert_allclose(one.logprobs, plain_logprobs(backbone, one)[0], atol=1e-4)
+        assert not np.allclose(one.logprobs, other.logprobs, atol=1e-3)
 
 
 def test_outputs_do_not_depend_on_what_was_submitted_meanwhile(backbone: Backbone) -> None:
@@ -195,15 +219,15 @@ def test_sampled_frequencies_are_the_models_probabilities(llama: Backbone) -> No
 
 
 def test_an_output_is_cut_at_max_new_or_ends_with_a_stop_token(llama: Backbone) -> None:
-    requests = requests_for(llama, 60)
-    samples = Generator(llama, temperature=1.5).run(requests)
+    requests = requests_for(llama, 60, temperatures=(1.5,))
+    samples = Generator(llama).run(requests)
     for request, sample in zip(requests, samples, strict=True):
         assert len(sample.output) == len(sample.logprobs) <= request.max_new
         assert sample.stopped == (sample.output[-1] in llama.stop_ids)
         assert sample.stopped or len(sample.output) == request.max_new
         assert not llama.stop_ids.intersection(sample.output[:-1])
         assert sample.allowed == ()
-    forced = Generator(llama, temperature=1.5, ignore_stop=True).run(requests)
+    forced = Generator(llama, ignore_stop=True).run(requests)
     assert [len(sample.output) for sample in forced] == [request.max_new for request in requests]
 
 
@@ -237,7 +261,11 @@ def test_what_cannot_be_generated_is_refused_by_name(llama: Backbone) -> None:
         with pytest.raises(ConfigError, match="at least one token each"):
             generator.submit([Request(("empty",), prompt, max_new)])
     assert generator.pending == 0
-    for options in ({"slots": 0}, {"temperature": 0.0}, {"refill": 2.0}):
+    for temperature in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match=r"request \('cold',\): temperature .* use greedy"):
+            generator.submit([Request(("cold",), (5,), 3, temperature=temperature)])
+    assert generator.pending == 0
+    for options in ({"slots": 0}, {"refill": 2.0}):
         with pytest.raises(ConfigError, match=next(iter(options))):
             Generator(llama, **options)
 

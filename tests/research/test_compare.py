@@ -14,15 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from jade_env import cli
 from jade_env.errors import ConfigError, DataError
+from jade_env.learning.evaluation import evaluate
+from jade_env.policy import make_policy
 from jade_env.policy.tiny import make_tiny
 from jade_env.questions.datasets import write_corpus, write_questions
 from jade_env.questions.world import WorldSpec, make_world
 from jade_env.research.compare import Outcome, collect, compare
+from jade_env.research.report import write_report
+from jade_env.research.report.page import unpacked
 from jade_env.research.study import load_study
+from jade_env.scenario import load_scenario
 
 RESULTS, SUMMARY = "results.jsonl", "summary.json"
 
@@ -275,6 +281,85 @@ def test_scripted_arms_need_no_learning_library(tiny: Path, tmp_path: Path) -> N
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
     assert done.stdout == "False\n", done.stderr
+
+
+# ---- teams ----------------------------------------------------------------------------------------------------------
+
+
+def world_of(study: Path) -> dict[str, Any]:
+    overrides: dict[str, Any] = yaml.safe_load(study.read_text())["scenarios"][0]["overrides"]
+    return overrides
+
+
+def shown(rows: list[dict[str, Any]], arm: str, mode: str, seed: int) -> list[tuple[Any, ...]]:
+    return [
+        (row["question"], row["workflow"], row["answer"], row["net"], row["turns"])
+        for row in rows
+        if (row["arm"], row["mode"], row["seed"]) == (arm, mode, seed)
+    ]
+
+
+def test_a_team_plays_as_jade_eval_has_it_play_and_draws_anew_under_every_seed(
+    tiny: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    run = unbroken / "runs/world/sb3/0/training"
+    arms = {
+        "chance": {"policy": {"planner": "random", "default": "heuristic"}},
+        "learned": {"policy": f"default={run}"},
+        "half": {"policy": f"planner={run},default=heuristic"},
+    }
+    assert not run_study(tiny, tmp_path / "out", arms=arms).failed
+    rows = rows_of(tmp_path / "out")
+    game = load_scenario("cooperative", world_of(tiny))
+    for arm, seed in ((arm, seed) for arm in arms for seed in (0, 1)):
+        policy = make_policy(arms[arm]["policy"], game, seed=seed)
+        expected = [
+            (row.question_id, row.workflow, row.answer, row.net, row.turns)
+            for row in evaluate(policy, game, "test", seed=1)
+        ]
+        assert shown(rows, arm, "greedy", seed) == expected
+    for arm, greedy_alike in (("chance", False), ("learned", True), ("half", True)):
+        assert (shown(rows, arm, "greedy", 0) == shown(rows, arm, "greedy", 1)) == greedy_alike
+        assert shown(rows, arm, "sampled", 0) != shown(rows, arm, "sampled", 1)
+        assert (shown(rows, arm, "greedy", 0) == shown(rows, arm, "sampled", 0)) != greedy_alike
+    again = tmp_path / "again"  # in another order of modes it is the same play
+    run_study(tiny, again, arms=arms, modes=["sampled", "greedy"])
+    assert sorted(map(str, rows_of(again))) == sorted(map(str, rows))
+
+
+def test_teams_in_a_duel_are_judged_by_their_first_side_with_wins_and_payoffs(tiny: Path, tmp_path: Path) -> None:
+    arms = {"same": {"policy": "default=heuristic"}, "chance": {"policy": {"red": "random", "blue": "heuristic"}}}
+    duel = [{"scenario": "duel", "overrides": world_of(tiny)}]
+    outcome = run_study(tiny, tmp_path / "out", scenarios=duel, arms=arms, baseline="same", modes=["greedy"])
+    assert not outcome.failed
+    rows = rows_of(tmp_path / "out")
+    game = load_scenario("duel", world_of(tiny))
+    for seed in (0, 1):
+        played = evaluate(make_policy(arms["chance"]["policy"], game, seed=seed), game, "test", seed=1)
+        expected = [(row.question_id, row.f1, row.payoff) for row in played if row.team == "red"]
+        own = [row for row in rows if (row["arm"], row["seed"]) == ("chance", seed)]
+        assert [(row["question"], row["f1"], row["payoff"]) for row in own] == expected
+        assert all(
+            row["team"] == "red" and row["won"] == (0.5 + 0.5 * ((p := row["payoff"]) > 0) - 0.5 * (p < 0))
+            for row in own
+        )
+    figures = json.loads((tmp_path / "out" / SUMMARY).read_text())["views"][0]["arms"]
+    assert figures["same"]["metrics"]["won"]["mean"] == 0.5 and figures["same"]["metrics"]["payoff"]["mean"] == 0
+    own = [row["won"] for row in rows if row["arm"] == "chance"]
+    assert figures["chance"]["metrics"]["won"]["mean"] == pytest.approx(sum(own) / len(own)) != 0.5
+    path = tmp_path / "duels.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(tiny.read_text()) | {"arms": arms, "scenarios": duel}))
+    done = CliRunner().invoke(cli.app, ["compare", str(path), "--out", str(tmp_path / "out"), "--table-only"])
+    assert done.exit_code == 0 and "wins" in done.stdout and "payoff" in done.stdout
+    report = unpacked(write_report(tmp_path / "out").read_text())
+    table = next(block for block in report["sections"][0]["blocks"] if block["title"] == "Scores")
+    assert table["columns"][-2:] == ["wins", "payoff"]
+
+
+def test_games_of_one_team_have_no_columns_of_duels(unbroken: Path) -> None:
+    assert not {"team", "payoff", "won"} & rows_of(unbroken)[0].keys()
+    view = json.loads((unbroken / SUMMARY).read_text())["views"][0]
+    assert not {"payoff", "won"} & view["arms"]["random"]["metrics"].keys()
 
 
 # ---- language models ------------------------------------------------------------------------------------------------

@@ -18,19 +18,27 @@ if TYPE_CHECKING:
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+COMMANDS = (".venv/bin/pip install playwright", "apt-get install chromium", ".venv/bin/playwright install chromium")
+NEEDED = "needs a browser: {}, and {} (where there is no such package: {})".format(*COMMANDS)
 HOSTILE = '</script><script>window.broken = 1</script><!-- <img src=x onerror="window.broken = 2"> <b>bold</b>'
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright to drive a browser")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("needs chromium, which is not installed here")
+    api = pytest.importorskip("playwright.sync_api", reason=NEEDED)
     with api.sync_playwright() as playwright:
+        path = next(filter(None, map(shutil.which, NAMES)), playwright.chromium.executable_path)
+        if not Path(path).exists():
+            pytest.skip(NEEDED)
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
+
+
+def test_the_manual_says_what_makes_these_tests_run() -> None:
+    manual = " ".join((Path(__file__).parents[2] / "docs" / "reports.md").read_text(encoding="utf-8").split())
+    assert all(f"`{command}`" in manual for command in COMMANDS)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +76,7 @@ def opened(browser: Browser, file: Path, size: Any, scheme: Any) -> Iterator[Pag
 
 
 def data(questions: int) -> dict[str, Any]:
-    """What a run with two plays of each question is made of; question 3 is hostile, question 5 has a tree."""
+    """What a run with two plays of each question is made of: 3 is hostile, 5 has a tree, 9 is contested, 10 has own costs."""
     return {
         "title": "runs/first",
         "facts": [["scenario", f"small: {HOSTILE}"], ["seed", "0"]],
@@ -168,6 +176,18 @@ def episode(number: int, f1: float) -> dict[str, Any]:
     if number == 7:
         plan |= {"malformed": 1, "penalty": -1}
         tree |= {"malformed": 1, "penalty": -1}
+    if number == 9:
+        tree |= {"payoffs": [{"name": "red", "payoff": 0.25 if f1 else -0.5}]}
+    if number == 10:
+        plan |= {"cost": 0.02, "payoff": -0.02}
+        parts = {"common": 0, "share": 1}
+        tree |= {
+            "own_cost": 0.02,
+            "payoffs": [
+                {"name": "planner", "payoff": -0.02, "own": 0.02, **parts},
+                {"name": "answer_generator", "payoff": 0, "own": 0, **parts},
+            ],
+        }
     return tree | {"turns": turns}
 
 
@@ -250,6 +270,30 @@ def test_filters_search_and_order_choose_the_questions(page: Page) -> None:
     assert count(page) == "1 of 40 questions"
     page.fill("#search", "nowhere at all")
     assert count(page) == "0 of 40 questions"
+
+
+def test_games_are_filtered_by_who_won_them(page: Page) -> None:
+    page.click("#tab-episodes")
+    page.select_option("#filter-game", "won")
+    assert count(page) == "1 of 40 questions" and "number 9?" in page.inner_text(".question")
+    assert page.inner_text("#pane-right .payoffs") == "red +0.250 won"
+    assert page.inner_text("#pane-left .payoffs") == "red −0.500 lost"
+    page.select_option("#filter-game", "lost")
+    assert count(page) == "0 of 40 questions"
+
+
+def test_own_costs_and_payoffs_stand_with_the_reward_and_at_the_turn(page: Page) -> None:
+    page.click("#tab-episodes")
+    page.fill("#search", "number 10?")
+    right = page.locator("#pane-right")
+    assert right.locator(".sum").inner_text().endswith("− 0.020 own costs")
+    assert right.locator(".payoffs").get_attribute("aria-label") == "Payoffs"
+    entries = right.locator(".payoffs li").all_inner_texts()
+    assert entries[0] == "planner −0.020 = 1 × 0 in common − 0.020 own cost" and len(entries) == 2
+    turn = right.locator(".turn").first
+    assert "cost 0.020" in turn.inner_text() and "payoff −0.020" in turn.inner_text()
+    parts = right.locator(".sum, .payoffs, .node")
+    assert [parts.nth(i).get_attribute("class") for i in range(3)] == ["sum", "payoffs", "node"]
 
 
 def test_keys_go_through_questions_search_open_and_explain(page: Page) -> None:
@@ -380,6 +424,12 @@ def test_a_phone_shows_everything_without_scrolling_sideways(phone: Page) -> Non
     )
     phone.click("#back")
     assert phone.is_visible("#list")
+    phone.fill("#search", "number 10?")
+    phone.click("#row-0")
+    assert phone.is_visible("#pane-right .payoffs") and not phone.evaluate(wide)
+    assert not phone.evaluate(
+        "document.getElementById('view').scrollWidth > document.getElementById('view').clientWidth"
+    )
 
 
 def test_five_thousand_episodes_open_in_under_three_seconds(browser: Browser, tmp_path: Path) -> None:

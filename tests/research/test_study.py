@@ -73,6 +73,38 @@ def test_an_arm_plays_its_own_game_and_is_judged_by_the_rewards_of_the_scenario(
     assert exact.judged.workflows == exact.game.workflows == (("R", "AG"), ("AG",))
 
 
+@pytest.mark.parametrize("policy", ["planner=random,default=heuristic", {"planner": "random", "default": "heuristic"}])
+def test_an_arm_may_name_a_team_in_words_or_as_a_mapping(policy: object, tmp_path: Path) -> None:
+    run = runs_of(load_study(write(tmp_path, arms={"mixed": {"policy": policy}})))[0]
+    assert run.player == "planner=random,default=heuristic" and run.recipe is None and not run.train
+    assert run.team == {"planner": "random", "default": "heuristic"} and run.scripted and run.side == ""
+
+
+def test_a_team_with_a_run_in_it_has_several_ways_to_play(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    arms = {"mixed": {"policy": f"planner={tmp_path / 'run'},default=heuristic"}, "plain": {"policy": "heuristic"}}
+    mixed, plain = runs_of(load_study(write(tmp_path, arms=arms)))[:2]
+    assert not mixed.scripted and plain.scripted and plain.team == {}
+
+
+def test_a_team_may_have_members_behind_a_server(tmp_path: Path) -> None:
+    (tmp_path / "served.yaml").write_text("{learner: remote_chat, base_url: 'http://127.0.0.1:9/v1', model: m}")
+    policy = f"planner=remote_chat:{tmp_path / 'served.yaml'},default=heuristic"
+    run = runs_of(load_study(write(tmp_path, arms={"served": {"policy": policy}})))[0]
+    assert run.player == policy and run.scripted
+
+
+def test_a_duel_is_judged_by_the_side_that_learns_else_the_first(tmp_path: Path) -> None:
+    arms = {
+        "red": {"policy": "sb3_shared"},
+        "blue": {"policy": "sb3_shared", "overrides": {"train": ["blue"]}},
+        "team": {"policy": "red=random,blue=heuristic"},
+    }
+    runs = runs_of(load_study(write(tmp_path, scenarios=["duel"], arms=arms, seeds=[0])))
+    assert [run.side for run in runs] == ["red", "blue", "red"]
+
+
 def test_a_team_that_nobody_teaches_is_not_trained() -> None:
     frozen = next(run for run in runs_of(load_study("paper_ablation")) if run.arm == "frozen")
     assert not frozen.train
@@ -112,6 +144,7 @@ def test_a_dotted_key_reaches_into_tables_of_overrides(tmp_path: Path) -> None:
         ({"seeds": []}, r"mine.yaml: seeds: "),
         ({"scenarios": ["static", "static"]}, r"scenarios: static stands twice; give one a name of its own"),
         ({"scenarios": "static"}, r"scenarios: expected a list"),
+        ({"arms": {"a": {"policy": {"planner": "a,b"}}}}, r"arms.a.policy: 'a,b' has a comma"),
         ({"modes": ["gredy"]}, r"modes.0: 'gredy' is not one of greedy, sampled; did you mean 'greedy'\?"),
     ],
 )  # fmt: skip
@@ -132,6 +165,14 @@ def test_a_wrong_key_is_named_with_file_and_place(changes: dict[str, object], sa
         ({"arms": {"a": {"policy": "jade_tiny"}}}, r"arms.a: policy: jade_tiny is a warm start"),
         ({"arms": {"a": {"policy": "sb3_shared", "train": False}}}, r"arms.a: train: networks that have learned nothing"),
         ({"arms": {"a": {"policy": "planner_only"}}, "scenarios": ["static"]}, r"arms.a: .*'planner' is not in the team"),
+        ({"arms": {"a": {"policy": "planer=random,default=idle"}}}, r"arms.a: 'planer' has no turns .* did you mean 'planner'"),
+        ({"arms": {"a": {"policy": "planner=random"}}}, r"study mine: arms.a: nobody plays query_rewriter, .*name their policy"),
+        ({"arms": {"a": {"policy": "planner=,default=random"}}}, r"study mine: arms.a: 'planner=': expected AGENT=POLICY"),
+        ({"arms": {"a": {"policy": "default=idle,default=random"}}}, r"study mine: arms.a: .*: default is named twice"),
+        ({"arms": {"a": {"policy": "default=heurist"}}}, r"arms.a: there is no policy 'heurist'; did you mean 'heuristic'\?"),
+        ({"arms": {"a": {"policy": "default=runs/none"}}}, r"arms.a: there is no policy 'runs/none'"),
+        ({"arms": {"a": {"policy": "default=jade_joint"}}}, r"arms.a: jade_joint is a recipe and has learned nothing"),
+        ({"arms": {"a": {"policy": "default=idle", "overrides": {"clip": 1}}}}, r"arms.a: overrides.clip: default=idle is not"),
         ({"budget": {"step": 5}}, r"study mine: budget.step: no recipe has it; did you mean 'steps'\?"),
     ],
 )  # fmt: skip

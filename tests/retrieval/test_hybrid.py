@@ -1,17 +1,21 @@
-"""Fusion: the sums are those of the formulas, ties are settled, and parts that find nothing do no harm."""
+"""Fusion: the sums are those of the formulas, ties are settled, parts that find nothing do no harm, and failures stay failures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
+from jade_env.envs.pool import Pool
 from jade_env.errors import ConfigError, RetrievalError
+from jade_env.game.episode import Episode
 from jade_env.retrieval.bm25 import BM25Retriever
 from jade_env.retrieval.hybrid import HybridRetriever
 from jade_env.retrieval.make import HeldCorpus, make_retriever
 from jade_env.retrieval.types import Document, Hit, Retriever
 from jade_env.retriever_settings import Bm25, Hybrid
+from jade_env.scenario import Scenario, load_scenario
 
 DOCUMENTS = {name: Document(name, name, "") for name in "abcde"}
 
@@ -117,3 +121,100 @@ def test_settings_may_nest_hybrids() -> None:
     made = make_retriever(Hybrid(of=(inner, Bm25(k1=0.5)), top_k=2), HeldCorpus(documents))
     assert [hit.document for hit in made.search(["capital"], 2)[0]] == [documents[1]]
     assert BM25Retriever(documents).identity in made.identity
+
+
+def test_a_part_that_answers_too_few_queries_fails_the_whole() -> None:
+    class Short(Ranking):
+        def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
+            return super().search(queries, top_k)[1:]
+
+    with pytest.raises(RetrievalError, match="y gave 1 answers to 2 queries"):
+        HybridRetriever((Ranking("x", a=1), Short("y"))).search(["one", "two"], 5)
+
+
+# ---- a part behind a server ------------------------------------------------------------------------------------------
+
+WORLD = {"data.passages": 300, "data.train": 60}
+
+
+def with_a_remote_part(url: str, on_failure: str | None = None, nested: bool = False) -> Scenario:
+    part: dict[str, Any] = {"kind": "remote", "urls": [url], "retries": 0, "timeout": 1.0}
+    if on_failure:
+        part["on_failure"] = on_failure
+    of: list[dict[str, Any]] = [{"kind": "bm25"}, part]
+    if nested:
+        of = [{"kind": "bm25", "stem": False}, {"kind": "hybrid", "of": of}]
+    return load_scenario("cooperative", {**WORLD, "retriever": {"kind": "hybrid", "of": of}})
+
+
+def retrieve(pool: Pool) -> list[Episode]:
+    """Play every open turn: the planners retrieve, and then the generators answer."""
+    plan = {"workflow": "<workflow>R,AG</workflow>"}
+    return pool.step({turn.id: plan.get(turn.kind, "<answer>x</answer>") for turn in pool.turns()})
+
+
+def test_documents_of_a_server_and_of_a_local_index_are_fused(faulty: Callable[..., Any]) -> None:
+    server = faulty()
+    pool = Pool(with_a_remote_part(server.url), 3)
+    retrieve(pool)
+    for episode in pool.episodes:
+        (node,) = episode.trace.nodes
+        sources = ["server" if document.id.startswith(f"{node.query}#") else "index" for document in node.retrieved]
+        assert set(sources) == {"server", "index"}
+    assert server.counts["requests"] == 1
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["hybrid", "in a hybrid"])
+@pytest.mark.parametrize("overlap", [False, True], ids=["at once", "overlap"])
+@pytest.mark.parametrize("fault", ["error", "forbidden", "too_few", "hang_up"])
+def test_a_part_that_fails_for_good_ends_the_episodes_that_wait_and_says_why(
+    fault: str, overlap: bool, nested: bool, faulty: Callable[..., Any]
+) -> None:
+    server = faulty()
+    pool = Pool(with_a_remote_part(server.url, nested=nested), 4, overlap=overlap)
+    server.plan(forever=fault)
+    ended = retrieve(pool)
+    assert len(ended) == 4
+    for episode in ended:
+        assert server.url in episode.truncated and episode.result is None
+        assert all(node.retrieved is None for node in episode.trace.nodes)
+    server.plan()
+    retrieve(pool)
+    assert all(episode.result is not None for episode in retrieve(pool))  # nothing of the failure is remembered
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["hybrid", "in a hybrid"])
+@pytest.mark.parametrize("overlap", [False, True], ids=["at once", "overlap"])
+def test_a_part_that_fails_for_good_stops_the_run_where_it_says_so(
+    overlap: bool, nested: bool, faulty: Callable[..., Any]
+) -> None:
+    server = faulty()
+    pool = Pool(with_a_remote_part(server.url, "raise", nested), 4, overlap=overlap)
+    server.kill()
+    with pytest.raises(RetrievalError, match=f"^{server.url}: "):
+        retrieve(pool)
+
+
+def test_a_failure_that_passes_is_tried_again_within_a_hybrid(faulty: Callable[..., Any]) -> None:
+    server = faulty()
+    scenario = load_scenario(
+        "cooperative",
+        {**WORLD, "retriever": {"kind": "hybrid", "of": [{}, {"kind": "remote", "urls": [server.url], "retries": 2}]}},
+    )
+    pool = Pool(scenario, 3)
+    server.plan("error", "hang_up")
+    assert retrieve(pool) == []
+    assert server.counts["requests"] == 3
+
+
+def test_remote_parts_must_say_the_same_of_failures() -> None:
+    def remote(on_failure: str) -> dict[str, Any]:
+        return {"kind": "remote", "urls": ["http://127.0.0.1:9"], "on_failure": on_failure}
+
+    inner = {"kind": "hybrid", "of": [{"kind": "bm25"}, remote("raise")]}
+    with pytest.raises(ConfigError, match="on_failure: raise and another truncate; give all remote parts the same"):
+        load_scenario("cooperative", {"retriever": {"kind": "hybrid", "of": [inner, remote("truncate")]}})
+    for said in ("raise", "truncate"):
+        settings = Hybrid.model_validate({"of": [remote(said), {"kind": "hybrid", "of": [{}, remote(said)]}]})
+        assert settings.on_failure == said
+    assert Hybrid(of=(Bm25(), Bm25())).on_failure == "truncate"

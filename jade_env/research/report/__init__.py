@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jade_env.errors import ConfigError
 
 if TYPE_CHECKING:
+    from jade_env.research.report.playing import Played
     from jade_env.research.report.run import Run
 
 Progress = Callable[[int, int], None]
@@ -76,7 +77,7 @@ def _tree(
     progress: Progress | None,
 ) -> dict[str, Any]:
     """The data of the page."""
-    from jade_env.research.report import blocks
+    from jade_env.research.report import blocks, earnings
     from jade_env.research.report.about import facts, setup
 
     tree: dict[str, Any] = {
@@ -86,25 +87,19 @@ def _tree(
         "cards": [],
         "traces": None,
     }
-    results, roles = None, None
+    results, earned, roles = None, list[Any](), None
     if episodes:
-        from jade_env.research.report.episodes import Book
         from jade_env.research.report.playing import play
 
         played = play(run, split, episodes, before=before, groups=samples, seed=seed, data=data, progress=progress)
-        book = Book()
-        for one in played.plays:
-            book.add(one)
-        count = len(played.after)
-        note = f"{count} questions of {split}, greedy play; means with 95 % bootstrap intervals over questions"
-        note += ", differences paired by question." if before else "."
-        results = blocks.section("Results", blocks.results(played.before, played.after), note)
-        roles = blocks.roles_played(played.plays)
-        tree |= {"cards": blocks.headline(played.before, played.after), "traces": book.tree()}
-        tree["facts"].append(["played", f"{count} questions of {split}"])
+        found, results, earned, roles = _of_episodes(run, played)
+        tree |= found
+        tree["facts"].append(["played", f"{len(played.after) // (len(run.game.teams) or 1)} questions of {split}"])
+    earned += [*earnings.past_selves(run), earnings.payoff_curve(run)]
     sections = [
         results,
-        blocks.section("Learning curves", blocks.curves(run)),
+        blocks.section("Who earns what", earned, earnings.explained(run)),
+        blocks.section("Learning curves", blocks.curves(run), earnings.whose_curves(run)),
         blocks.section(
             "Workflows chosen", blocks.workflow_shares(run), "Shares of the planner's choices while it learned."
         ),
@@ -112,3 +107,26 @@ def _tree(
         blocks.section("Learner", blocks.learner_charts(run)),
     ]
     return tree | {"sections": [one for one in sections if one]}
+
+
+def _of_episodes(run: Run, played: Played) -> tuple[dict[str, Any], Any, list[Any], Any]:
+    """Cards and traces; the results of the team, in a duel of the side that learned; what everybody earned; the roles."""
+    from jade_env.research.report import blocks, earnings
+    from jade_env.research.report.episodes import Book
+
+    own = earnings.own_side(run)
+    side = own.name if own and run.game.teams else ""
+    book = Book(side)
+    for one in played.plays:
+        book.add(one)
+    before, after = ([row for row in rows if row.team == side] for rows in (played.before, played.after))
+    greedy = [one for one in played.plays if not one.first_of]
+    note = f"{len(after)} questions of {played.split}, greedy play; means with 95 % bootstrap intervals over questions"
+    note += ", differences paired by question." if before else "."
+    cards = [*earnings.cards(run, greedy, len(after)), *blocks.headline(before, after, side)]
+    return (
+        {"cards": cards, "traces": book.tree()},
+        blocks.section("Results", blocks.results(before, after, side), note),
+        [earnings.games(run, greedy, len(after)), earnings.agents(run, greedy, len(after))],
+        blocks.roles_played(played.plays),
+    )

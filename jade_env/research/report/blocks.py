@@ -55,8 +55,13 @@ def section(title: str, blocks: Iterable[Block | None], note: str = "") -> Block
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
-def results(before: Sequence[EpisodeRow], after: Sequence[EpisodeRow]) -> list[Block | None]:
-    """Every metric with its interval, before and after and the paired difference; then the same by kind of question."""
+def results(before: Sequence[EpisodeRow], after: Sequence[EpisodeRow], side: str = "") -> list[Block | None]:
+    """Every metric with its interval, before and after and the paired difference; then the same by kind of question.
+
+    Args:
+        before, after: rows of one team, of the same questions.
+        side: its name, where there are two.
+    """
     columns = ["metric", "before", "after", "difference"] if before else ["metric", "after"]
     old, new = figures(before) if before else {}, figures(after)
     rows: list[list[Any]] = []
@@ -68,7 +73,8 @@ def results(before: Sequence[EpisodeRow], after: Sequence[EpisodeRow]) -> list[B
         if before:
             row.append(_difference(before, after, MEANS.get(name)))
         rows.append(row)
-    return [{"type": "table", "title": "All questions", "columns": columns, "rows": rows}, _kinds(before, after)]
+    title = f"All questions, {side}" if side else "All questions"
+    return [{"type": "table", "title": title, "columns": columns, "rows": rows}, _kinds(before, after)]
 
 
 def _kinds(before: Sequence[EpisodeRow], after: Sequence[EpisodeRow]) -> Block | None:
@@ -121,7 +127,7 @@ def _role(play: Play, agent: str) -> tuple[float | None, ...]:
     if not turns:
         return (0.0, None, None, None)
     return (
-        rounded(len(turns) / len(play.episodes)),
+        rounded(len(turns) / sum(agent in episode.rules.agents for episode in play.episodes.values())),
         _mean([float(not turn.output.valid) for turn in turns]),
         _mean([heard.logprob for heard in own if heard.logprob is not None]),
         _mean([float(heard.tokens) for heard in own if heard.tokens]),
@@ -132,8 +138,8 @@ def _mean(values: Sequence[float]) -> float | None:
     return rounded(sum(values) / len(values)) if values else None
 
 
-def headline(before: Sequence[EpisodeRow], after: Sequence[EpisodeRow]) -> list[Block]:
-    """The figures that a reader wants first."""
+def headline(before: Sequence[EpisodeRow], after: Sequence[EpisodeRow], side: str = "") -> list[Block]:
+    """The figures that a reader wants first, of a side where there are two."""
     new, old = figures(after), figures(before) if before else None
     found = []
     for name, label in (
@@ -143,7 +149,7 @@ def headline(before: Sequence[EpisodeRow], after: Sequence[EpisodeRow]) -> list[
         ("retrievals", "Retrievals"),
         ("rounds", "Rounds"),
     ):
-        card: Block = {"label": label, "after": _cell(new[name])}
+        card: Block = {"label": f"{label} of {side}" if side else label, "after": _cell(new[name])}
         if old:
             card |= {"before": _cell(old[name]), "difference": _difference(before, after, MEANS[name])}
         found.append(card)
@@ -179,9 +185,9 @@ def curves(run: Run) -> list[Block | None]:
     found: list[Block | None] = []
     for name, label in (("f1", "F1"), ("net", "Net reward"), ("rounds", "Rounds"), ("retrievals", "Retrievals")):
         series = [
-            _series(run, "dev, greedy", ("dev", name)),
-            _series(run, "held-out train, greedy", ("held_out", name)),
-            _series(run, "train, sampled", ("played", name), (name,), dashed=True),
+            curve(run, "dev, greedy", ("dev", name)),
+            curve(run, "held-out train, greedy", ("held_out", name)),
+            curve(run, "train, sampled", ("played", name), (name,), dashed=True),
         ]
         found.append(lines(label, run.unit, "", series))
     return found
@@ -200,9 +206,9 @@ def role_charts(run: Run) -> list[Block | None]:
     found: list[Block | None] = []
     for name, title, unit in OF_ROLES:
         by_role = _names(run, ("roles",))
-        series = [_series(run, role, ("roles", role, name)) for role in by_role]
+        series = [curve(run, role, ("roles", role, name)) for role in by_role]
         if name == "malformed" and not by_role:  # a run of networks keeps it flat
-            series = [_series(run, role, ("malformed", role)) for role in _names(run, ("malformed",))]
+            series = [curve(run, role, ("malformed", role)) for role in _names(run, ("malformed",))]
         found.append(lines(title, run.unit, unit, series, roles=True))
     return found
 
@@ -211,12 +217,12 @@ def learner_charts(run: Run) -> list[Block | None]:
     """What the records say of the update as a whole."""
     found: list[Block | None] = []
     for name, title, unit in OF_LEARNERS:
-        own = _series(run, "all", ("learner", name), (name,))
+        own = curve(run, "all", ("learner", name), (name,))
         series = [
             own if own and any(y for _, y in own["points"]) else None
         ]  # without a critic its loss is 0 throughout
         if name == "explained_variance":
-            series.append(_series(run, "a table of means", ("learner", f"table_{name}"), dashed=True))
+            series.append(curve(run, "a table of means", ("learner", f"table_{name}"), dashed=True))
         found.append(lines(title, run.unit, unit, series))
     return found
 
@@ -229,14 +235,14 @@ def lines(title: str, x: str, y: str, series: Sequence[Block | None], roles: boo
     return {"type": "lines", "title": title, "x": x, "y": y, "roles": roles, "series": present}
 
 
-def _series(run: Run, name: str, *paths: tuple[str, ...], dashed: bool = False) -> Block | None:
-    """The numbers at the first path that has any, thinned to what a screen can show."""
+def curve(run: Run, name: str, *paths: tuple[str, ...], dashed: bool = False, scale: float = 1.0) -> Block | None:
+    """The numbers at the first path that has any, times `scale`, thinned to what a screen can show."""
     for path in paths:
         points: Points = []
         for record in run.records:
             value = _at(record, path)
             if isinstance(value, int | float) and not isinstance(value, bool):
-                points.append([record["timesteps"], rounded(float(value))])
+                points.append([record["timesteps"], rounded(scale * value)])
         if points:
             return {"name": name, "points": thinned(points)} | ({"dashed": True} if dashed else {})
     return None

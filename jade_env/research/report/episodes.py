@@ -11,7 +11,7 @@ from typing import Any
 
 from jade_env.envs.turn import TurnId
 from jade_env.game.episode import Episode
-from jade_env.game.rewards import share
+from jade_env.game.rewards import Result, own_costs, share
 from jade_env.game.trace import Node, Played
 from jade_env.questions import Question
 from jade_env.research.report.listener import Heard
@@ -46,11 +46,15 @@ class Play:
 class Book:
     """Collects what the trace viewer shows.
 
+    Args:
+        first: the side of a duel that is shown first.
+
     `tree()` is a mapping of JSON values: `strings`; `documents` as [id, title, text]; `agents`; `plays` as {name, note};
     `questions`, each with its `episodes` by the number of the play.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: str = "") -> None:
+        self._first = first
         self._strings: dict[str, int] = {}
         self._documents: dict[str, int] = {}
         self._document_rows: list[list[str]] = []
@@ -60,7 +64,8 @@ class Book:
 
     def add(self, play: Play) -> None:
         """Add the episodes of a team, or of each side of a duel; a question that was played before gets them side by side."""
-        for side in sorted({episode.rules.team for episode in play.episodes.values()}):
+        sides = {episode.rules.team for episode in play.episodes.values()}
+        for side in sorted(sides, key=lambda name: (name != self._first, name)):
             number = len(self._plays)
             self._plays.append({"name": f"{play.name}, {side}" if side else play.name, "note": play.note})
             for _, episode in sorted(play.episodes.items()):
@@ -119,9 +124,32 @@ class Book:
                 "round_cost": _short(result.cost - retrieving),
                 "retrieval_cost": _short(retrieving),
             }
+            if result.own:
+                tree["own_cost"] = _short(result.own)
+            if reward.sharing != "team":
+                tree["payoffs"] = self._payoffs(episode, result)
         if episode.truncated:
             tree["failed"] = episode.truncated
         return tree
+
+    def _payoffs(self, episode: Episode, result: Result) -> list[dict[str, Any]]:
+        """What was received: by each agent, with its share and what it paid itself, or in zero-sum games by each side."""
+        reward, payoffs = episode.rules.reward, episode.payoffs
+        if reward.sharing == "private":
+            own = own_costs(episode.trace.played, reward)
+            return [
+                {
+                    "name": agent,
+                    "payoff": _short(value),
+                    "common": _short(result.outcome - result.cost),
+                    "share": _short(reward.weight_of(agent)),
+                    "own": _short(own.get(agent, 0.0)),
+                }
+                for agent, value in payoffs.items()
+            ]
+        team = next((agent for agent in payoffs if agent not in episode.adversaries), "")
+        names = {team: episode.rules.team or "each of the team"} | {agent: agent for agent in episode.adversaries}
+        return [{"name": name, "payoff": _short(payoffs[agent])} for agent, name in names.items() if agent in payoffs]
 
     def _node(self, node: Node) -> dict[str, Any]:
         tree: dict[str, Any] = {"path": ".".join(map(str, node.path)), "question": node.question}
@@ -152,6 +180,10 @@ class Book:
         }
         if not turn.output.valid:
             tree |= {"malformed": 1, "penalty": _short(turn.penalty)}
+        if cost := own_costs([turn], episode.rules.reward).get(turn.agent):
+            tree["cost"] = _short(cost)
+        if episode.rules.reward.sharing == "private" and turn.agent in episode.payoffs:
+            tree["payoff"] = _short(episode.payoffs[turn.agent])
         if shared:
             tree["shared"] = 1
         if heard is None:

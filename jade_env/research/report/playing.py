@@ -33,7 +33,7 @@ class Played:
 
     Attributes:
         split: of the questions.
-        before, after: a row for each question, in the same order; `before` is empty where it was not wanted.
+        before, after: a row for each question, in a duel two, in the same order; `before` is empty where it was not wanted.
         plays: the same as traces, and the sampled ones behind them.
     """
 
@@ -82,21 +82,22 @@ def play(
         if progress:
             progress(done + now, total)
 
+    rival = f"; whoever did not learn: {run.rival}" if run.rival else ""
     rows_before: list[EpisodeRow] = []
     plays: list[Play] = []
     if before:
         listener = Listener(first_team(run, where))
         rows_before = evaluate(listener, run.game, split, count, seed, data=where, progress=lambda now, _: tell(now))
-        plays.append(Play("Before", "as training began, greedy", listener.episodes(), listener.heard))
+        plays.append(Play("Before", f"as training began, greedy{rival}", listener.episodes(), listener.heard))
         done += sides * count
     listener = Listener(trained_team(run, where))
     rows = evaluate(listener, run.game, split, count, seed, data=where, progress=lambda now, _: tell(now))
     done += sides * count
-    found = advantages(run, listener.episodes(), listener.heard)
+    credited = advantages(run, listener.episodes(), listener.heard)
     at = checkpoint_played(run)
-    note = f"checkpoint of {run.unit[:-1]} {at}, greedy" + (f"; {reason}" if (reason := why_none(run)) else "")
+    note = f"checkpoint of {run.unit[:-1]} {at}, greedy{rival}" + (f"; {reason}" if (reason := why_none(run)) else "")
     critic = run.learner == "sb3" or run.recipe.get("critic") == "head"
-    plays.append(Play("After", note, listener.episodes(), listener.heard, found, critic=critic))
+    plays.append(Play("After", note, listener.episodes(), listener.heard, credited, critic=critic))
     if plans:
         team = trained_team(run, where, greedy=False)
         plays += _sampled(run, team, split, sampled, (plans, executions), seed, where, tell)

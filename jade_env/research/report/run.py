@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from jade_env.errors import ConfigError, DataError
+from jade_env.game.episode import Rules
+from jade_env.recipe import PAST
 from jade_env.scenario import Scenario, load_scenario
 
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "run.json"
@@ -57,6 +59,15 @@ class Run:
     def unit(self) -> str:
         """What the training is counted in."""
         return "turns" if self.learner == "sb3" else "steps"
+
+    @property
+    def rival(self) -> str:
+        """Who plays those who have not learned, in a duel; empty where there is nobody of that kind."""
+        if not self.game.teams or self.learner == "sft" or set(self.learned) >= set(Rules.names(self.game)):
+            return ""
+        if self.learner == "sb3" and self.recipe["partners"] != PAST:
+            return str(self.recipe["partners"])
+        return "as training began" + (", its actions drawn" if self.learner == "sb3" else ", greedy")
 
 
 def read_run(folder: str | Path) -> Run:

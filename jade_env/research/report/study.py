@@ -18,7 +18,15 @@ from jade_env.show import as_yaml
 
 STUDY, SUMMARY, RUNS = "study.json", "summary.json", "runs.jsonl"
 SCORES, COSTS = ("f1", "em", "net"), ("rounds", "retrievals", "turns", "latency", "malformed", "failed")
-NAMES = {"f1": "F1", "em": "EM", "net": "net", "iqm": "interquartile mean", "optimality_gap": "optimality gap"}
+OF_DUELS = ("won", "payoff")
+NAMES = {
+    "f1": "F1",
+    "em": "EM",
+    "net": "net",
+    "won": "wins",
+    "iqm": "interquartile mean",
+    "optimality_gap": "optimality gap",
+}
 CHANCE = "probability_of_improvement"
 
 Tree = Mapping[str, Any]
@@ -87,11 +95,12 @@ def _tree(folder: Path, study: Tree, summary: Tree, stories: Sequence[Tree]) -> 
 
 def _view(summary: Tree, view: Tree) -> Block | None:
     arms: Tree = view["arms"]
+    scores = (*SCORES, *(name for name in OF_DUELS if all(name in part["metrics"] for part in arms.values())))
     by_scenario = len(summary["scenarios"]) > 1
     return section(
         f"{view['split']}, {view['mode']}",
         [
-            _table("Scores", arms, lambda part: [part["metrics"][name] for name in SCORES], SCORES, count=True),
+            _table("Scores", arms, lambda part: [part["metrics"][name] for name in scores], scores, count=True),
             _against(summary, arms),
             _table("Costs of a question", arms, lambda part: [part["metrics"][name] for name in COSTS], COSTS),
             _aggregates(arms),

@@ -9,7 +9,7 @@ class Episodes {
     this.changed = changed;
     this.left = 0;
     this.right = Math.max(0, traces.plays.findIndex((play) => play.name.startsWith("After")));
-    this.want = { text: "", kind: "", role: "", low: 0, high: 1, change: "", malformed: false, order: "played" };
+    this.want = { text: "", kind: "", role: "", low: 0, high: 1, change: "", game: "", malformed: false, order: "played" };
     this.words = new Map();
     this.shown = [];
     this.at = 0;
@@ -24,6 +24,9 @@ class Episodes {
     const [from, to] = [this.episode(question, "left"), this.episode(question, "right")];
     return from && to ? to.f1 - from.f1 : null;
   }
+
+  /** Whether there are games that somebody wins. */
+  get contested() { return this.traces.questions.some((question) => Object.values(question.episodes).some(contest)); }
 
   /** Everything that a question can be found by, in lower case; made when first asked for. */
   haystack(question) {
@@ -42,7 +45,7 @@ class Episodes {
   }
 
   matches(question, terms) {
-    const { kind, role, low, high, change, malformed } = this.want;
+    const { kind, role, low, high, change, game, malformed } = this.want;
     if (kind && question.kind !== kind) return false;
     const episodes = [this.episode(question, "left"), this.episode(question, "right")].filter(Boolean);
     const judged = this.episode(question, "right") ?? episodes[0];
@@ -51,6 +54,7 @@ class Episodes {
     const own = role ? turns.filter((turn) => this.traces.agents[turn.agent] === role) : turns;
     if (role && !own.length) return false;
     if (malformed && !own.some((turn) => turn.malformed)) return false;
+    if (game && !(contest(judged) && game === result(judged.payoffs[0].payoff))) return false;
     if (change) {
       const gain = this.gain(question);
       if (gain === null || change !== (gain > 0 ? "better" : gain < 0 ? "worse" : "same")) return false;
@@ -78,6 +82,9 @@ class Episodes {
     this.changed(this.current);
   }
 }
+
+/** Whether sides receive in an episode, and not each agent for itself. */
+const contest = (episode) => Boolean(episode.payoffs?.length) && episode.payoffs[0].share === undefined;
 
 // ---- the list --------------------------------------------------------------------------------------------------------
 
@@ -155,6 +162,7 @@ function filters(model, refresh) {
       kinds.length ? choose("Kind", "kind", [["", "any"], ...kinds.map((kind) => [kind, kind])]) : null,
       choose("Role", "role", [["", "any"], ...[...model.traces.agents].sort().map((agent) => [agent, readable(agent)])]),
       choose("Change", "change", [["", "any"], ["better", "better"], ["worse", "worse"], ["same", "same"]]),
+      model.contested ? choose("Game", "game", [["", "any"], ["won", "won"], ["draw", "draw"], ["lost", "lost"]]) : null,
       choose("Order", "order", [["played", "as played"], ["worst", "lowest F1"], ["best", "highest F1"], ["gained", "most gained"], ["lost", "most lost"]]),
       h("div", { class: "span", role: "group", "aria-label": "F1 of the right-hand team" }, h("span", {}, "F1"), bound("low", "F1 from", 0), "to", bound("high", "F1 to", 1)),
       h("label", { class: "check" }, h("input", { type: "checkbox", id: "filter-malformed", onchange: (event) => { model.want.malformed = event.target.checked; refresh(); } }), "malformed only")));

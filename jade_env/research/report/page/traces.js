@@ -25,7 +25,7 @@ function pane(model, question, side, known, swap) {
 
 function outcome(episode, known, traces) {
   const found = new Set(episode.nodes.flatMap((one) => one.retrieved ?? []).map((i) => traces.documents[i][0]).filter((id) => known.has(id)));
-  const terms = [["outcome", episode.outcome], ["rounds", -episode.round_cost], ["retrievals", -episode.retrieval_cost]].filter(([name, value]) => value || name === "outcome");
+  const terms = [["outcome", episode.outcome], ["rounds", -episode.round_cost], ["retrievals", -episode.retrieval_cost], ["own costs", -(episode.own_cost ?? 0)]].filter(([name, value]) => value || name === "outcome");
   return h("div", { class: "outcome" },
     h("div", { class: "answer" }, h("span", { class: "label" }, "answer"), h("strong", {}, episode.answer || "(empty)")),
     episode.failed ? h("p", { class: "badge wide" }, `cut short: ${episode.failed}`) : null,
@@ -37,8 +37,18 @@ function outcome(episode, known, traces) {
     episode.outcome === undefined ? null : h("p", { class: "sum" },
       h("span", { class: "label" }, "reward"), h("b", {}, number(episode.net)), " = ",
       terms.map(([name, value], i) => [i ? (value < 0 ? " − " : " + ") : "", h("span", {}, `${number(i ? Math.abs(value) : value)} `, h("small", {}, name))]),
-      episode.penalty ? h("span", { class: "bad" }, `; format penalties ${number(episode.penalty)}`) : null));
+      episode.penalty ? h("span", { class: "bad" }, `; format penalties ${number(episode.penalty)}`) : null),
+    episode.payoffs?.length ? h("ul", { class: "payoffs", "aria-label": "Payoffs" }, episode.payoffs.map(payoff)) : null);
 }
+
+/** What an agent or a side received; an agent with costs of its own, how that came about. */
+function payoff(one) {
+  const head = [h("span", { class: "label" }, readable(one.name)), " ", h("b", {}, number(one.payoff, true))];
+  if (one.share === undefined) return h("li", {}, head, ` ${result(one.payoff)}`);
+  return h("li", {}, head, ` = ${number(one.share)} × ${number(one.common)} `, h("small", {}, "in common"), ` − ${number(one.own)} `, h("small", {}, "own cost"));
+}
+
+const result = (value) => (value > 0 ? "won" : value < 0 ? "lost" : "draw");
 
 const chip = (name, value, style = "") => h("span", { class: `chip ${style}` }, `${name} `, h("b", {}, String(value)));
 
@@ -69,7 +79,9 @@ const parent = (path) => path.split(".").slice(0, -1).join(".");
 function turnOf(traces, turn) {
   const agent = traces.agents[turn.agent];
   const signs = [
-    turn.malformed ? h("span", { class: "badge" }, `malformed ${number(turn.penalty)}`) : null,
+    turn.malformed ? h("span", { class: "badge" }, `malformed${turn.penalty ? ` ${number(turn.penalty)}` : ""}`) : null,
+    turn.cost ? h("span", { class: "sign", title: "what this turn and its tokens cost" }, "cost ", h("b", {}, number(turn.cost))) : null,
+    turn.payoff === undefined ? null : h("span", { class: "sign", title: "what this agent received at the end" }, "payoff ", h("b", {}, number(turn.payoff, true))),
     turn.logprob === undefined ? null : h("span", { class: "sign", title: "log-probability of the whole output, in nats" }, "log p ", h("b", {}, number(turn.logprob))),
     turn.advantage === undefined ? null : h("span", { class: `sign ${turn.advantage < 0 ? "minus" : "plus"}`, title: "advantage, before normalisation" }, "A ", h("b", {}, number(turn.advantage, true))),
     turn.value === undefined ? null : h("span", { class: "sign", title: "the critic's value" }, "V ", h("b", {}, number(turn.value))),

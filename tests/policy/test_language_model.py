@@ -1,0 +1,107 @@
+"""How a language model is asked to play, role by role: temperatures and prompt budgets by agent."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import jade_env
+from jade_env.envs.turn import Turn
+from jade_env.errors import ConfigError
+from jade_env.policy.backbone import Backbone, load_backbone
+from jade_env.policy.language_model import LanguageModelPolicy, Manner
+from jade_env.policy.sampling import Sample
+
+SMALL = {"data.passages": 300, "data.train": 60}
+EPISODES = 48
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Backbone:
+    return load_backbone("jade-tiny", device="cpu")
+
+
+def turns_after(*plan: str, scenario: str = "small_world") -> list[Turn]:
+    """The open turns of many episodes: the planners', or those that follow a plan of theirs."""
+    pool = jade_env.make_pool(scenario, EPISODES, seed=2, mode="text", overrides=SMALL)
+    for workflow in plan:
+        pool.step({turn.id: f"<workflow>{workflow}</workflow>" for turn in pool.turns()})
+    return list(pool.turns())
+
+
+@pytest.fixture(scope="module")
+def plans() -> list[Turn]:
+    return turns_after()
+
+
+@pytest.fixture(scope="module")
+def reading() -> list[Turn]:
+    """Turns of executors that read documents or split a question."""
+    return turns_after("R,DS,AG")[: EPISODES // 2] + turns_after("R,AG")[EPISODES // 2 :] + turns_after("QDS")[:8]
+
+
+def test_a_hot_planner_tries_more_workflows_while_executors_write_token_for_token_the_same(
+    tiny: Backbone, plans: list[Turn], reading: list[Turn]
+) -> None:
+    def played(planner: float) -> tuple[list[Sample], list[Sample]]:
+        manner = Manner("brief", temperature={"default": 0.9, "planner": planner}, constrained=("planner",), slots=16)
+        policy = LanguageModelPolicy(tiny, manner)
+        samples = policy.generator.run(policy.requests([*plans, *reading]))
+        return samples[: len(plans)], samples[len(plans) :]
+
+    (cold, executed), (hot, again) = played(0.1), played(4.0)
+    few, many = ({sample.text for sample in samples} for samples in (cold, hot))
+    assert len(few) + 2 <= len(many) <= len(plans[0].game.rules.workflows)
+    assert [sample.output for sample in executed] == [sample.output for sample in again]
+    assert len({sample.output for sample in executed}) > len(executed) // 4
+    assert {sample.temperature for sample in hot} == {4.0} and {sample.temperature for sample in again} == {0.9}
+
+
+def test_a_table_is_read_by_agent_then_role_then_team_then_default() -> None:
+    turns = {turn.agent: turn for turn in turns_after(scenario="duel")} | {
+        turn.agent: turn for turn in turns_after("R,DS,AG", scenario="duel")
+    }
+    table = {"default": 0.5, "red": 0.6, "planner": 0.7, "red_planner": 0.8}
+    manner = Manner(temperature=table, max_prompt={"blue_planner": 90, "document_selector": 80})
+    assert {agent: manner.temperature_of(turn) for agent, turn in turns.items()} == {
+        "red_planner": 0.8,
+        "blue_planner": 0.7,
+        "red_document_selector": 0.6,
+        "blue_document_selector": 0.5,
+    }
+    assert {agent: manner.longest_prompt(turn) for agent, turn in turns.items()} == {
+        "red_planner": None,
+        "blue_planner": 90,
+        "red_document_selector": 80,
+        "blue_document_selector": 80,
+    }
+    assert Manner(temperature={"red": 2.0}).temperature_of(turns["blue_planner"]) == 1.0
+
+
+def test_a_prompt_beyond_its_own_roles_budget_is_refused_and_others_are_not(
+    tiny: Backbone, plans: list[Turn], reading: list[Turn]
+) -> None:
+    policy = LanguageModelPolicy(tiny, Manner("brief", max_prompt={"document_selector": 90}))
+    answering = [turn for turn in reading if turn.role == "answer_generator"]
+    longest = max(len(request.prompt) for request in policy.requests([*plans, *answering]))
+    assert longest > 90
+    with pytest.raises(ConfigError, match=r"document_selector, question \w+: the prompt has \d+ tokens and 90 fit"):
+        policy.requests(reading)
+
+
+def test_only_the_role_with_a_budget_loses_documents(tiny: Backbone, plans: list[Turn], reading: list[Turn]) -> None:
+    turns = [*plans, *reading]
+    whole = LanguageModelPolicy(tiny, Manner("brief")).requests(turns)
+    policy = LanguageModelPolicy(
+        tiny, Manner("brief", max_prompt={"default": 400, "document_selector": 90}, overlong="truncate")
+    )
+    cut = 0
+    for turn, before, after in zip(turns, whole, policy.requests(turns), strict=True):
+        if turn.role == "document_selector":
+            assert len(after.prompt) <= 90
+            cut += after.prompt != before.prompt
+        else:
+            assert after.prompt == before.prompt
+    assert cut == policy.truncated > 0
