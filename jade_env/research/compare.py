@@ -252,6 +252,7 @@ def _plan(study: Study, run: Run) -> dict[str, Any]:
         "player": run.player,
         "recipe": None if run.recipe is None else run.recipe.resolved(),
         "train": run.train,
+        **({"warm_start": {**run.warm.resolved(), "seed": run.warm_seed}} if run.warm else {}),
         "seed": run.seed,
         "splits": list(study.splits),
         "questions": study.questions,

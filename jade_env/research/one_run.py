@@ -4,7 +4,8 @@
     rows.jsonl     one line a question: done       times.json   seconds of training and judging
     failure.json   why there are no rows           log.txt      what an unforeseen failure left behind
 
-Knows one arm, one scenario and one seed; which there are is `study.py`'s to say, in which order `compare.py`'s.
+A warm start that an arm has of its own lies in `warm_starts/SCENARIO/ARM`, trained as `jade warm-start` trains, by the first run
+that needs it. Knows one arm, one scenario and one seed; which there are is `study.py`'s to say, in which order `compare.py`'s.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ def attempt(
         if (place / ROWS).exists():
             return None
         try:
-            _perform(study, run, place, data, part)
+            _perform(study, run, place, data, part, say)
         except Exception as error:
             known = isinstance(error, JadeError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
@@ -64,9 +66,17 @@ def attempt(
     return None
 
 
-def _perform(study: Study, run: Run, place: Path, data: str | Path | None, part: Callable[[float], None]) -> None:
+def _perform(
+    study: Study, run: Run, place: Path, data: str | Path | None, part: Callable[[float], None], say: Say
+) -> None:
     (place / FAILURE).unlink(missing_ok=True)
-    trained = _train(run, place / TRAINING, data, lambda done, total: part(0.9 * done / max(total, 1)))
+    if run.warm is not None:
+        lessons = place.parents[3] / "warm_starts" / run.scenario / run.arm
+        run = _warmed(run, lessons, data, lambda done, total: part(0.4 * done / max(total, 1)), say)
+    first = 0.4 if run.warm is not None else 0.0
+    trained = _train(
+        run, place / TRAINING, data, lambda done, total: part(first + (0.9 - first) * done / max(total, 1))
+    )
     began = time.monotonic()
     lines = b"".join(line(row) for row in _judge(study, run, place / TRAINING, data))
     times = {"seconds_training": trained, "seconds_judging": round(time.monotonic() - began, 3)}
@@ -74,13 +84,33 @@ def _perform(study: Study, run: Run, place: Path, data: str | Path | None, part:
     write(place / ROWS, lines)
 
 
+def _warmed(run: Run, place: Path, data: str | Path | None, progress: Callable[[int, int], None], say: Say) -> Run:
+    """The run, with a backbone that has learned from a teacher; trains it where no other run has."""
+    from jade_env.learning.warm_start import warm_start
+
+    assert run.warm is not None and isinstance(run.recipe, PpoRecipe)
+    folder = place / TRAINING
+    with _alone(place, f"the warm start of {run.scenario}/{run.arm}", say):
+        if not (place / TIMES).exists():
+            resume = _begun(folder)
+            done = warm_start(run.game, run.warm, folder, run.warm_seed, resume=resume, data=data, progress=progress)
+            say(f"{run.scenario}/{run.arm}: warm start of {done.timesteps} steps in {done.seconds:.0f} s")
+            write(place / TIMES, indented({"seconds_training": done.seconds}))
+    return replace(run, recipe=run.recipe.model_copy(update={"backbone": str(folder / "backbone")}))
+
+
+def _begun(folder: Path) -> bool:
+    """Whether a training can be gone on with; what was killed before anything had begun is removed."""
+    if folder.exists() and not (folder / "config.json").exists():
+        shutil.rmtree(folder)
+    return folder.exists()
+
+
 def _train(run: Run, folder: Path, data: str | Path | None, progress: Callable[[int, int], None]) -> float:
     """Train what there is to train; return the seconds it took, stops left out."""
     if not run.train:
         return 0.0
-    if folder.exists() and not (folder / "config.json").exists():
-        shutil.rmtree(folder)  # killed before anything had begun
-    resume = folder.exists()
+    resume = _begun(folder)
     if isinstance(run.recipe, PpoRecipe):
         from jade_env.learning.joint import train_language
 

@@ -48,6 +48,17 @@ class StudyScenario(Settings):
         return self.name or Path(self.scenario).stem
 
 
+class ArmWarmStart(Settings):
+    """What an arm's language model learns from a teacher before anything else. A bare name or path stands for one without more."""
+
+    policy: str
+    """A warm start's recipe, by name or path."""
+    overrides: Overrides = Field(default_factory=dict)
+    """Dotted keys of that recipe."""
+    seed: Seed = 0
+    """Of the warm start: one for all seeds of the arm, as a shipped backbone is."""
+
+
 class Arm(Settings):
     """One of the things compared."""
 
@@ -56,11 +67,18 @@ class Arm(Settings):
     that need no training, as `planner=runs/p1,default=heuristic` or as a mapping."""
     train: bool = True
     """Whether the recipe is trained; else its team plays as it would begin."""
+    warm_start: ArmWarmStart | None = None
+    """The arm's model learns the arm's game from a teacher first, once for each scenario, in place of the recipe's backbone."""
     overrides: Overrides = Field(default_factory=dict)
     """Dotted keys of the recipe."""
     scenario_overrides: Overrides = Field(default_factory=dict)
     """Dotted keys of the scenario for this arm alone, such as `workflows` or `reward.outcome`. Whatever it learns from, it is
     judged by the rewards of the scenario."""
+
+    @field_validator("warm_start", mode="before")
+    @classmethod
+    def _bare_name(cls, given: Any) -> Any:
+        return {"policy": given} if isinstance(given, str) else given
 
     @field_validator("policy", mode="before")
     @classmethod
@@ -140,6 +158,8 @@ class Run:
         player: a scripted policy's name, a run folder or a team; None where a recipe plays.
         recipe: how it learns; None where `player` plays.
         train: whether there is anything to train.
+        warm: what its model learns first, from a teacher; None where the recipe's backbone is taken as it is.
+        warm_seed: of that.
     """
 
     scenario: str
@@ -150,6 +170,8 @@ class Run:
     player: str | None
     recipe: Recipe | PpoRecipe | None
     train: bool
+    warm: WarmStartRecipe | None = None
+    warm_seed: int = 0
 
     @property
     def name(self) -> str:
@@ -225,6 +247,7 @@ def _cell(study: Study, item: StudyScenario, name: str) -> Run:
         game = load_scenario(item.scenario, {**item.overrides, **arm.scenario_overrides})
         player, recipe = _who(study, arm, game)
         train = recipe is not None and arm.train and recipe.train != "none"
+        warm = _warm_start(arm.warm_start, recipe)
         if recipe is not None:
             recipe.trained(Rules.names(game))
         if isinstance(recipe, Recipe) and not train:
@@ -232,7 +255,21 @@ def _cell(study: Study, item: StudyScenario, name: str) -> Run:
                 "train: networks that have learned nothing play at random: say policy: random, or let it train"
             )
     judged = game.model_copy(update={"reward": base.reward})
-    return Run(item.label, name, 0, game, judged, player, recipe, train)
+    seed = arm.warm_start.seed if arm.warm_start else 0
+    return Run(item.label, name, 0, game, judged, player, recipe, train, warm, seed)
+
+
+def _warm_start(wanted: ArmWarmStart | None, recipe: Recipe | PpoRecipe | None) -> WarmStartRecipe | None:
+    """The recipe of an arm's warm start."""
+    if wanted is None:
+        return None
+    if not isinstance(recipe, PpoRecipe):
+        raise ConfigError("warm_start: only a recipe of a language model has one")
+    with _at("warm_start"):
+        found = load_recipe(wanted.policy, wanted.overrides)
+    if not isinstance(found, WarmStartRecipe):
+        raise ConfigError(f"warm_start: {found.name} is no warm start: its learner is {found.learner}, not sft")
+    return found
 
 
 def _who(study: Study, arm: Arm, game: Scenario) -> tuple[str | None, Recipe | PpoRecipe | None]:

@@ -386,3 +386,43 @@ def test_a_language_model_is_trained_played_as_it_began_and_judged_in_both_modes
     assert not (tmp_path / "out/runs/world/began/0/training").exists()
     summary = json.loads((tmp_path / "out" / SUMMARY).read_text())
     assert [(curve["arm"], curve["unit"]) for curve in summary["curves"]] == [("short", "steps")]
+
+
+def test_an_arm_has_a_warm_start_of_its_own_once_for_all_its_seeds(tmp_path: Path) -> None:
+    world = {"data.passages": 300, "data.train": 60, "data.dev": 4, "data.test": 6}
+    solver = {"team": ["solver"], "workflows": [["SOLVE"]], "limits.max_rounds": 2}
+    few = {"steps": 2, "practice": 0, "batch_size": 8, "chapter": 8, "eval_episodes": 4, "checkpoint_every": 1}
+    plan = {
+        "name": "alone",
+        "summary": "a lone solver",
+        "scenarios": [{"scenario": "small_world", "overrides": world}],
+        "arms": {
+            "monolithic": {
+                "policy": "jade_joint",
+                "warm_start": {"policy": "jade_tiny", "overrides": few},
+                "scenario_overrides": solver,
+                "overrides": {"questions": 2, "plans": 1, "executions": 2, "loss_weights": {"default": 1.0}, "kl": {}},
+            }
+        },
+        "seeds": [0, 1],
+        "budget": {"steps": 1, "eval_episodes": 2},
+    }
+    path, out = tmp_path / "alone.yaml", tmp_path / "out"
+    path.write_text(yaml.safe_dump(plan))
+    said: list[str] = []
+    compare(load_study(path), out, say=said.append)
+    warm = out / "warm_starts" / "small_world" / "monolithic" / "training"
+    assert sum("warm start of 2 steps" in sentence for sentence in said) == 1
+    for seed in (0, 1):
+        run = out / "runs" / "small_world" / "monolithic" / str(seed)
+        recipe = json.loads((run / "training" / "config.json").read_text())["recipe"]
+        assert recipe["backbone"] == str(warm / "backbone")
+        assert json.loads((run / "plan.json").read_text())["warm_start"]["steps"] == 2
+    assert {row["arm"] for row in map(json.loads, (out / "runs/small_world/monolithic/0/rows.jsonl").open())} == {
+        "monolithic"
+    }
+
+    with pytest.raises(ConfigError, match="arms.monolithic: warm_start: jade_joint is no warm start"):
+        compare(load_study(path, {"arms.monolithic.warm_start": "jade_joint"}), out)
+    with pytest.raises(ConfigError, match="warm_start: only a recipe of a language model has one"):
+        compare(load_study(path, {"arms.monolithic.policy": "random", "arms.monolithic.overrides": {}}), out)
