@@ -79,6 +79,7 @@ SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything 
 SplitOpt = Annotated[str, typer.Option("--split", help="train, dev, test, or any file stem of the data folder.")]
 PLAYER_HELP = (
     "A scripted policy's name, a run folder, remote_chat:FILE for a model behind a server, "
+    "language_model:PLACE for a Hugging Face model as it is, "
     "or a team such as planner=runs/first,default=heuristic."
 )
 ModeOpt = Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jade_env.config import names, nearest, validate
 from jade_env.errors import ConfigError, MissingExtra
+from jade_env.language_recipe import LANGUAGE_MODEL
 from jade_env.learning.language_run import is_language_run
 from jade_env.policy.base import Policy
 
@@ -37,8 +38,9 @@ def make_policy(
     """Make the policy that `spec` names for a scenario.
 
     Args:
-        spec: one of `SCRIPTED`; the folder of a run made by `jade train`; a recipe that needs no training, such as
-            `remote_chat:FILE` for a model behind a server, or the settings of such a file as a mapping; or a team, as
+        spec: one of `SCRIPTED`; the folder of a run made by `jade train`; `language_model:PLACE`, a model in the Hugging
+            Face layout or of its hub (or `jade-tiny`), as it is, with the scenario's prompts; a recipe that needs no training,
+            such as `remote_chat:FILE` for a model behind a server, or the settings of such a file as a mapping; or a team, as
             `planner=runs/p1,default=heuristic` or as a mapping from agents to specs and policies.
         scenario: what will be played: a name, a path, or a loaded scenario.
         data: the data location for scenarios with files; else JADE_DATA.
@@ -84,12 +86,26 @@ def make_policy(
         from jade_env.policy.ceiling import CeilingPolicy
 
         return CeilingPolicy(loaded, data)
+    if name.startswith(LANGUAGE_MODEL):
+        return _language_model(name.removeprefix(LANGUAGE_MODEL), loaded, greedy)
     if not Path(spec).is_dir():
         if "=" in name and not name.startswith(f"{REMOTE}:"):
             return make_team(read_team(name), loaded, make)
         if name.startswith(f"{REMOTE}:") or name.endswith((".yaml", ".yml")) or name in names("policies"):
             return _from_recipe(name, seed, make)
     return _from_run(Path(spec), loaded, data, seed, greedy)
+
+
+def _language_model(place: str, scenario: Scenario, greedy: bool) -> Policy:
+    """A model that plays every role by its prompts, untrained by us."""
+    if not place:
+        raise ConfigError(
+            f"{LANGUAGE_MODEL} needs a model: jade-tiny, a folder in the Hugging Face layout, or an id of its hub"
+        )
+    from jade_env.policy.backbone import load_backbone
+    from jade_env.policy.language_model import LanguageModelPolicy, Manner
+
+    return LanguageModelPolicy(load_backbone(place), Manner(scenario.prompt, greedy))
 
 
 def _from_recipe(name: str, seed: int, scripted: Callable[[str], Policy]) -> Policy:
@@ -132,7 +148,7 @@ def _from_run(folder: Path, scenario: Scenario, data: str | Path | None, seed: i
         )
     raise ConfigError(
         f"there is no policy {str(folder)!r}{nearest(str(folder), (*SCRIPTED, REMOTE))}: {', '.join(SCRIPTED)}, "
-        f"{REMOTE}:FILE, AGENT=POLICY,..., or the folder of a run"
+        f"{REMOTE}:FILE, {LANGUAGE_MODEL}PLACE, AGENT=POLICY,..., or the folder of a run"
     )
 
 

@@ -10,6 +10,8 @@ pytest.importorskip("transformers")
 import jade_env
 from jade_env.envs.turn import Turn
 from jade_env.errors import ConfigError
+from jade_env.learning.evaluation import evaluate
+from jade_env.policy import make_policy
 from jade_env.policy.backbone import Backbone, load_backbone
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
 from jade_env.policy.sampling import Sample
@@ -105,3 +107,19 @@ def test_only_the_role_with_a_budget_loses_documents(tiny: Backbone, plans: list
         else:
             assert after.prompt == before.prompt
     assert cut == policy.truncated > 0
+
+
+def test_a_model_is_a_policy_by_name_alone_and_in_a_team(tiny: Backbone) -> None:
+    game = jade_env.load_scenario("small_world", SMALL | {"data.dev": 8})
+    expected = evaluate(LanguageModelPolicy(tiny, Manner("brief", greedy=True)), game, "dev")
+    assert evaluate(make_policy("language_model:jade-tiny", game), game, "dev") == expected
+    team = make_policy("planner=heuristic,default=language_model:jade-tiny", game)
+    assert {row.workflow for row in evaluate(team, game, "dev")} != {row.workflow for row in expected}
+
+
+@pytest.mark.parametrize(
+    ("place", "says"), [("", "needs a model: jade-tiny, a folder"), ("tests/policy", "tests/policy cannot be loaded")]
+)
+def test_a_model_that_is_none_is_refused(place: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        make_policy(f"language_model:{place}", "small_world")
