@@ -1,7 +1,7 @@
 """The paper's central claim, tested: does joint training beat training the planner alone, the executors alone, and a fixed chain?
 
     python benchmarks/claim.py [--out runs/claim] [--study default] [--processes 2] [--hours 4]     runs what is not done yet
-    python benchmarks/claim.py --table                                                              prints what there is
+    python benchmarks/claim.py --table [--results DIR]                                              prints what there is
 
 Five arms begin from the same warm starts and play the same number of episodes: frozen, executors_only, planner_only,
 static_joint (a fixed chain, chosen on tuning worlds without training, with its executors trained) and joint. Three warm starts,
@@ -41,7 +41,9 @@ STEPS = 130  # of 192 episodes: 24,960 an arm
 WARM_STEPS = (
     1200  # of a warm start: its greedy answers are still often wrong, so that executors have something to learn
 )
-TEST_WORLDS, TEST_QUESTIONS = tuple(range(9001, 9011)), 60  # seeds of worlds, split `test`; questions of each
+# A first protocol, with one epoch a step and test worlds 9001 to 9010, was stopped after its first pair (results/claim_first, which
+# `--table --results` prints): joint training beat the planner alone by .055 only. The recipe was then tuned on training worlds.
+TEST_WORLDS, TEST_QUESTIONS = tuple(range(9101, 9111)), 60  # seeds of worlds, split `test`; questions of each
 TUNING_WORLDS, TUNING_QUESTIONS = (7001, 7002), 100  # for the choice of the fixed chain
 CHAINS = (
     ("AG", "R,AG"), ("R,AG", "R,AG"), ("R,DS,AG", "R,AG"), ("QDS", "R,AG"), ("QDS", "R,DS,AG"), ("QDP", "R,AG"), ("QDP", "R,DS,AG"),
@@ -264,14 +266,18 @@ def said(interval: Interval) -> str:
 
 
 def main() -> None:
+    global RESULTS
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/claim"), help="where run folders are kept")
     parser.add_argument("--study", nargs="*", choices=sorted(STUDIES), default=["default"])
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--hours", type=float, default=4.0, help="hand out no more jobs after so long")
     parser.add_argument("--table", action="store_true", help="only print what there is")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="with --table: where from")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.table:
+        RESULTS = given.results
     parts = [part for study in STUDIES for part in parts_of(study)]
     if given.work:
         work(next(part for part in parts if part.name == given.work), given.out)

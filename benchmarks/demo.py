@@ -169,7 +169,12 @@ def main() -> None:
     console.print(f"learning curves: {run.picture}")
 
 
-DEMO = {"steps": 100, "eval_every": 25, "threads": 2}
+DEMO = {
+    "steps": 100,
+    "eval_every": 25,
+    "threads": 2,
+    "epochs": 1,
+}  # more episodes, learned from once, for eight minutes
 
 if __name__ == "__main__":
     try:
