@@ -37,9 +37,14 @@ SETTINGS = {
 }
 
 
-def jobs(out: Path) -> list[Job]:
+def runs() -> dict[str, Path]:
+    """Every run and the file of its result."""
     names = [f"trade-{setting}-s{seed}" for seed in SEEDS for setting in SETTINGS]
-    return [job_of(WARM, out), *(Job(name, RESULTS / f"{name}.json", (WARM.result,)) for name in names)]
+    return {name: RESULTS / f"{name}.json" for name in names}
+
+
+def jobs(out: Path) -> list[Job]:
+    return [job_of(WARM, out), *(Job(name, file, (WARM.result,)) for name, file in runs().items())]
 
 
 def scenario_of(setting: str, world: int = 0, questions: int | None = None) -> Scenario:
@@ -90,7 +95,7 @@ def decomposed(played: list[dict[str, Any]], kind: str) -> float:
 
 
 def show(console: Console) -> None:
-    files = [job.result for job in jobs() if job.result.exists()]
+    files = [file for file in runs().values() if file.exists()]
     rows = [json.loads(file.read_text()) for file in files]
     if not rows:
         console.print("nothing is done yet")

@@ -94,16 +94,16 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
 
     def observe(self, agent: str) -> Any:
         """What an agent sees now; without a turn, an empty prompt or an array of zeros with only the no-op legal."""
-        turn = self._turn
+        turn, match = self._turn, self._match
         if turn is not None and turn.agent != agent:
-            turn = self._match.oldest_turn_of(agent)
-        return self._match.observe(agent, turn)
+            turn = match.oldest_turn_of(agent)
+        return match.observe(agent, turn)
 
     def last(self, observe: bool = True) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Observation, reward since its last step, terminated, truncated, info of the selected agent."""
-        agent = self.agent_selection
+        agent, turn = self.agent_selection, self._turn  # it is the selected agent's, if there is one
         return (
-            self.observe(agent) if observe else None,
+            self._match.observe(agent, turn) if observe else None,
             self._cumulative_rewards[agent],
             self.terminations[agent],
             self.truncations[agent],

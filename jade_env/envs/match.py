@@ -27,7 +27,8 @@ from jade_env.scenario import Scenario
 RENDER_MODES = ("ansi", "human", "rgb_array")
 INFO_KEYS = ("has_turn", "f1", "em", "net", "rounds", "retrievals", "turns", "latency", "failed")
 """Numeric infos, with keys fixed from reset to end; all but `has_turn` are 0 until the episode has ended."""
-_NO_INFO = dict.fromkeys(INFO_KEYS, 0.0)
+_NO_INFO: dict[str, Any] = dict.fromkeys(INFO_KEYS, 0.0)
+_NO_PROMPT = spaces.Prompt("")
 
 
 class Match:
@@ -55,6 +56,8 @@ class Match:
         }
         self.state_space = spaces.state_space(self.encoder)
         self.episodes: list[Episode] = []
+        self.finished = False
+        """Whether the game has ended, by its rules or by an outside cause."""
         self._turns: list[dict[TurnId, Turn]] = []
         self._seen: tuple[Turn | None, Any] = (None, None)
 
@@ -76,10 +79,13 @@ class Match:
 
     def oldest_turn(self) -> Turn | None:
         """The turn that was opened first, of the side that has played less; None when the game has ended."""
-        due = [next(iter(side.values())) for side in self._turns if side]
-        if len(due) > 1:
-            return min(due, key=lambda turn: turn.game.ledger.turns)
-        return due[0] if due else None
+        due: Turn | None = None
+        for side in self._turns:
+            for turn in side.values():
+                if due is None or turn.game.ledger.turns < due.game.ledger.turns:
+                    due = turn
+                break
+        return due
 
     def oldest_turn_of(self, agent: str) -> Turn | None:
         """The oldest open turn of an agent."""
@@ -97,22 +103,24 @@ class Match:
 
     def settle(self) -> None:
         """Answer the retrievals that fall due and list the turns that are open now."""
-        if any(episode.pending_queries for episode in self.episodes):
-            self.table.settle(self.episodes)
+        for episode in self.episodes:
+            if episode.pending_queries:
+                self.table.settle(self.episodes)
+                break
         self._refresh()
 
     def _refresh(self) -> None:
+        self.finished = True
         for episode, turns in zip(self.episodes, self._turns, strict=True):
             if episode.finished:
                 turns.clear()
                 continue
-            for game_turn in episode.turns[
-                len(turns) :
-            ]:  # a turn that opens stands last, in the game's list and in this
+            self.finished = False
+            for game_turn in episode.turns[len(turns) :]:  # one that opens stands last, in the game's list and in this
                 mode = self.modes[game_turn.agent]
                 turn = Turn(game_turn, self.table.dealer.seed, mode, self.scenario.prompt)
                 turns[turn.id] = turn
-        if len(self.episodes) > 1 and self.finished:
+        if self.finished and len(self.episodes) > 1:
             settle_duel(self.episodes)
 
     def observe(self, agent: str, turn: Turn | None) -> Any:
@@ -130,8 +138,8 @@ class Match:
         return {"observation": vector, "action_mask": mask}
 
     def _idle_observation(self, agent: str) -> Any:
-        if agent in self._in_text:
-            return spaces.Prompt("")
+        if self.modes[agent] == "text":
+            return _NO_PROMPT
         vector, mask = self.encoder.idle(self.roles[agent])
         return {"observation": vector, "action_mask": mask}
 
@@ -143,18 +151,15 @@ class Match:
 
     def infos(self) -> dict[str, dict[str, Any]]:
         """Fresh infos for every agent: numbers under fixed keys, and in text mode the chat messages."""
-        if self.finished:
-            infos = {
-                agent: _final_info(episode)
-                for rules, episode in zip(self.sides, self.episodes, strict=True)
-                for agent in rules.agents
-            }
-        else:
-            infos = {agent: dict[str, Any](_NO_INFO) for agent in self.agents}
-        because = next((episode.truncated for episode in self.episodes if episode.truncated), "")
-        for agent in self._in_text:
-            info = infos[agent]
-            info["messages"], info["truncated_because"] = [], because
+        infos: dict[str, dict[str, Any]] = {}
+        for rules, episode in zip(self.sides, self.episodes, strict=True):
+            info = _final_info(episode) if self.finished else _NO_INFO
+            infos |= {agent: info.copy() for agent in rules.agents}
+        if self._in_text:
+            because = next((episode.truncated for episode in self.episodes if episode.truncated), "")
+            for agent in self._in_text:
+                info = infos[agent]
+                info["messages"], info["truncated_because"] = [], because
         for turn in reversed(self.turns()):  # so that the oldest of an agent has the last word
             self.note(infos[turn.agent], turn)
         return infos
@@ -165,11 +170,6 @@ class Match:
         info["has_turn"] = 0.0 if turn is None else 1.0
         if "messages" in info:
             info["messages"] = turn.messages if turn is not None else []
-
-    @property
-    def finished(self) -> bool:
-        """Whether the game has ended, by its rules or by an outside cause."""
-        return bool(self.episodes) and all(episode.finished for episode in self.episodes)
 
     @property
     def terminated(self) -> bool:

@@ -1,0 +1,66 @@
+"""The tables of the long benchmarks, from results made up here: a table that fails after hours of training is found out too late."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+KINDS = ["direct", "single", "bridge2", "list"]
+
+
+@pytest.fixture
+def module(request, monkeypatch, tmp_path):
+    """A benchmark's module, its results in an empty folder."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    found = importlib.import_module(request.param)
+    monkeypatch.setattr(found, "RESULTS", tmp_path)
+    return found
+
+
+def result(net: float, rounds: float = 1.0) -> dict:
+    """What a finished arm leaves."""
+    played = {"net": [net] * 4, "f1": [net + 0.1] * 4, "kind": KINDS, "workflow": ["AG", "R,AG", "QDS", "QDP"]}
+    played |= {"rounds": rounds, "retrievals": rounds, "turns": 5.0, "malformed": 0.0}
+    return {"sampled": played, "greedy": played}
+
+
+def shown(module, *arguments) -> str:
+    console = Console(record=True, width=150)
+    module.show(*arguments, console)
+    return console.export_text()
+
+
+@pytest.mark.parametrize("module", ["trade_off"], indirect=True)
+def test_the_trade_off_says_how_cost_and_what_it_charges_go_together(module):
+    assert "nothing is done yet" in shown(module)
+    for name, file in module.runs().items():
+        setting = name.removeprefix("trade-").rsplit("-s", 1)[0]
+        row = result(0.4, 3.0 - 2.0 * sum(module.SETTINGS[setting]))
+        file.write_text(json.dumps({"job": name, "setting": setting, **row}))
+    text = shown(module)
+    assert "Spearman's rho between the cost of rounds and rounds: -1.00 (-1.00 to -1.00)" in text
+    assert (module.RESULTS / "trade_off.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("module", ["credit_rules"], indirect=True)
+def test_the_table_of_credit_rules_has_a_line_for_each_rule_that_is_done(module):
+    for rule in module.RULES:
+        row = {**result(0.4), "explained_variance": None, "table_explained_variance": 0.1}
+        (module.RESULTS / f"credit-{rule}-s0.json").write_text(json.dumps(row))
+    text = shown(module)
+    assert all(rule in text for rule in module.RULES) and "+0.400" in text
+
+
+@pytest.mark.parametrize("module", ["claim"], indirect=True)
+def test_the_claim_compares_joint_training_with_every_other_arm_question_by_question(module):
+    assert "0 of 6 pairs" in shown(module, "default")
+    for seed in module.RL_SEEDS:
+        for arm in module.ARMS:
+            file = module.Part("default", arm, 0, 0 if arm == "frozen" else seed).result
+            file.write_text(json.dumps(result(0.5 if arm == "jade_joint" else 0.3)))
+    text = shown(module, "default")
+    assert "2 of 6 pairs" in text
+    assert "joint - planner_only, net, sampled: +0.200 (+0.200 to +0.200): above 0" in text
