@@ -226,6 +226,11 @@ class Scenario(Settings):
         """The team's cards by agent name, in team order."""
         return self._cards
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of output that the team writes."""
+        return frozenset(card.writes for card in self._cards.values())
+
     def mode_of(self, agent: str) -> Mode:
         """The mode of one role."""
         if isinstance(self.mode, dict):

@@ -299,6 +299,20 @@ KINDS: Mapping[str, Kind] = {
     "document": DocumentKind(),
 }
 
+_NUMBERED = tuple(f"q{i}" for i in range(1, MAX_SUBQUESTIONS + 1))
+TAGS: Mapping[str, tuple[str, ...]] = {
+    "workflow": ("workflow",),
+    "subquestions_serial": _NUMBERED,
+    "subquestions_parallel": _NUMBERED,
+    "query": ("query",),
+    "document_ids": ("id",),
+    "answer": ("answer",),
+    "verdict": ("verdict",),
+    "search_or_answer": ("search", "answer"),
+    "document": ("document",),
+}
+"""The tags that an output of each kind is written between."""
+
 
 def parse(kind: str, text: str, tokens: int | None = None, **context: Any) -> Output:
     """Read what an agent wrote; total, so any string gives an Output.

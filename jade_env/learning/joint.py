@@ -24,6 +24,7 @@ from jade_env.envs.pool import Pool
 from jade_env.envs.source import open_source
 from jade_env.errors import JadeError
 from jade_env.game.episode import Rules
+from jade_env.game.outputs import TAGS
 from jade_env.language_recipe import OWN, PpoRecipe
 from jade_env.learning import checkpoint, health, ppo
 from jade_env.learning.checkpoint import Checkpoint
@@ -138,6 +139,7 @@ class _Joint:
         total, path = self.plan.steps, self.folder.path
         try:
             if not self.folder.records:
+                self._say_who_lacks_words()
                 self.folder.log({"timesteps": 0, DEV: self._evaluate()})
             while self.steps < total:
                 self._step()
@@ -225,6 +227,18 @@ class _Joint:
             for place, value in zip(places, values, strict=True):
                 found[place] = value
         return found
+
+    def _say_who_lacks_words(self) -> None:
+        """A notice for every agent that has to write a tag which its model's tokens cannot say: it will never be valid."""
+        for agent, answers_to in Rules.names(self.game).items():
+            learner = self.learners.get(self.specs[agent])
+            kind = next(self.game.cards[name].writes for name in answers_to if name in self.game.cards)
+            mute = [f"<{tag}>" for tag in TAGS[kind] if learner and not learner.backbone.can_write(f"<{tag}>")]
+            if mute:
+                self.notice(
+                    f"{agent} has to write {' and '.join(mute)}, for which {self.plan.backbone} has no words: begin from a model "
+                    f"that has them, such as the one that `jade warm-start {self.game.name} --policy jade_tiny` makes"
+                )
 
     def _cut_prompts(self) -> int:
         """Prompts that lost documents since the last step."""

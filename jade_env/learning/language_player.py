@@ -60,7 +60,8 @@ def load_language_policy(
     weights = None if which == "first" else _learned(folder, which)
     if tree.get("learner") == "sft":
         warm = WarmStartRecipe.model_validate(tree)
-        backbone = begin(warm.backbone, seed, dtype=warm.dtype, device=warm.device)
+        kinds = Scenario.model_validate(config["scenario"]).kinds
+        backbone = begin(warm.backbone, seed, kinds=kinds, dtype=warm.dtype, device=warm.device)
         if weights is not None:
             backbone.load_learned(weights)
         return LanguageModelPolicy(

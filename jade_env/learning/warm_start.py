@@ -101,7 +101,7 @@ class _WarmStart:
         first = chapter(game, 0, 8, seed, data)
         if not first:
             raise ConfigError(f"{game.name}: its teacher has nothing to teach")
-        self.backbone = begin(plan.backbone, seed, dtype=plan.dtype, device=plan.device)
+        self.backbone = begin(plan.backbone, seed, kinds=game.kinds, dtype=plan.dtype, device=plan.device)
         config = {
             "scenario": game.model_dump(mode="json"),
             "recipe": plan.resolved(),

@@ -134,6 +134,10 @@ class Backbone(nn.Module):
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return [*cast(list[int], ids), self.end_id]
 
+    def can_write(self, text: str) -> bool:
+        """Whether its tokens can say a text: a small vocabulary may have no word for a tag."""
+        return self.decode(self.encode_output(text)).strip() == text
+
     @property
     def end_id(self) -> int:
         """The token that ends an output where the model is taught to write one."""

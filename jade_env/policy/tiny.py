@@ -11,6 +11,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 # isort: split
 
 import string
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from jade_env.agent import load_agent
 from jade_env.config import names
-from jade_env.game.outputs import MAX_SUBQUESTIONS
+from jade_env.game.outputs import MAX_SUBQUESTIONS, TAGS
 from jade_env.game.workflow import CHAIN, DECOMPOSERS
 from jade_env.policy.backbone import DTYPES, Backbone, Dtype, load_backbone
 from jade_env.questions.world import vocabulary
@@ -50,8 +51,11 @@ def shipped_folder() -> Path:
     return Path(str(files("jade_env") / "backbones" / "jade_tiny"))
 
 
-def words() -> list[str]:
-    """Every token, in the order of its id: special ones, tags, the words of worlds and prompts, years, and single characters."""
+def words(kinds: Collection[str] = ()) -> list[str]:
+    """Every token, in the order of its id: special ones, tags, the words of worlds and prompts, years, and single characters.
+
+    Behind them stand the tags of those output `kinds` that the paper's roles do not write, such as a solver's.
+    """
     brief = " ".join(
         f"{card.prompts['brief'].system} {card.prompts['brief'].user}" for card in map(load_agent, names("agents"))
     )
@@ -65,13 +69,14 @@ def words() -> list[str]:
     known |= dict.fromkeys(str(year) for year in range(FIRST_YEAR, LAST_YEAR + 1))
     known |= dict.fromkeys(("000", *string.punctuation, *string.ascii_letters, *string.digits))
     known |= dict.fromkeys(f"##{mark}" for mark in (*string.ascii_letters, *string.digits))
+    known |= dict.fromkeys(f"<{slash}{tag}>" for kind in sorted(kinds) for tag in TAGS[kind] for slash in ("", "/"))
     return list(known)
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer: text is cut at spaces, marks and tags; a word that is not in the list is spelled, letter by letter."""
+def make_tokenizer(kinds: Collection[str] = ()) -> PreTrainedTokenizerFast:
+    """The tokenizer for agents that write outputs of some kinds: text is cut at spaces, marks and tags; a word that is not in the list is spelled, letter by letter."""
     inside = Tokenizer(
-        WordPiece({word: i for i, word in enumerate(words())}, unk_token=UNKNOWN, max_input_chars_per_word=60)
+        WordPiece({word: i for i, word in enumerate(words(kinds))}, unk_token=UNKNOWN, max_input_chars_per_word=60)
     )
     inside.normalizer = normalizers.Replace("’", "'")
     inside.pre_tokenizer = pre_tokenizers.Split(Regex(_CUT), "removed", invert=True)
@@ -86,8 +91,12 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def begin(place: str, seed: int, *, dtype: Dtype = "fp32", device: str = "auto") -> Backbone:
+def begin(
+    place: str, seed: int, *, kinds: Collection[str] = (), dtype: Dtype = "fp32", device: str = "auto"
+) -> Backbone:
     """What a warm start begins with: a jade-tiny made from the seed where `place` is `fresh`, else the model named.
+
+    A fresh one has words for outputs of these `kinds`.
 
     With the device `auto` a fresh one stays on the CPU.
 
@@ -96,14 +105,20 @@ def begin(place: str, seed: int, *, dtype: Dtype = "fp32", device: str = "auto")
     """
     if place != FRESH:
         return load_backbone(place, dtype=dtype, device=device)
-    return make_tiny(seed, dtype=dtype).to(torch.device("cpu" if device == "auto" else device))
+    return make_tiny(seed, kinds=kinds, dtype=dtype).to(torch.device("cpu" if device == "auto" else device))
 
 
 def make_tiny(
-    seed: int = 0, *, width: int = WIDTH, layers: int = LAYERS, inner: int = INNER, dtype: Dtype = "fp32"
+    seed: int = 0,
+    *,
+    width: int = WIDTH,
+    layers: int = LAYERS,
+    inner: int = INNER,
+    kinds: Collection[str] = (),
+    dtype: Dtype = "fp32",
 ) -> Backbone:
-    """An untrained jade-tiny; equal seeds make equal ones, rounded where `dtype` is shorter."""
-    tokenizer = make_tokenizer()
+    """An untrained jade-tiny for outputs of these `kinds` too; equal seeds make equal ones, rounded where `dtype` is shorter."""
+    tokenizer = make_tokenizer(kinds)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,

@@ -1,4 +1,4 @@
-"""The tables of the long benchmarks, from results made up here: a table that fails after hours of training is found out too late."""
+"""The tables of the long benchmarks, from made-up results: one that fails after hours of training is found out too late."""
 
 import importlib
 import json

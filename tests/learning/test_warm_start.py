@@ -65,6 +65,19 @@ def test_every_lesson_is_read_and_written_without_an_unknown_word_and_comes_back
         assert backbone.decode(output) == lesson.output
 
 
+def test_a_fresh_model_has_words_for_whatever_its_team_writes_and_the_paper_s_team_needs_no_more(game: Scenario) -> None:
+    assert make_tokenizer(game.kinds).get_vocab() == make_tokenizer().get_vocab()
+    solver = load_scenario("small_world", {"team": ["solver"], "workflows": [["SOLVE"]], "limits.max_rounds": 4})
+    assert not make_tiny(0, width=16, layers=1, inner=16).can_write("<search>")
+    backbone = make_tiny(0, width=16, layers=1, inner=16, kinds=solver.kinds)
+    lessons = chapter(solver, 0, 60)
+    assert {lesson.output[:8] for lesson in lessons} == {"<search>", "<answer>"}
+    for lesson in lessons:
+        assert backbone.decode(backbone.encode_output(lesson.output)) == lesson.output
+        assert backbone.tokenizer.unk_token_id not in backbone.encode(lesson.messages)
+    assert make_tiny(0, width=16, layers=1, inner=16, kinds=["verdict"]).can_write("<verdict>search</verdict>")
+
+
 def test_the_tokenizer_spells_words_it_does_not_know() -> None:
     tokenizer = make_tokenizer()
     ids = tokenizer("Zyxwv 1234 Born")["input_ids"]
