@@ -74,7 +74,7 @@ def words(kinds: Collection[str] = ()) -> list[str]:
 
 
 def make_tokenizer(kinds: Collection[str] = ()) -> PreTrainedTokenizerFast:
-    """The tokenizer for agents that write outputs of some kinds: text is cut at spaces, marks and tags; a word that is not in the list is spelled, letter by letter."""
+    """The tokenizer: text is cut at spaces, marks and tags; a word that is not in the list is spelled, letter by letter."""
     inside = Tokenizer(
         WordPiece({word: i for i, word in enumerate(words(kinds))}, unk_token=UNKNOWN, max_input_chars_per_word=60)
     )

@@ -39,6 +39,7 @@ from jade_env.research.one_run import (
     curves_of,
     failure_of,
     folder_of,
+    warm_folder,
 )  # fmt: skip
 from jade_env.research.study import Run, Study, runs_of
 
@@ -170,8 +171,8 @@ def _side_by_side(todo: Sequence[Run], out: Path, data: str | Path | None, proce
                 if not (place / ROWS).exists():
                     reason = failure_of(place) or f"its process ended with code {process.returncode}; see {place / LOG}"
                 watch.over(run, reason, out)
-            while waiting and len(working) < processes:
-                run = waiting.pop(0)
+            while len(working) < processes and (run := _next(waiting, [run for run, _ in working.values()], out)):
+                waiting.remove(run)
                 working[run.name] = (run, _start(run, out, data))
             time.sleep(0.2)
     finally:
@@ -179,6 +180,12 @@ def _side_by_side(todo: Sequence[Run], out: Path, data: str | Path | None, proce
             process.terminate()
         for _, process in working.values():
             process.wait()
+
+
+def _next(waiting: Sequence[Run], working: Sequence[Run], out: Path) -> Run | None:
+    """The first run that need not wait for a warm start which another is at work on; None where all have to."""
+    busy = {warm_folder(out, run) for run in working if run.warm and not (warm_folder(out, run) / TIMES).exists()}
+    return next((run for run in waiting if not run.warm or warm_folder(out, run) not in busy), None)
 
 
 @contextmanager

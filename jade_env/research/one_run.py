@@ -71,8 +71,9 @@ def _perform(
 ) -> None:
     (place / FAILURE).unlink(missing_ok=True)
     if run.warm is not None:
-        lessons = place.parents[3] / "warm_starts" / run.scenario / run.arm
-        run = _warmed(run, lessons, data, lambda done, total: part(0.4 * done / max(total, 1)), say)
+        run = _warmed(
+            run, warm_folder(place.parents[3], run), data, lambda done, total: part(0.4 * done / max(total, 1)), say
+        )
     first = 0.4 if run.warm is not None else 0.0
     trained = _train(
         run, place / TRAINING, data, lambda done, total: part(first + (0.9 - first) * done / max(total, 1))
@@ -82,6 +83,11 @@ def _perform(
     times = {"seconds_training": trained, "seconds_judging": round(time.monotonic() - began, 3)}
     write(place / TIMES, indented(times))
     write(place / ROWS, lines)
+
+
+def warm_folder(out: Path, run: Run) -> Path:
+    """Where the warm start lies that all seeds of an arm have in common."""
+    return out / "warm_starts" / run.scenario / run.arm
 
 
 def _warmed(run: Run, place: Path, data: str | Path | None, progress: Callable[[int, int], None], say: Say) -> Run:

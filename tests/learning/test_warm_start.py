@@ -65,7 +65,9 @@ def test_every_lesson_is_read_and_written_without_an_unknown_word_and_comes_back
         assert backbone.decode(output) == lesson.output
 
 
-def test_a_fresh_model_has_words_for_whatever_its_team_writes_and_the_paper_s_team_needs_no_more(game: Scenario) -> None:
+def test_a_fresh_model_has_words_for_whatever_its_team_writes_and_the_paper_s_team_needs_no_more(
+    game: Scenario,
+) -> None:
     assert make_tokenizer(game.kinds).get_vocab() == make_tokenizer().get_vocab()
     solver = load_scenario("small_world", {"team": ["solver"], "workflows": [["SOLVE"]], "limits.max_rounds": 4})
     assert not make_tiny(0, width=16, layers=1, inner=16).can_write("<search>")

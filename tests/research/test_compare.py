@@ -24,10 +24,10 @@ from jade_env.policy import make_policy
 from jade_env.policy.tiny import make_tiny
 from jade_env.questions.datasets import write_corpus, write_questions
 from jade_env.questions.world import WorldSpec, make_world
-from jade_env.research.compare import Outcome, collect, compare
+from jade_env.research.compare import Outcome, _next, collect, compare
 from jade_env.research.report import write_report
 from jade_env.research.report.page import unpacked
-from jade_env.research.study import load_study
+from jade_env.research.study import load_study, runs_of
 from jade_env.scenario import load_scenario
 
 RESULTS, SUMMARY = "results.jsonl", "summary.json"
@@ -421,6 +421,10 @@ def test_an_arm_has_a_warm_start_of_its_own_once_for_all_its_seeds(tmp_path: Pat
     assert {row["arm"] for row in map(json.loads, (out / "runs/small_world/monolithic/0/rows.jsonl").open())} == {
         "monolithic"
     }
+
+    first, second = runs_of(load_study(path))
+    assert _next([second], [first], tmp_path / "new") is None  # it would only wait for the other's warm start
+    assert _next([second], [first], out) is second and _next([second], [], tmp_path / "new") is second
 
     with pytest.raises(ConfigError, match="arms.monolithic: warm_start: jade_joint is no warm start"):
         compare(load_study(path, {"arms.monolithic.warm_start": "jade_joint"}), out)
