@@ -171,9 +171,9 @@ def _side_by_side(todo: Sequence[Run], out: Path, data: str | Path | None, proce
                 if not (place / ROWS).exists():
                     reason = failure_of(place) or f"its process ended with code {process.returncode}; see {place / LOG}"
                 watch.over(run, reason, out)
-            while len(working) < processes and (run := _next(waiting, [run for run, _ in working.values()], out)):
-                waiting.remove(run)
-                working[run.name] = (run, _start(run, out, data))
+            while len(working) < processes and (new := _next(waiting, [run for run, _ in working.values()], out)):
+                waiting.remove(new)
+                working[new.name] = (new, _start(new, out, data))
             time.sleep(0.2)
     finally:
         for _, process in working.values():
