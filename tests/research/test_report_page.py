@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-COMMANDS = (".venv/bin/pip install playwright", "apt-get install chromium", ".venv/bin/playwright install chromium")
-NEEDED = "needs a browser: {}, and {} (where there is no such package: {})".format(*COMMANDS)
+COMMANDS = ("apt-get install chromium", ".venv/bin/playwright install chromium")
+NEEDED = "needs a browser: {} (where there is no such package: {})".format(*COMMANDS)
 HOSTILE = '</script><script>window.broken = 1</script><!-- <img src=x onerror="window.broken = 2"> <b>bold</b>'
 
 
