@@ -3,9 +3,9 @@
     python benchmarks/credit_rules.py [--out runs/claim] [--hours 4]     runs what is not done
     python benchmarks/credit_rules.py --table
 
-Every rule trains jointly from the first warm start of `benchmarks/claim.py`, whose run folders it shares, and is judged on the
-claim's test worlds. `episode_gae`, the paper's rule, comes with a critic on the policy's trunk and with one of its own, pretrained
-while the policy waits. A critic's explained variance stands beside that of a held-out table that knows kind, role and workflow.
+Every rule trains jointly from the warm start that ships, and is judged on the claim's test worlds. `episode_gae`, the paper's
+rule, comes with a critic on the policy's trunk and with one of its own, pretrained while the policy waits. A critic's explained
+variance stands beside that of a held-out table that knows kind, role and workflow.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from claim import TEST_QUESTIONS, TEST_WORLDS, Part, backbone_of, job_of, said, scenario_of, trained
-from claim import work as make_warm_start
+from claim import TEST_QUESTIONS, TEST_WORLDS, said, scenario_of, trained
 from jobs import Job, main, write_result
 from rich.console import Console
 from rich.table import Table
 
 from jade_env.research.statistics import nested_mean
 
-WARM = Part("default", "warm", 0)
 RESULTS = Path(__file__).parent / "results" / "credit_rules"
 STEPS, SEEDS = 65, (0, 1)  # 12,480 episodes
 ALONE = {
@@ -45,19 +43,15 @@ RULES: dict[str, dict[str, Any]] = {
 
 def jobs(out: Path) -> list[Job]:
     names = [f"credit-{rule}-s{seed}" for seed in SEEDS for rule in RULES]
-    return [job_of(WARM, out), *(Job(name, RESULTS / f"{name}.json", (WARM.result,)) for name in names)]
+    return [Job(name, RESULTS / f"{name}.json") for name in names]
 
 
 def work(name: str, out: Path) -> None:
     from jade_env.recipe import load_recipe
 
-    if name == WARM.name:
-        make_warm_start(WARM, out)
-        return
-
     rule, seed = name.removeprefix("credit-").rsplit("-s", 1)
     began = time.monotonic()
-    overrides = {"backbone": str(backbone_of("default", 0, out)), "steps": STEPS, "eval_every": STEPS, **RULES[rule]}
+    overrides = {"steps": STEPS, "eval_every": STEPS, **RULES[rule]}
     worlds = [scenario_of("default", world, TEST_QUESTIONS) for world in TEST_WORLDS]
     run = out / name
     result = trained(scenario_of("default"), load_recipe("jade_joint", overrides), run, int(seed), worlds)

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from claim import SCENARIO, TEST_QUESTIONS, TEST_WORLDS, Part, backbone_of, job_of, trained
-from claim import work as make_warm_start
+from claim import SCENARIO, TEST_QUESTIONS, TEST_WORLDS, trained
 from jobs import Job, main, write_result
 from rich.console import Console
 from rich.table import Table
@@ -25,7 +24,6 @@ from scipy.stats import spearmanr
 
 from jade_env.scenario import Scenario, load_scenario
 
-WARM = Part("default", "warm", 0)
 RESULTS = Path(__file__).parent / "results" / "trade_off"
 STEPS, SEEDS = 65, (0, 1, 2)
 SETTINGS = {
@@ -44,7 +42,7 @@ def runs() -> dict[str, Path]:
 
 
 def jobs(out: Path) -> list[Job]:
-    return [job_of(WARM, out), *(Job(name, file, (WARM.result,)) for name, file in runs().items())]
+    return [Job(name, file) for name, file in runs().items()]
 
 
 def scenario_of(setting: str, world: int = 0, questions: int | None = None) -> Scenario:
@@ -56,13 +54,9 @@ def scenario_of(setting: str, world: int = 0, questions: int | None = None) -> S
 def work(name: str, out: Path) -> None:
     from jade_env.recipe import load_recipe
 
-    if name == WARM.name:
-        make_warm_start(WARM, out)
-        return
-
     setting, seed = name.removeprefix("trade-").rsplit("-s", 1)
     began = time.monotonic()
-    overrides = {"backbone": str(backbone_of("default", 0, out)), "steps": STEPS, "eval_every": STEPS}
+    overrides = {"steps": STEPS, "eval_every": STEPS}
     worlds = [scenario_of(setting, world, TEST_QUESTIONS) for world in TEST_WORLDS]
     result = trained(scenario_of(setting), load_recipe("jade_joint", overrides), out / name, int(seed), worlds)
     result["wall_seconds"] = round(time.monotonic() - began, 1)
