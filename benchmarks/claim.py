@@ -4,10 +4,11 @@
     python benchmarks/claim.py --table [--results DIR]                                              prints what there is
 
 Five arms begin from the same warm starts and play the same number of episodes: frozen, executors_only, planner_only,
-static_joint (a fixed chain, chosen on tuning worlds without training, with its executors trained) and joint. Three warm starts (the
-first is the one that ships, the others are made by its command with other seeds), two RL seeds; costs are on in all arms. Each finished arm is judged once, greedy and sampled, on questions of test worlds that
-nobody has trained or tuned on. Everything that was decided beforehand stands under PROTOCOL below; results are small JSON files,
-one a job, so that a benchmark that was stopped goes on, and what is there can be committed.
+static_joint (a fixed chain, chosen on tuning worlds without training, with its executors trained) and joint. Three warm starts
+(the first is the one that ships, the others are made by its command with other seeds), two RL seeds; costs are on in all arms.
+Each finished arm is judged once, greedy and sampled, on questions of test worlds that nobody has trained or tuned on. Everything
+that was decided beforehand stands under PROTOCOL below; results are small JSON files, one a job, so that a benchmark that was
+stopped goes on, and what is there can be committed.
 """
 
 from __future__ import annotations
