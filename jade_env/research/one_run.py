@@ -76,7 +76,7 @@ def _perform(
         )
     first = 0.4 if run.warm is not None else 0.0
     trained = _train(
-        run, place / TRAINING, data, lambda done, total: part(first + (0.9 - first) * done / max(total, 1))
+        run, place / TRAINING, data, lambda done, total: part(first + (0.9 - first) * done / max(total, 1)), say
     )
     began = time.monotonic()
     lines = b"".join(line(row) for row in _judge(study, run, place / TRAINING, data))
@@ -112,7 +112,7 @@ def _begun(folder: Path) -> bool:
     return folder.exists()
 
 
-def _train(run: Run, folder: Path, data: str | Path | None, progress: Callable[[int, int], None]) -> float:
+def _train(run: Run, folder: Path, data: str | Path | None, progress: Callable[[int, int], None], say: Say) -> float:
     """Train what there is to train; return the seconds it took, stops left out."""
     if not run.train:
         return 0.0
@@ -121,7 +121,14 @@ def _train(run: Run, folder: Path, data: str | Path | None, progress: Callable[[
         from jade_env.learning.joint import train_language
 
         return train_language(
-            run.game, run.recipe, folder, run.seed, resume=resume, data=data, progress=progress
+            run.game,
+            run.recipe,
+            folder,
+            run.seed,
+            resume=resume,
+            data=data,
+            progress=progress,
+            notice=lambda sentence: say(f"{run.name}: {sentence}"),
         ).seconds
     from jade_env.learning import trainer
 

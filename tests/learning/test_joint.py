@@ -330,3 +330,20 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_check
     with pytest.raises(JadeError, match="last good checkpoint is that of step"):
         train_language(game, plan, out)
     assert all(torch.isfinite(t).all() for t in weights(out).values())
+
+
+def test_an_agent_whose_model_has_no_words_for_its_tags_is_named_when_training_begins(
+    backbone: str, game: Scenario, tmp_path: Path
+) -> None:
+    alone = load_scenario("monolithic", WORLD)
+    make_tiny(0, width=32, layers=1, inner=32, kinds=alone.kinds).save(tmp_path / "model")
+    said: dict[str, list[str]] = {"mute": [], "speaks": [], "team": []}
+    plans = {"mute": backbone, "speaks": str(tmp_path / "model"), "team": backbone}
+    for name, place in plans.items():
+        changes = {"steps": 1} if name == "team" else {"steps": 1, "loss_weights": {"default": 1.0}, "kl": {}}
+        played = game if name == "team" else alone
+        train_language(played, recipe(place, **changes), tmp_path / name, notice=said[name].append)
+    mute = {name: [sentence for sentence in found if "has no words" in sentence] for name, found in said.items()}
+    assert not mute["speaks"] and not mute["team"]
+    assert len(mute["mute"]) == 1 and "solver has to write <search>" in mute["mute"][0]
+    assert "jade warm-start monolithic" in mute["mute"][0]
