@@ -3,14 +3,16 @@
     python benchmarks/heterogeneous.py [--out runs/claim] [--hours 1]     runs what is not done
     python benchmarks/heterogeneous.py --table
 
-`discrete`: the planner is a network over numbered workflows, trained by MaskablePPO with a team of its own; the executors are
-jade-tiny, which learns under that planner. Wanted: more than the same team as it began. `two`: the planner and the executors
-are a jade-tiny each, both learn, each with an optimizer of its own; then each is put back to what it began as, alone. Wanted: both
-have changed, and the team loses by either. Judged on worlds that nobody trained on, question by question, 95 % intervals.
+`discrete`: the planner is a network over numbered workflows, trained by MaskablePPO with a team of its own, which takes what it
+thinks best; the executors are jade-tiny, which learns under that planner. Wanted: more than the same team as it began. `two`: the
+planner and the executors are a jade-tiny each, both learn, each with an optimizer of its own; then each is put back to what it
+began as, alone. Wanted: both have changed, and the team loses by either. Judged on worlds that nobody trained on, question by
+question, 95 % intervals.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -95,8 +97,6 @@ def played(name: str, run: Path) -> dict[str, Any]:
 
 
 def show(console: Console) -> None:
-    import json
-
     for name, teams in TEAMS.items():
         file = RESULTS / f"{name}.json"
         if not file.exists():
@@ -112,7 +112,9 @@ def show(console: Console) -> None:
             cells = [result[manner][team][key] for key in ("net", "f1") for manner in ("sampled", "greedy")]
             table.add_row(team, *(said(bootstrap_mean(cell)) for cell in cells))
         console.print(table)
-        console.print(f"weights moved by {', '.join(f'{share:.1%}' for share in result['moved'])}")
+        whose = ("executors", "planner")[: len(result["moved"])]
+        went = (f"{share:.1%} ({name})" for share, name in zip(result["moved"], whose, strict=True))
+        console.print(f"weights moved by {', '.join(went)} of their length")
         whole = teams[1]
         for team in (teams[0], *teams[2:]):
             for manner in ("sampled", "greedy"):

@@ -70,7 +70,7 @@ def rho(rows: list[dict[str, Any]], cost: int, field: str) -> tuple[float, float
         for row in rows
         if not SETTINGS[row["setting"]][1 - cost]
     ]
-    if len({level for level, _ in runs}) < 2:
+    if any(len(set(column)) < 2 for column in zip(*runs, strict=True)) or not runs:  # nothing to be compared
         return float("nan"), float("nan"), float("nan")
     pairs, rng = np.array(runs), np.random.default_rng(0)
     found = []

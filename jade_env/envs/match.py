@@ -80,11 +80,10 @@ class Match:
     def oldest_turn(self) -> Turn | None:
         """The turn that was opened first, of the side that has played less; None when the game has ended."""
         due: Turn | None = None
-        for side in self._turns:
-            for turn in side.values():
-                if due is None or turn.game.ledger.turns < due.game.ledger.turns:
-                    due = turn
-                break
+        for side in filter(None, self._turns):
+            oldest = next(iter(side.values()))
+            if due is None or oldest.game.ledger.turns < due.game.ledger.turns:
+                due = oldest
         return due
 
     def oldest_turn_of(self, agent: str) -> Turn | None:
@@ -103,10 +102,8 @@ class Match:
 
     def settle(self) -> None:
         """Answer the retrievals that fall due and list the turns that are open now."""
-        for episode in self.episodes:
-            if episode.pending_queries:
-                self.table.settle(self.episodes)
-                break
+        if self.episodes[0].pending_queries or self.episodes[-1].pending_queries:  # of one side, or of two
+            self.table.settle(self.episodes)
         self._refresh()
 
     def _refresh(self) -> None:

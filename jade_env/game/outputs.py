@@ -54,6 +54,11 @@ class Output(NamedTuple):
 class Kind(Protocol):
     """Grammar, validity rule, fallback and effect of one kind of output."""
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """What it is written between: one of these, or each in turn."""
+        ...
+
     def parse(self, text: str, **context: Any) -> tuple[bool, Any]:
         """Read any text; return whether it is valid, and its value or fallback."""
         ...
@@ -80,6 +85,8 @@ def _between(tag: str, text: str) -> str | None:
 class WorkflowKind:
     """`<workflow>R,DS,AG</workflow>`: valid if it is among the legal ones."""
 
+    tags = ("workflow",)
+
     def parse(self, text: str, *, workflows: Sequence[Workflow] = PAPER_WORKFLOWS, **_: Any) -> tuple[bool, Workflow]:
         inner = _between("workflow", text.strip())
         if inner is None:
@@ -97,6 +104,8 @@ class WorkflowKind:
 
 class SubquestionsKind:
     """`<q1>..</q1><q2>..</q2>`: numbered from 1; invalid if one repeats, equals the question, or there are over seven."""
+
+    tags = tuple(f"q{i}" for i in range(1, MAX_SUBQUESTIONS + 1))
 
     _WHOLE = re.compile(r"<q\d+>.*</q\d+>", re.S | re.I)
     _TAG = re.compile(r"<(/?)q(\d+)>", re.I)
@@ -145,6 +154,8 @@ class SubquestionsKind:
 class QueryKind:
     """`<query>..</query>`: at most 100 words and not the query it replaces; the raw text if malformed."""
 
+    tags = ("query",)
+
     def parse(self, text: str, *, question: str = "", **_: Any) -> tuple[bool, str]:
         text = text.strip()
         inner = _between("query", text)
@@ -165,6 +176,8 @@ class DocumentIdsKind:
 
     The value is sorted. Ids out of range or repeated make the output invalid, and the valid ones among them are kept.
     """
+
+    tags = ("id",)
 
     _IDS = re.compile(r"Document\d{1,9}(?:,Document\d{1,9})*")
 
@@ -191,6 +204,8 @@ class DocumentIdsKind:
 class AnswerKind:
     """`<answer>..</answer>`: at most 40 words; the raw text if malformed."""
 
+    tags = ("answer",)
+
     _WORD = re.compile(r"\b\w+\b")
 
     def parse(self, text: str, **_: Any) -> tuple[bool, str]:
@@ -208,6 +223,8 @@ class AnswerKind:
 
 class VerdictKind:
     """`<verdict>accept</verdict>`, `retry` or `search` in its place: a draft may be sent back once; accept if malformed."""
+
+    tags = ("verdict",)
 
     VALUES = ("accept", "retry", "search")
 
@@ -228,7 +245,7 @@ class SearchOrAnswerKind:
     The value is ("search", query) or ("answer", text). A search beyond the limit is malformed, and answers nothing.
     """
 
-    _ACTIONS = ("search", "answer")
+    tags = ("search", "answer")
 
     def parse(self, text: str, *, may_search: bool = True, **_: Any) -> tuple[bool, tuple[str, str]]:
         query = _between("search", stripped := text.strip())
@@ -256,6 +273,8 @@ class DocumentKind:
     The value is (document, "Passage0") or (document, text); empty, (-1, ""), it replaces nothing. So it does where it is
     malformed, beyond the numbers at hand or over the word budget.
     """
+
+    tags = ("document",)
 
     LEFT = (-1, "")
 
@@ -298,20 +317,6 @@ KINDS: Mapping[str, Kind] = {
     "search_or_answer": SearchOrAnswerKind(),
     "document": DocumentKind(),
 }
-
-_NUMBERED = tuple(f"q{i}" for i in range(1, MAX_SUBQUESTIONS + 1))
-TAGS: Mapping[str, tuple[str, ...]] = {
-    "workflow": ("workflow",),
-    "subquestions_serial": _NUMBERED,
-    "subquestions_parallel": _NUMBERED,
-    "query": ("query",),
-    "document_ids": ("id",),
-    "answer": ("answer",),
-    "verdict": ("verdict",),
-    "search_or_answer": ("search", "answer"),
-    "document": ("document",),
-}
-"""The tags that an output of each kind is written between."""
 
 
 def parse(kind: str, text: str, tokens: int | None = None, **context: Any) -> Output:

@@ -24,7 +24,7 @@ from jade_env.envs.pool import Pool
 from jade_env.envs.source import open_source
 from jade_env.errors import JadeError
 from jade_env.game.episode import Rules
-from jade_env.game.outputs import TAGS
+from jade_env.game.outputs import KINDS
 from jade_env.language_recipe import OWN, PpoRecipe
 from jade_env.learning import checkpoint, health, ppo
 from jade_env.learning.checkpoint import Checkpoint
@@ -70,7 +70,7 @@ def train_language(
         resume: goes on where the run in `out` stopped; only `steps` may have changed.
         data: the data location for scenarios with files; else JADE_DATA.
         progress: called with (episodes played, episodes in all).
-        notice: called with a sentence when a collapse shows.
+        notice: called with a sentence when a collapse shows, or an agent has no words for what it has to write.
 
     Raises:
         ConfigError: the scenario or recipe is not valid, or not the one that the run to resume was begun with, or a prompt is
@@ -231,13 +231,15 @@ class _Joint:
     def _say_who_lacks_words(self) -> None:
         """A notice for every agent that has to write a tag which its model's tokens cannot say: it will never be valid."""
         for agent, answers_to in Rules.names(self.game).items():
-            learner = self.learners.get(self.specs[agent])
+            player = self.players[agent]
+            if not isinstance(player, LanguageModelPolicy):
+                continue
             kind = next(self.game.cards[name].writes for name in answers_to if name in self.game.cards)
-            mute = [f"<{tag}>" for tag in TAGS[kind] if learner and not learner.backbone.can_write(f"<{tag}>")]
+            mute = [f"<{tag}>" for tag in KINDS[kind].tags if not player.backbone.can_write(f"<{tag}>")]
             if mute:
                 self.notice(
-                    f"{agent} has to write {' and '.join(mute)}, for which {self.plan.backbone} has no words: begin from a model "
-                    f"that has them, such as the one that `jade warm-start {self.game.name} --policy jade_tiny` makes"
+                    f"{agent} has to write {' and '.join(mute)}, for which {player.backbone.name} has no words: begin from a model "
+                    "that has them, such as what `jade warm-start` makes of jade_tiny on this scenario, overrides included"
                 )
 
     def _cut_prompts(self) -> int:

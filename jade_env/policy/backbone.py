@@ -136,7 +136,7 @@ class Backbone(nn.Module):
 
     def can_write(self, text: str) -> bool:
         """Whether its tokens can say a text: a small vocabulary may have no word for a tag."""
-        return self.decode(self.encode_output(text)).strip() == text
+        return self.decode(self.encode_output(text)[:-1]).strip() == text
 
     @property
     def end_id(self) -> int:

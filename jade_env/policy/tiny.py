@@ -23,7 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from jade_env.agent import load_agent
 from jade_env.config import names
-from jade_env.game.outputs import MAX_SUBQUESTIONS, TAGS
+from jade_env.game.outputs import KINDS, MAX_SUBQUESTIONS
 from jade_env.game.workflow import CHAIN, DECOMPOSERS
 from jade_env.policy.backbone import DTYPES, Backbone, Dtype, load_backbone
 from jade_env.questions.world import vocabulary
@@ -69,7 +69,9 @@ def words(kinds: Collection[str] = ()) -> list[str]:
     known |= dict.fromkeys(str(year) for year in range(FIRST_YEAR, LAST_YEAR + 1))
     known |= dict.fromkeys(("000", *string.punctuation, *string.ascii_letters, *string.digits))
     known |= dict.fromkeys(f"##{mark}" for mark in (*string.ascii_letters, *string.digits))
-    known |= dict.fromkeys(f"<{slash}{tag}>" for kind in sorted(kinds) for tag in TAGS[kind] for slash in ("", "/"))
+    known |= dict.fromkeys(
+        f"<{slash}{tag}>" for kind in sorted(kinds) for tag in KINDS[kind].tags for slash in ("", "/")
+    )
     return list(known)
 
 

@@ -74,7 +74,7 @@ def compare(
         data: the data location for scenarios with files; else JADE_DATA.
         processes: runs at work at once; with 1 they run in this process.
         progress: called with (runs done, with a part for the one at work; runs in all).
-        say: called with a line when a run is done or has failed.
+        say: called with a line when a run is done or has failed, and with what a training warns of.
 
     Raises:
         ConfigError: the study is not valid, or a run in the folder was begun with another configuration.
@@ -144,6 +144,12 @@ class _Watch:
         if self._progress:
             self._progress(self.done + share, self.total)
 
+    def repeat(self, run: Run, log: Path) -> None:
+        """Say what a run in a process of its own has said of itself."""
+        for sentence in read(log).decode(errors="replace").splitlines() if log.exists() else ():
+            if sentence.startswith(f"{run.name}: "):
+                self._say(sentence)
+
     def over(self, run: Run, reason: str | None, out: Path) -> None:
         """A run is done, or has failed."""
         self.done += 1
@@ -170,6 +176,7 @@ def _side_by_side(todo: Sequence[Run], out: Path, data: str | Path | None, proce
                 reason = None
                 if not (place / ROWS).exists():
                     reason = failure_of(place) or f"its process ended with code {process.returncode}; see {place / LOG}"
+                watch.repeat(run, place / LOG)
                 watch.over(run, reason, out)
             while len(working) < processes and (new := _next(waiting, [run for run, _ in working.values()], out)):
                 waiting.remove(new)

@@ -346,4 +346,4 @@ def test_an_agent_whose_model_has_no_words_for_its_tags_is_named_when_training_b
     mute = {name: [sentence for sentence in found if "has no words" in sentence] for name, found in said.items()}
     assert not mute["speaks"] and not mute["team"]
     assert len(mute["mute"]) == 1 and "solver has to write <search>" in mute["mute"][0]
-    assert "jade warm-start monolithic" in mute["mute"][0]
+    assert backbone in mute["mute"][0]

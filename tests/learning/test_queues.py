@@ -64,3 +64,33 @@ def test_the_claim_compares_joint_training_with_every_other_arm_question_by_ques
     text = shown(module, "default")
     assert "2 of 6 pairs" in text
     assert "joint - planner_only, net, sampled: +0.200 (+0.200 to +0.200): above 0" in text
+
+
+@pytest.mark.parametrize("module", ["trade_off"], indirect=True)
+def test_a_trade_off_in_which_nothing_differs_has_no_correlation(module):
+    for name, file in module.runs().items():
+        setting = name.removeprefix("trade-").rsplit("-s", 1)[0]
+        file.write_text(json.dumps({"job": name, "setting": setting, **result(0.4)}))
+    assert "rounds and rounds: +nan" in shown(module)
+
+
+@pytest.mark.parametrize("module", ["claim"], indirect=True)
+def test_each_part_of_the_claim_stands_behind_those_it_waits_for(module, tmp_path):
+    for study in module.STUDIES:
+        there = set()
+        for job in (module.job_of(part, tmp_path) for part in module.parts_of(study)):
+            assert there.issuperset(job.needs)
+            there.add(job.result)
+    assert module.backbone_of("default", 0, tmp_path) == "jade-tiny"
+    assert module.backbone_of("default", 1, tmp_path) == str(tmp_path / "default-warm-w1-s0" / "backbone")
+
+
+@pytest.mark.parametrize("module", ["heterogeneous"], indirect=True)
+def test_the_table_of_teams_says_what_each_member_is_worth(module):
+    row = {"episodes": 10, "moved": [0.1, 0.2]}
+    for manner in ("sampled", "greedy"):
+        row[manner] = {team: result(0.4 if team == "both trained" else 0.3)[manner] for team in module.TEAMS["two"]}
+    (module.RESULTS / "two.json").write_text(json.dumps(row))
+    text = shown(module)
+    assert "discrete: not done yet" in text and "10.0% (executors), 20.0% (planner)" in text
+    assert "both trained - planner put back, net, greedy: +0.100 (+0.100 to +0.100): above 0" in text

@@ -80,6 +80,18 @@ def test_a_fresh_model_has_words_for_whatever_its_team_writes_and_the_paper_s_te
     assert make_tiny(0, width=16, layers=1, inner=16, kinds=["verdict"]).can_write("<verdict>search</verdict>")
 
 
+def test_a_warm_start_of_a_lone_solver_goes_on_and_is_read_back_with_its_own_words(tmp_path: Path) -> None:
+    small = {"data.passages": 200, "data.train": 40, "data.dev": 8}
+    alone = load_scenario(
+        "small_world", {**small, "team": ["solver"], "workflows": [["SOLVE"]], "limits.max_rounds": 4}
+    )
+    warm_start(alone, recipe(steps=4), tmp_path / "run")
+    warm_start(alone, recipe(steps=6), tmp_path / "run", resume=True)
+    player = make_policy(tmp_path / "run", alone)
+    assert player.backbone.can_write("<search>where</search>")
+    assert len(evaluate(player, alone, "dev", 4)) == 4
+
+
 def test_the_tokenizer_spells_words_it_does_not_know() -> None:
     tokenizer = make_tokenizer()
     ids = tokenizer("Zyxwv 1234 Born")["input_ids"]

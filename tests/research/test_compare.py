@@ -422,6 +422,11 @@ def test_an_arm_has_a_warm_start_of_its_own_once_for_all_its_seeds(tmp_path: Pat
         "monolithic"
     }
 
+    mute = load_study(path, {"arms.mute": {**plan["arms"]["monolithic"], "warm_start": None}, "seeds": [0]})
+    told: list[str] = []
+    compare(mute, tmp_path / "mute", processes=2, say=told.append)
+    assert any(sentence.startswith("small_world/mute/0: solver has to write <search>") for sentence in told)
+
     first, second = runs_of(load_study(path))
     assert _next([second], [first], tmp_path / "new") is None  # it would only wait for the other's warm start
     assert _next([second], [first], out) is second and _next([second], [], tmp_path / "new") is second
