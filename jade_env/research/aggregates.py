@@ -117,13 +117,18 @@ def _metrics(scenarios: Sequence[Mapping[int, Mapping[str, Row]]]) -> dict[str, 
 
 
 def _of_kind(tables: Tables, kind: str) -> dict[str, Any]:
-    """Mean F1 on one kind of question, over the scenarios that ask it."""
+    """Mean F1 and net score on one kind of question, over the scenarios that ask it."""
     asked = [
-        [[row["f1"] for row in questions.values() if row["kind"] == kind] for questions in seeds.values()]
+        [[row for row in questions.values() if row["kind"] == kind] for questions in seeds.values()]
         for seeds in tables.values()
     ]
     found = [table for table in asked if table[0]]
-    return {"questions": sum(len(table[0]) for table in found), "f1": _figure(nested_difference(found), *_range("f1"))}
+    return {"questions": sum(len(table[0]) for table in found)} | {
+        metric: _figure(
+            nested_difference([[[row[metric] for row in rows] for rows in table] for table in found]), *_range(metric)
+        )
+        for metric in ("f1", "net")
+    }
 
 
 def _against(tables: Tables, base: Tables) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ _COSTS = ("rounds", "retrievals", "turns", "malformed")
 
 
 def tables(summary: Summary) -> list[Table]:
-    """All tables of a study, for each split and mode: scores, costs, differences, aggregates, and scenarios if several."""
+    """All tables of a study, for each split and mode: scores, costs, differences, aggregates, kinds and scenarios if several."""
     return [table for view in summary["views"] for table in _of_view(summary, view)]
 
 
@@ -24,6 +24,8 @@ def _of_view(summary: Summary, view: Mapping[str, Any]) -> list[Table]:
         found.append(_differences(summary, view))
     if any(_told(arm["aggregates"]["f1"]["iqm"]) for arm in view["arms"].values()):
         found.append(_aggregates(summary, view))
+    if len(kinds := list(dict.fromkeys(kind for arm in view["arms"].values() for kind in arm["by_kind"]))) > 1:
+        found.append(_kinds(view, kinds))
     if len(summary["scenarios"]) > 1:
         found.append(_scenarios(summary, view))
     return found
@@ -73,6 +75,15 @@ def _aggregates(summary: Summary, view: Mapping[str, Any]) -> Table:
     shown = _table("F1 over runs, stratified by scenario (intervals over runs alone)", ("arm", *names.values()))
     for name, arm in view["arms"].items():
         shown.add_row(name, *(_with_interval(arm["aggregates"]["f1"][key]) for key in names))
+    return shown
+
+
+def _kinds(view: Mapping[str, Any], kinds: Sequence[str]) -> Table:
+    """Net score by kind of question: where an arm wins, and where it pays for nothing."""
+    shown = _table("net by kind of question", ("arm", *kinds))
+    for name, arm in view["arms"].items():
+        parts = arm["by_kind"]
+        shown.add_row(name, *(_number(parts[kind]["net"]["mean"]) if kind in parts else "-" for kind in kinds))
     return shown
 
 

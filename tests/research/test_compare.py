@@ -77,6 +77,9 @@ def test_the_summary_agrees_with_the_rows(unbroken: Path) -> None:
         for metric in ("f1", "net", "rounds", "retrievals"):
             mine = [row[metric] for row in rows if row["arm"] == arm]
             assert view["arms"][arm]["metrics"][metric]["mean"] == pytest.approx(sum(mine) / len(mine))
+        for kind, part in view["arms"][arm]["by_kind"].items():
+            asked = [row for row in rows if row["arm"] == arm and row["kind"] == kind]
+            assert part["net"]["mean"] == pytest.approx(sum(row["net"] for row in asked) / len(asked))
     at = {(row["arm"], row["seed"], row["question"]): row["net"] for row in rows}
     gains = [value - at["random", seed, question] for (arm, seed, question), value in at.items() if arm == "sb3"]
     assert view["arms"]["sb3"]["against"]["net"]["mean"] == pytest.approx(sum(gains) / len(gains))

@@ -105,6 +105,7 @@ def _view(summary: Tree, view: Tree) -> Block | None:
             _table("Costs of a question", arms, lambda part: [part["metrics"][name] for name in COSTS], COSTS),
             _aggregates(arms),
             _groups("F1 by kind of question", arms, lambda part: {k: v["f1"] for k, v in part["by_kind"].items()}),
+            _groups("Net reward by kind", arms, lambda part: {k: v["net"] for k, v in part["by_kind"].items()}),
             _groups(
                 "F1 by scenario", arms, lambda part: {k: v["metrics"]["f1"] for k, v in part["by_scenario"].items()}
             )
