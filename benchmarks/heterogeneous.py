@@ -29,7 +29,7 @@ from jade_env.research.statistics import bootstrap_mean, paired_difference
 
 RESULTS = Path(__file__).parent / "results" / "heterogeneous"
 TEST_WORLDS = tuple(range(9201, 9211))
-STEPS, SEED, TURNS = 40, 0, 200_000
+STEPS, SEED, TURNS = 25, 0, 200_000
 SHIPPED = "language_model:jade-tiny"
 TEAMS = {
     "discrete": ("as it began", "executors trained"),
