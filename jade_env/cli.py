@@ -187,7 +187,7 @@ def train(
     """
     from jade_env.chat_recipe import RemoteChatRecipe
     from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
-    from jade_env.recipe import load_recipe, split_overrides
+    from jade_env.recipe import MarlRecipe, load_recipe, split_overrides
     from jade_env.scenario import load_scenario
 
     for_scenario, for_recipe = split_overrides(parse_overrides(overrides or []))
@@ -210,6 +210,13 @@ def train(
 
         with _progress("training") as progress:
             done = train_language(game, recipe, run, seed, resume=resume, data=data, progress=progress, notice=_notice)
+    elif isinstance(recipe, MarlRecipe):
+        if resume:
+            raise ConfigError(f"{recipe.name}: BenchMARL's runs cannot be gone on with: begin again with another --out")
+        from jade_env.learning.marl import train_marl
+
+        with _progress("training") as progress:
+            done = train_marl(game, recipe, run, seed, data=data, progress=progress)
     else:
         from jade_env.learning import trainer
 

@@ -16,6 +16,7 @@ from jade_env.chat_recipe import RemoteChatRecipe
 from jade_env.config import Settings, answering, apply_overrides, load_tree, nearest, validate
 from jade_env.errors import ConfigError
 from jade_env.language_recipe import BY_AGENT, PpoRecipe, WarmStartRecipe
+from jade_env.marl_recipe import MarlRecipe
 from jade_env.scenario import Limits, Reward, Scenario
 
 Positive = Annotated[int, Field(gt=0)]
@@ -159,8 +160,15 @@ class Recipe(Settings):
         return answering(team, self.train, f"recipe {self.name}: train")
 
 
-AnyRecipe = Recipe | WarmStartRecipe | PpoRecipe | RemoteChatRecipe
-_LEARNERS: Mapping[str, type[AnyRecipe]] = {"sft": WarmStartRecipe, "ppo": PpoRecipe, "remote_chat": RemoteChatRecipe}
+AnyRecipe = Recipe | MarlRecipe | WarmStartRecipe | PpoRecipe | RemoteChatRecipe
+_LEARNERS: Mapping[str, type[AnyRecipe]] = {
+    "benchmarl": MarlRecipe,
+    "sft": WarmStartRecipe,
+    "ppo": PpoRecipe,
+    "remote_chat": RemoteChatRecipe,
+}
+LEARN: tuple[type[AnyRecipe], ...] = (Recipe, MarlRecipe, WarmStartRecipe, PpoRecipe)
+"""The kinds of recipe that learn, and so have knobs to be set from outside."""
 _MOST_ANCESTORS = 8
 
 
@@ -204,7 +212,7 @@ def split_overrides(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
         ConfigError: a key that neither has, or that both have.
     """
     sides: dict[str, dict[str, Any]] = {"scenario": {}, "recipe": {}}
-    knobs = Recipe.model_fields | WarmStartRecipe.model_fields | PpoRecipe.model_fields
+    knobs = {name for learner in LEARN for name in learner.model_fields}
     fields = {"scenario": Scenario.model_fields, "recipe": knobs}
     for key, value in overrides.items():
         first, _, rest = key.partition(".")
@@ -225,8 +233,16 @@ def _nearest_key(key: str) -> str:
     for dotted in nested:
         if dotted.endswith(f".{key}"):
             return f"; did you mean {dotted!r}?"
-    learners = (Recipe, WarmStartRecipe, PpoRecipe)
-    return nearest(key, [*(name for kind in learners for name in kind.model_fields), *Scenario.model_fields, *nested])
+    return nearest(key, [*(name for kind in LEARN for name in kind.model_fields), *Scenario.model_fields, *nested])
 
 
-__all__ = ["AnyRecipe", "PpoRecipe", "Recipe", "Script", "WarmStartRecipe", "load_recipe", "split_overrides"]
+__all__ = [
+    "AnyRecipe",
+    "MarlRecipe",
+    "PpoRecipe",
+    "Recipe",
+    "Script",
+    "WarmStartRecipe",
+    "load_recipe",
+    "split_overrides",
+]

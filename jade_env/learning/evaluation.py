@@ -6,10 +6,12 @@ one call of the policy serves them all. Knows no statistics and no learner.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from jade_env import metrics
 from jade_env.envs.pool import as_scenario, make_pool
@@ -130,6 +132,13 @@ def by_kind(rows: Iterable[EpisodeRow]) -> dict[str, list[EpisodeRow]]:
     for row in rows:
         groups.setdefault(row.kind, []).append(row)
     return dict(sorted(groups.items()))
+
+
+def means(rows: Sequence[EpisodeRow]) -> dict[str, float]:
+    """The figures of an evaluation that a curve is drawn from, and how many `episodes` they are of."""
+    names = ("f1", "em", "net", "rounds", "retrievals", "malformed")
+    found = {name: float(np.mean([getattr(row, name) for row in rows])) for name in names}
+    return found | {"episodes": float(len(rows))}
 
 
 def _due(turns: Iterable[Turn]) -> list[Turn]:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from jade_env import streams
@@ -29,7 +28,7 @@ from jade_env.language_recipe import OWN, PpoRecipe
 from jade_env.learning import checkpoint, health, ppo
 from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.curves import learning_curve
-from jade_env.learning.evaluation import EpisodeRow, evaluate
+from jade_env.learning.evaluation import evaluate, means
 from jade_env.learning.experience import Experience
 from jade_env.learning.language_run import refuse_fp16
 from jade_env.learning.language_team import backbone_named, learned_of, manner_of, other, specs_of, team_of
@@ -349,12 +348,4 @@ def _config(
         "agents": list(team),
         "learned": list(learned),
         "versions": versions(),
-    }
-
-
-def means(rows: Sequence[EpisodeRow]) -> dict[str, float]:
-    """The figures of an evaluation that a curve is drawn from."""
-    names = ("f1", "em", "net", "rounds", "retrievals", "malformed")
-    return {name: float(np.mean([getattr(row, name) for row in rows])) for name in names} | {
-        "episodes": float(len(rows))
     }

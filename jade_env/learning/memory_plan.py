@@ -24,7 +24,7 @@ from jade_env.language_recipe import LoraSettings, PpoRecipe, said_of
 from jade_env.learning.language_run import refuse_fp16
 from jade_env.policy.backbone import DTYPES, Lora, with_adapters
 from jade_env.policy.tiny import SHIPPED, shipped_folder
-from jade_env.recipe import Recipe, WarmStartRecipe
+from jade_env.recipe import MarlRecipe, Recipe, WarmStartRecipe
 from jade_env.scenario import Scenario
 
 KNOWN: dict[str, dict[str, Any]] = {
@@ -61,22 +61,26 @@ class Part:
     lower: str
 
 
-def dry_run(scenario: Scenario, recipe: Recipe | WarmStartRecipe | PpoRecipe, data: str | Path | None = None) -> str:
+def dry_run(
+    scenario: Scenario, recipe: Recipe | MarlRecipe | WarmStartRecipe | PpoRecipe, data: str | Path | None = None
+) -> str:
     """What `jade train` would do, as text: questions, agents, episodes, and for a language model the memory plan.
 
     Raises:
         ConfigError: the recipe and the scenario do not fit, it trains in fp16, or the backbone is unknown.
         DataError: the questions cannot be read.
     """
-    if not isinstance(recipe, Recipe):
+    if isinstance(recipe, WarmStartRecipe | PpoRecipe):
         refuse_fp16(recipe)
     team = Rules.names(scenario)
     questions = len(open_source(scenario, data).questions("train"))
     lines = [f"{scenario.name}: {questions} train questions, played by {', '.join(team)}"]
-    if isinstance(recipe, Recipe):
+    if isinstance(recipe, MarlRecipe):
+        recipe.check(scenario)
+    if isinstance(recipe, Recipe | MarlRecipe):
         lines.append(f"{recipe.name}: {recipe.total_timesteps} turns, {', '.join(recipe.trained(team))} learn")
         return "\n".join(lines)
-    if not isinstance(recipe, PpoRecipe):
+    if isinstance(recipe, WarmStartRecipe):
         return "\n".join([*lines, f"{recipe.name}: {recipe.steps} steps of {recipe.batch_size} turns"])
     learned = recipe.trained(team)
     lines.append(

@@ -139,7 +139,7 @@ def load_policy(
     try:
         agents, learned, recipe = list(config["agents"]), list(config["learned"]), config["recipe"]
         own_scenario, names = config["scenario"], config["features"]
-        partners = str(recipe["partners"])
+        partners = str(recipe["partners"] if len(learned) < len(agents) else "")
     except (KeyError, TypeError) as error:
         raise DataError(f"{folder / CONFIG}: {error} is missing; this is not the configuration of a run") from None
     _check_features(folder, names)

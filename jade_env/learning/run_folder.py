@@ -29,7 +29,9 @@ CONFIG = "config.json"
 METRICS, SUMMARY, PICTURE, TRACES, EVENTS = "metrics.jsonl", "run.json", "learning_curve.png", "traces", "tensorboard"
 MAY_CHANGE = ("recipe.total_timesteps", "recipe.steps", "data", "versions")
 """What of the configuration a resumed run may have changed."""
-_VERSIONS = ("jade-env", "torch", "transformers", "tokenizers", "peft", "stable-baselines3", "sb3-contrib", "numpy")
+_VERSIONS = (
+    "jade-env", "torch", "transformers", "tokenizers", "peft", "stable-baselines3", "sb3-contrib", "benchmarl", "torchrl", "numpy",
+)  # fmt: skip
 
 
 class RunFolder:

@@ -32,7 +32,7 @@ from jade_env.learning.candidate_net import CandidateNet
 from jade_env.learning.candidate_policy import CandidatePolicy
 from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.curves import learning_curve
-from jade_env.learning.evaluation import EpisodeRow, evaluate
+from jade_env.learning.evaluation import EpisodeRow, evaluate, means
 from jade_env.learning.past_selves import PastSelves
 from jade_env.learning.player import NetworkPolicy, feature_names, load_policy, network_weights
 from jade_env.learning.run_folder import PICTURE, RunFolder, versions
@@ -267,7 +267,7 @@ class _Training:
         """Means over the episodes of the side that learns; `reward` is what it receives."""
         own = [row for row in rows if not row.team or f"{row.team}_" in self.learned[0]]
         payoff = float(np.mean([row.payoff for row in own]))
-        return _means(own) | {"reward": -payoff if self.against else payoff}
+        return means(own) | {"reward": -payoff if self.against else payoff}
 
     def _wins(self, rival: Policy) -> float:
         """Share of dev questions on which the learner, playing greedily, receives more than a past self; a draw is half a win."""
@@ -424,12 +424,6 @@ def _episode_figures(episodes: Sequence[Episode]) -> dict[str, Any]:
     shares = Counter(row["workflow"] for row in rows)
     figures["workflows"] = {name: count / len(rows) for name, count in sorted(shares.items())}
     return figures
-
-
-def _means(rows: Sequence[EpisodeRow]) -> dict[str, float]:
-    names = ("f1", "em", "net", "rounds", "retrievals", "malformed")
-    means = {name: float(np.mean([getattr(row, name) for row in rows])) for name in names}
-    return means | {"episodes": float(len(rows))}
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -29,8 +29,8 @@ from jade_env.language_recipe import WarmStartRecipe
 from jade_env.learning import checkpoint
 from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.curves import learning_curve
-from jade_env.learning.evaluation import evaluate
-from jade_env.learning.joint import DEV, means
+from jade_env.learning.evaluation import evaluate, means
+from jade_env.learning.joint import DEV
 from jade_env.learning.language_run import refuse_fp16
 from jade_env.learning.lessons import Lesson, chapter
 from jade_env.learning.optimizer import adamw, muon

@@ -29,7 +29,7 @@ from jade_env.errors import JadeError
 from jade_env.language_recipe import OWN
 from jade_env.learning.evaluation import EpisodeRow, evaluate
 from jade_env.policy import Policy
-from jade_env.recipe import PpoRecipe
+from jade_env.recipe import MarlRecipe, PpoRecipe
 from jade_env.research.files import indented, line, read, write
 from jade_env.research.study import Run, Study
 
@@ -130,6 +130,12 @@ def _train(run: Run, folder: Path, data: str | Path | None, progress: Callable[[
             progress=progress,
             notice=lambda sentence: say(f"{run.name}: {sentence}"),
         ).seconds
+    if isinstance(run.recipe, MarlRecipe):
+        from jade_env.learning.marl import train_marl
+
+        if resume:  # such a training cannot be gone on with
+            shutil.rmtree(folder)
+        return train_marl(run.game, run.recipe, folder, run.seed, data=data, progress=progress).seconds
     from jade_env.learning import trainer
 
     assert run.recipe is not None

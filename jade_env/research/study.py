@@ -22,13 +22,15 @@ from jade_env.game.episode import Rules
 from jade_env.policy import REMOTE, RUN_FILES, SCRIPTED, Policy, make_policy
 from jade_env.policy.idle import IdlePolicy
 from jade_env.policy.team import make_team, read_team
-from jade_env.recipe import AnyRecipe, PpoRecipe, Recipe, WarmStartRecipe, load_recipe
+from jade_env.recipe import LEARN, MarlRecipe, PpoRecipe, Recipe, WarmStartRecipe, load_recipe
 from jade_env.scenario import Scenario, load_scenario
 
 Manner = Literal["greedy", "sampled"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 Seed = Annotated[int, Field(ge=0)]
 Overrides = dict[str, Any]
+Learning = Recipe | MarlRecipe | PpoRecipe
+"""Recipes of arms that can be trained."""
 _TABLES = ("overrides", "scenario_overrides", "budget")
 
 
@@ -168,7 +170,7 @@ class Run:
     game: Scenario
     judged: Scenario
     player: str | None
-    recipe: Recipe | PpoRecipe | None
+    recipe: Learning | None
     train: bool
     warm: WarmStartRecipe | None = None
     warm_seed: int = 0
@@ -250,7 +252,9 @@ def _cell(study: Study, item: StudyScenario, name: str) -> Run:
         warm = _warm_start(arm.warm_start, recipe)
         if recipe is not None:
             recipe.trained(Rules.names(game))
-        if isinstance(recipe, Recipe) and not train:
+        if isinstance(recipe, MarlRecipe):
+            recipe.check(game)
+        if isinstance(recipe, Recipe | MarlRecipe) and not train:
             raise ConfigError(
                 "train: networks that have learned nothing play at random: say policy: random, or let it train"
             )
@@ -259,7 +263,7 @@ def _cell(study: Study, item: StudyScenario, name: str) -> Run:
     return Run(item.label, name, 0, game, judged, player, recipe, train, warm, seed)
 
 
-def _warm_start(wanted: ArmWarmStart | None, recipe: Recipe | PpoRecipe | None) -> WarmStartRecipe | None:
+def _warm_start(wanted: ArmWarmStart | None, recipe: Learning | None) -> WarmStartRecipe | None:
     """The recipe of an arm's warm start."""
     if wanted is None:
         return None
@@ -272,7 +276,7 @@ def _warm_start(wanted: ArmWarmStart | None, recipe: Recipe | PpoRecipe | None) 
     return found
 
 
-def _who(study: Study, arm: Arm, game: Scenario) -> tuple[str | None, Recipe | PpoRecipe | None]:
+def _who(study: Study, arm: Arm, game: Scenario) -> tuple[str | None, Learning | None]:
     """The player or the recipe of an arm."""
     if arm.policy in SCRIPTED or Path(arm.policy).is_dir():
         player: str | None = arm.policy
@@ -327,8 +331,7 @@ def _stand_in(spec: str, game: Scenario) -> Policy:
 
 
 def _check_budget(study: Study, key: str) -> None:
-    learners: tuple[type[AnyRecipe], ...] = (Recipe, PpoRecipe)
-    known = [name for learner in learners for name in learner.model_fields]
+    known = [name for learner in LEARN for name in learner.model_fields]
     if key.split(".")[0] not in known:
         raise ConfigError(f"study {study.name}: budget.{key}: no recipe has it{nearest(key, known)}")
 

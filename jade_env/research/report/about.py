@@ -9,7 +9,12 @@ import jade_env
 from jade_env.research.report.run import Run
 from jade_env.show import as_yaml
 
-LEARNERS = {"sb3": "networks (MaskablePPO)", "ppo": "language model (PPO)", "sft": "language model (warm start)"}
+LEARNERS = {
+    "sb3": "networks (MaskablePPO)",
+    "benchmarl": "networks (BenchMARL)",
+    "ppo": "language model (PPO)",
+    "sft": "language model (warm start)",
+}
 
 
 def facts(run: Run) -> list[list[str]]:
@@ -19,9 +24,10 @@ def facts(run: Run) -> list[list[str]]:
         ["scenario", f"{run.game.name}: {run.game.summary}"],
         ["recipe", f"{recipe.get('name')}: {recipe.get('summary')}"],
         ["learner", LEARNERS.get(run.learner, run.learner)],
+        *([["algorithm", str(recipe["algorithm"])]] if "algorithm" in recipe else []),
         ["seed", str(run.seed)],
     ]
-    if run.learner != "sb3":
+    if not run.networks:
         found.append(["backbone", str(recipe.get("backbone"))])
     if run.learner == "ppo":
         found.append(["credit", f"{recipe.get('credit')}, critic: {recipe.get('critic')}"])

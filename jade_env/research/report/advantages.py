@@ -35,6 +35,8 @@ def why_none(run: Run) -> str:
     """Why no advantage can be told of greedy play; empty where it can."""
     if run.learner == "sft":
         return "a warm start imitates: it has no advantages"
+    if run.learner == "benchmarl":
+        return "this algorithm's advantages, if it has any, are over ticks and not turns: not computed here"
     if run.learner == "sb3" and (run.game.teams or run.game.reward.sharing != "team"):
         return "agents of this game earn differently: their advantages are not computed here"
     if run.learner == "ppo" and needs_groups(run):

@@ -96,7 +96,7 @@ def play(
     credited = advantages(run, listener.episodes(), listener.heard)
     at = checkpoint_played(run)
     note = f"checkpoint of {run.unit[:-1]} {at}, greedy{rival}" + (f"; {reason}" if (reason := why_none(run)) else "")
-    critic = run.learner == "sb3" or run.recipe.get("critic") == "head"
+    critic = run.learner == "sb3" or run.recipe.get("algorithm") == "ippo" or run.recipe.get("critic") == "head"
     plays.append(Play("After", note, listener.episodes(), listener.heard, credited, critic=critic))
     if plans:
         team = trained_team(run, where, greedy=False)

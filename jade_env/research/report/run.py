@@ -42,8 +42,13 @@ class Run:
 
     @property
     def learner(self) -> str:
-        """`sb3`, `ppo` or `sft`."""
+        """`sb3`, `benchmarl`, `ppo` or `sft`."""
         return str(self.recipe.get("learner"))
+
+    @property
+    def networks(self) -> bool:
+        """Whether small networks learned, over numbered candidates."""
+        return self.learner in ("sb3", "benchmarl")
 
     @property
     def seed(self) -> int:
@@ -58,7 +63,7 @@ class Run:
     @property
     def unit(self) -> str:
         """What the training is counted in."""
-        return "turns" if self.learner == "sb3" else "steps"
+        return "turns" if self.networks else "steps"
 
     @property
     def rival(self) -> str:

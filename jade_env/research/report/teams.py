@@ -52,7 +52,7 @@ def _with_rival(run: Run, policy: Policy, data: str | Path | None) -> Policy:
 
 
 def _first(run: Run, data: str | Path | None, *, greedy: bool = True) -> Policy:
-    if run.learner == "sb3":
+    if run.networks:
         return load_policy(run.folder, run.game, greedy=greedy, which="first", data=data, seed=run.seed)
     from jade_env.learning.language_player import load_language_policy
 
