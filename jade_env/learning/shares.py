@@ -58,8 +58,8 @@ def part_of(row: Transition) -> str:
 
 
 def knob(table: Mapping[str, Any], row: Transition) -> Any:
-    """What a table by agent, or by role where two teams play, says of a turn."""
-    for key in (part_of(row), row.agent, row.role, DEFAULT):
+    """What a table by agent, role or team says of a turn; the closest name counts."""
+    for key in (part_of(row), row.agent, row.role, row.team, DEFAULT):
         if key in table:
             return table[key]
     return 0.0

@@ -13,8 +13,8 @@ from jade_env.envs.pool import Pool
 from jade_env.errors import DataError
 from jade_env.game.episode import Episode
 from jade_env.language_recipe import KlSettings, PpoRecipe
-from jade_env.learning.experience import Experience
-from jade_env.learning.shares import kl_now, shares
+from jade_env.learning.experience import Experience, Transition
+from jade_env.learning.shares import kl_now, knob, shares
 from jade_env.policy.sampling import Sample
 from jade_env.recipe import load_recipe
 from jade_env.scenario import load_scenario
@@ -138,6 +138,24 @@ def test_the_kl_coefficient_falls_along_a_geometric_line_and_stays() -> None:
     settings = KlSettings(start=0.5, end=0.005, until=0.5)
     assert [kl_now(settings, at) for at in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([0.5, 0.05, 0.005, 0.005])
     assert kl_now(KlSettings(start=1.0, end=0.0, until=1.0), 0.5) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("agent", "team", "path", "expected"),
+    [
+        ("red_planner", "red", (), 1.0),  # by its own name, which stands before its role's
+        ("red_answer_generator", "red", (), 2.0),  # by its team's
+        ("blue_planner", "blue", (), 3.0),  # by its role's
+        ("blue_planner", "blue", (0,), 4.0),  # for its plans of sub-questions
+        ("blue_answer_generator", "blue", (), 5.0),  # by nothing
+    ],
+)
+def test_a_coefficient_is_that_of_the_closest_name_an_agent_answers_to(
+    agent: str, team: str, path: tuple[int, ...], expected: float
+) -> None:
+    table = {"red_planner": 1.0, "red": 2.0, "planner": 3.0, "sub_planner": 4.0, "default": 5.0}
+    kind = "workflow" if agent.endswith("planner") else "answer"
+    assert knob(table, Transition(0, team, agent, 0, 0, path, None, True, 0.0, False, 1, kind=kind)) == expected
 
 
 def test_experience_comes_back_from_a_file_as_it_was(experience: Experience, tmp_path: Path) -> None:
