@@ -20,6 +20,25 @@ TurnId = tuple[int, Path, int]
 Action = str | int
 
 
+class Written(str):
+    """Text as an action, from a policy that knows how many tokens it has written: elsewhere words are counted.
+
+    Args:
+        text: what was written.
+        tokens: how many tokens that took.
+    """
+
+    __slots__ = ("tokens",)
+
+    tokens: int
+
+    def __new__(cls, text: str, tokens: int) -> Written:
+        """Make it of a text and a number."""
+        found = super().__new__(cls, text)
+        found.tokens = tokens
+        return found
+
+
 class Turn:
     """An open turn of one episode.
 
@@ -111,14 +130,15 @@ class Turn:
         """The text that says `value`."""
         return KINDS[self.kind].format(value)
 
-    def output(self, action: Action, tokens: int | None = None) -> Output:
+    def output(self, action: Action) -> Output:
         """The output that an action means; any text and any number mean one.
 
         Raises:
             JadeError: the action is neither text nor a number.
         """
         if isinstance(action, str):
-            return parse(self.kind, action, tokens, **self.game_turn.context)
+            tokens = action.tokens if isinstance(action, Written) else None
+            return parse(self.kind, str(action), tokens, **self.game_turn.context)
         try:
             number = int(action)
         except (TypeError, ValueError):

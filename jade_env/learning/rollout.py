@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from jade_env.envs.pool import Pool
-from jade_env.envs.turn import Turn, TurnId
+from jade_env.envs.turn import Turn, TurnId, Written
 from jade_env.errors import JadeError
 from jade_env.game.episode import Episode
 from jade_env.game.outputs import Output
@@ -80,7 +80,7 @@ def collect(
                 turn = waiting.pop((place, request.key))
                 if not turn.game.finished:  # it may have been cut short while this was written
                     samples[turn.id] = sample
-                    outputs[turn.id] = turn.output(sample.text, len(sample.output))
+                    outputs[turn.id] = turn.output(Written(sample.text, len(sample.output)))
         busy = bool(outputs) or any(generator.pending for generator in generators.values())
         if not busy and not pool.waiting:
             raise JadeError(f"{count - len(done)} episodes cannot go on: nobody has a turn in them")

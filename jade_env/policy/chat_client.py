@@ -1,6 +1,6 @@
 """One OpenAI-compatible server, asked many things at once: retries, limits, and no text that the server did not send.
 
-    client.complete([ChatRequest("planner", body), ...])       # the texts, in the order asked
+    client.complete([ChatRequest("planner", body), ...])       # the replies, in the order asked
 
 A batch is answered whole, or `PolicyError` says which endpoint sent what. Requests run in an event loop on a thread of its own, so
 that Ctrl-C ends them at once and a notebook, which has a loop already, is no obstacle. Knows no turns, no prompts and no game.
@@ -46,7 +46,9 @@ class ChatRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reply:
+class Reply:
+    """What came: the text, why it ended, and the tokens read and written, as the server counts them (0 where it does not)."""
+
     text: str
     finish: str
     prompt_tokens: int
@@ -90,8 +92,8 @@ class ChatClient:
         threading.Thread(target=self._loop.run_forever, name="remote-chat", daemon=True).start()
         self._stop = weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
 
-    def complete(self, requests: Sequence[ChatRequest]) -> list[str]:
-        """Ask for all of them, several at once; return their texts in the order asked, whatever the order of arrival.
+    def complete(self, requests: Sequence[ChatRequest]) -> list[Reply]:
+        """Ask for all of them, several at once; return the replies in the order asked, whatever the order of arrival.
 
         Raises:
             PolicyError: one of them stayed without an answer after all tries; the others are given up.
@@ -111,7 +113,7 @@ class ChatClient:
             asyncio.run_coroutine_threadsafe(self._http.aclose(), self._loop).result(STOPPING)
             self._stop()
 
-    async def _complete_all(self, requests: Sequence[ChatRequest], over: threading.Event) -> list[str]:
+    async def _complete_all(self, requests: Sequence[ChatRequest], over: threading.Event) -> list[Reply]:
         tasks = [asyncio.create_task(self._complete(request)) for request in requests]
         try:
             return list(await asyncio.gather(*tasks))
@@ -121,7 +123,7 @@ class ChatClient:
             await asyncio.gather(*tasks, return_exceptions=True)
             over.set()
 
-    async def _complete(self, request: ChatRequest) -> str:
+    async def _complete(self, request: ChatRequest) -> Reply:
         """Ask until there is an answer, the failure is none that passes, or the tries are used up."""
         tries = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, _Failure) and error.passing),
@@ -133,13 +135,13 @@ class ChatClient:
         account = self.ledger.of(request.agent)
         async with self._gate:  # kept while it pauses: a busy server is asked less
             try:
-                reply: _Reply = await tries(self._ask, body, request.agent)
+                reply: Reply = await tries(self._ask, body, request.agent)
             except _Failure as error:
                 tried = f" (tried {1 + self._settings.retries} times)" if error.passing else ""
                 raise PolicyError(f"{request.agent}: {self.endpoint}: {error}{tried}") from None
         account.add(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
         account.add(empty=not reply.text, cut=reply.finish == "length")
-        return reply.text
+        return reply
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
         """Seconds before the next try: a drawn one that grows, or what the server asks for if that is longer."""
@@ -147,7 +149,7 @@ class ChatClient:
         asked = error.pause if isinstance(error, _Failure) else 0.0
         return max(self._backoff(state), min(asked, self._settings.longest_pause))
 
-    async def _ask(self, body: bytes, agent: str) -> _Reply:
+    async def _ask(self, body: bytes, agent: str) -> Reply:
         """One request."""
         account = self.ledger.of(agent)
         account.add(requests=1)
@@ -227,7 +229,7 @@ def _retry_after(header: str | None) -> float:
     return seconds if 0 <= seconds < float("inf") else 0.0
 
 
-def _read_reply(content: bytes) -> _Reply | None:
+def _read_reply(content: bytes) -> Reply | None:
     """The text of a chat completion; None if the answer is none."""
     try:
         tree = json.loads(content)
@@ -238,7 +240,7 @@ def _read_reply(content: bytes) -> _Reply | None:
     if not isinstance(text, str | None):
         return None
     usage = tree.get("usage")
-    return _Reply(
+    return Reply(
         (text or "").encode("utf-8", "replace").decode(),  # half a surrogate pair is no text
         str(choice.get("finish_reason")),
         _count(usage, "prompt_tokens"),

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jade_env.agent import PromptStyle
-from jade_env.envs.turn import Action, Turn
+from jade_env.envs.turn import Action, Turn, Written
 from jade_env.errors import ConfigError
 from jade_env.game import prompts
 from jade_env.game.prompts import Message
@@ -81,7 +81,7 @@ class LanguageModelPolicy:
         Raises:
             ConfigError: a prompt is longer than the model can read.
         """
-        return [sample.text for sample in self.generator.run(self.requests(turns))]
+        return [Written(sample.text, len(sample.output)) for sample in self.generator.run(self.requests(turns))]
 
     def requests(self, turns: Sequence[Turn]) -> list[Request]:
         """What to ask of a generator for each turn.

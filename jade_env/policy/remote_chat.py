@@ -13,7 +13,7 @@ from typing import Any
 
 from jade_env import streams
 from jade_env.chat_recipe import RemoteChatRecipe
-from jade_env.envs.turn import Action, Turn
+from jade_env.envs.turn import Action, Turn, Written
 from jade_env.policy.chat_client import ChatClient, ChatRequest
 from jade_env.policy.token_ledger import TokenLedger
 
@@ -48,7 +48,10 @@ class RemoteChatPolicy:
         Raises:
             PolicyError: the server failed for good; the sentence names the endpoint and what came from it.
         """
-        return [*self._client.complete([ChatRequest(turn.agent, self._body(turn)) for turn in turns])]
+        replies = self._client.complete([ChatRequest(turn.agent, self._body(turn)) for turn in turns])
+        return [
+            Written(reply.text, reply.completion_tokens) if reply.completion_tokens else reply.text for reply in replies
+        ]
 
     def close(self) -> None:
         """Close the connections; the policy cannot play after."""

@@ -109,6 +109,20 @@ def test_only_the_role_with_a_budget_loses_documents(tiny: Backbone, plans: list
     assert cut == policy.truncated > 0
 
 
+def test_what_a_model_writes_is_charged_by_the_token_and_what_others_write_by_the_word(
+    tiny: Backbone, reading: list[Turn]
+) -> None:
+    policy = LanguageModelPolicy(tiny, Manner("brief"))
+    samples = policy.generator.run(policy.requests(reading))
+    played = [turn.output(action) for turn, action in zip(reading, policy.act(reading), strict=True)]
+    assert [output.tokens for output in played] == [len(sample.output) for sample in samples]
+    plain = [turn.output(str(output.text)) for turn, output in zip(reading, played, strict=True)]
+    assert [output.text for output in plain] == [output.text for output in played]
+    words = [len(output.text.split()) for output in played]
+    assert [output.tokens for output in plain] == words != [output.tokens for output in played]
+    assert type(played[0].text) is str
+
+
 def test_a_model_is_a_policy_by_name_alone_and_in_a_team(tiny: Backbone) -> None:
     game = jade_env.load_scenario("small_world", SMALL | {"data.dev": 8})
     expected = evaluate(LanguageModelPolicy(tiny, Manner("brief", greedy=True)), game, "dev")
