@@ -12,7 +12,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from jade_env.learning.language_run import refuse_fp16
 from jade_env.learning.language_team import backbone_named, learned_of, manner_of, other, specs_of, team_of
 from jade_env.learning.learner import Learner, under
 from jade_env.learning.rollout import Rollout, collect
-from jade_env.learning.run_folder import PICTURE, RunFolder, versions
+from jade_env.learning.run_folder import PICTURE, RunFolder, config_of
 from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, uninterrupted
 from jade_env.learning.shares import shares
 from jade_env.policy.language_model import LanguageModelPolicy
@@ -112,7 +112,7 @@ class _Joint:
             if own.intersection(self.learned) or spec == OWN:
                 recipe = plan.model_copy(update={"backbone": backbone_named(spec, plan)})
                 self.learners[spec] = Learner(recipe, roles, own <= set(self.learned))
-        self.folder = RunFolder(out, _config(game, plan, seed, data, roles, self.learned), resume)
+        self.folder = RunFolder(out, config_of(game, plan.resolved(), seed, data, roles, self.learned), resume)
         models = {spec: (learner.player, learner.frozen) for spec, learner in self.learners.items()}
         self.players = team_of(game, plan, self.learned, models, data, seed)
         self.pool = Pool(game, self.episodes, (plan.plans, plan.executions), seed, "train", data, overlap=True)
@@ -335,17 +335,3 @@ class _Joint:
             checkpoint.prune(path, self.plan.keep)
             if self.plan.traces:
                 self.folder.write_traces(self.steps, rollout.episodes[-self.plan.traces :])
-
-
-def _config(
-    game: Scenario, plan: PpoRecipe, seed: int, data: str | Path | None, team: Sequence[str], learned: Sequence[str]
-) -> dict[str, Any]:
-    return {
-        "scenario": game.model_dump(mode="json"),
-        "recipe": plan.resolved(),
-        "seed": seed,
-        "data": None if data is None else str(data),
-        "agents": list(team),
-        "learned": list(learned),
-        "versions": versions(),
-    }

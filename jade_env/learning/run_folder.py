@@ -24,6 +24,7 @@ from jade_env.errors import ConfigError, DataError
 from jade_env.game.episode import Episode
 from jade_env.learning import checkpoint
 from jade_env.learning.checkpoint import as_json, write_whole, writing
+from jade_env.scenario import Scenario
 
 CONFIG = "config.json"
 METRICS, SUMMARY, PICTURE, TRACES, EVENTS = "metrics.jsonl", "run.json", "learning_curve.png", "traces", "tensorboard"
@@ -125,6 +126,28 @@ class RunFolder:
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write `run.json`: the run is done."""
         write_whole(self.path / SUMMARY, as_json(summary))
+
+
+def config_of(
+    game: Scenario,
+    recipe: Mapping[str, Any],
+    seed: int,
+    data: str | Path | None,
+    agents: Sequence[str],
+    learned: Sequence[str],
+    **more: Any,
+) -> dict[str, Any]:
+    """The resolved configuration of a run: enough to play it again, and to know whether another scenario fits."""
+    return {
+        "scenario": game.model_dump(mode="json"),
+        "recipe": dict(recipe),
+        "seed": seed,
+        "data": None if data is None else str(data),
+        "agents": list(agents),
+        "learned": list(learned),
+        **more,
+        "versions": versions(),
+    }
 
 
 def trace_of(episode: Episode) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from jade_env.learning.curves import learning_curve
 from jade_env.learning.evaluation import EpisodeRow, evaluate, means
 from jade_env.learning.past_selves import PastSelves
 from jade_env.learning.player import NetworkPolicy, feature_names, load_policy, network_weights
-from jade_env.learning.run_folder import PICTURE, RunFolder, versions
+from jade_env.learning.run_folder import PICTURE, RunFolder, config_of
 from jade_env.learning.sb3 import TurnVecEnv, outcome
 from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, undisturbed
 from jade_env.learning.training_pool import HELD_OUT_SEED, SPLIT, TrainingPool, held_out_count
@@ -114,7 +114,9 @@ class _Training:
         if set(learned) < set(names) and plan.partners != PAST:
             partners = make_policy(plan.partners, game, data=data, seed=seed)
         pool = TrainingPool(game, plan.n_envs * len(Rules.sides(game)), seed, self.held_out, data)
-        self.folder = RunFolder(out, _config(game, plan, seed, data, team, learned), resume)
+        self.folder = RunFolder(
+            out, config_of(game, plan.resolved(), seed, data, team, learned, features=feature_names()), resume
+        )
         self.past: PastSelves | None = None
         if plan.partners == PAST and game.teams:
             done = checkpoint.saved_timesteps(self.folder.path)
@@ -391,22 +393,6 @@ def _adversaries(game: Scenario) -> tuple[str, ...]:
 
 def _plans(env: TurnVecEnv, agent: str) -> bool:
     return env.pool.scenario.cards[agent].writes in PLANNING
-
-
-def _config(
-    game: Scenario, plan: Recipe, seed: int, data: str | Path | None, team: Sequence[str], learned: Sequence[str]
-) -> dict[str, Any]:
-    """The resolved configuration: enough to play the run again, and to know whether another scenario fits."""
-    return {
-        "scenario": game.model_dump(mode="json"),
-        "recipe": plan.resolved(),
-        "seed": seed,
-        "data": None if data is None else str(data),
-        "agents": list(team),
-        "learned": list(learned),
-        "features": feature_names(),
-        "versions": versions(),
-    }
 
 
 def _episode_figures(episodes: Sequence[Episode]) -> dict[str, Any]:

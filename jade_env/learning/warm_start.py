@@ -34,7 +34,7 @@ from jade_env.learning.joint import DEV
 from jade_env.learning.language_run import refuse_fp16
 from jade_env.learning.lessons import Lesson, chapter
 from jade_env.learning.optimizer import adamw, muon
-from jade_env.learning.run_folder import PICTURE, RunFolder, versions
+from jade_env.learning.run_folder import PICTURE, RunFolder, config_of
 from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, uninterrupted
 from jade_env.policy.backbone import Backbone
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
@@ -102,16 +102,8 @@ class _WarmStart:
         if not first:
             raise ConfigError(f"{game.name}: its teacher has nothing to teach")
         self.backbone = begin(plan.backbone, seed, kinds=game.kinds, dtype=plan.dtype, device=plan.device)
-        config = {
-            "scenario": game.model_dump(mode="json"),
-            "recipe": plan.resolved(),
-            "seed": seed,
-            "data": None if data is None else str(data),
-            "agents": list(Rules.of(game).agents),
-            "learned": list(Rules.of(game).agents),
-            "versions": versions(),
-        }
-        self.folder = RunFolder(out, config, resume)
+        agents = Rules.of(game).agents
+        self.folder = RunFolder(out, config_of(game, plan.resolved(), seed, data, agents, agents), resume)
         self.optimizers = _optimizers(self.backbone, plan)
         self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.steps, self.seconds, self.since = 0, 0.0, time.monotonic()
