@@ -60,7 +60,7 @@ class MarlRecipe(Settings):
     gamma: Share = 1.0
     """Discount per tick."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 0.5
-    """Gradients are scaled down to this global norm."""
+    """Gradients of each network (of actor and critic apart) are scaled down to this norm."""
 
     n_epochs: Positive = 4
     """ippo, mappo: passes over what was played."""
@@ -82,7 +82,7 @@ class MarlRecipe(Settings):
     explore_end: Share = 0.05
     """qmix: that share later on."""
     explore_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """qmix: the part of the training in which it falls from one to the other."""
+    """qmix: the part of the training in which it falls from one to the other, as if every tick had one turn."""
     target_rate: Rate = 0.01
     """qmix: how much of the networks the target networks take over in each update."""
 
@@ -95,17 +95,22 @@ class MarlRecipe(Settings):
 
     @model_validator(mode="after")
     def _hangs_together(self) -> MarlRecipe:
-        fields = type(self).model_fields
-        for key in self._foreign():
-            if getattr(self, key) != fields[key].default:
+        played = self.n_envs * self.n_steps
+        for key in self.foreign:
+            if key in self.model_fields_set:
                 raise ValueError(f"{key}: {self.algorithm} has no such knob")
-        if self.algorithm != "qmix" and self.batch_size > self.n_envs * self.n_steps:
+        if self.algorithm != "qmix" and self.batch_size > played:
+            raise ValueError(f"batch_size: {self.batch_size} is more than is played, n_envs * n_steps = {played} ticks")
+        if self.memory < max(played, self.batch_size):
             raise ValueError(
-                f"batch_size: {self.batch_size} is more than is played, n_envs * n_steps = {self.n_envs * self.n_steps} ticks"
+                f"memory: {self.memory} is less than n_envs * n_steps = {played} ticks, or than a minibatch of {self.batch_size}"
             )
+        if self.explore_end > self.explore_start:
+            raise ValueError(f"explore_end: {self.explore_end} is more than explore_start, {self.explore_start}")
         return self
 
-    def _foreign(self) -> tuple[str, ...]:
+    @property
+    def foreign(self) -> tuple[str, ...]:
         """The knobs of other algorithms."""
         if self.algorithm == "qmix":
             return (*ON_POLICY, *CENTRAL)
@@ -113,7 +118,7 @@ class MarlRecipe(Settings):
 
     def resolved(self) -> dict[str, Any]:
         """Every knob that means something for this algorithm, with its value; `load_recipe` reads it back."""
-        return {key: value for key, value in self.model_dump(mode="json").items() if key not in self._foreign()}
+        return {key: value for key, value in self.model_dump(mode="json").items() if key not in self.foreign}
 
     def trained(self, team: Mapping[str, Sequence[str]] | Sequence[str]) -> tuple[str, ...]:
         """The agents that learn: all of the team."""

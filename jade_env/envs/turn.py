@@ -38,6 +38,10 @@ class Written(str):
         found.tokens = tokens
         return found
 
+    def __getnewargs__(self) -> tuple[str, int]:  # type: ignore[override]
+        """For copies and for pickling."""
+        return str(self), self.tokens
+
 
 class Turn:
     """An open turn of one episode.

@@ -1,8 +1,9 @@
 """`train_marl`: a team learns numbered candidates with IPPO, MAPPO or QMIX of BenchMARL, and leaves a run folder as others do.
 
-The networks are those that `sb3_shared` trains, so that what differs is the algorithm; what was learned is played by
-`learning/player.py`. Knows BenchMARL; of the game it knows the parallel environment. Needs benchmarl, which has requirements of its
-own: examples/requirements-benchmarl.txt.
+The networks are those that `sb3_shared` trains, and what was learned is played by `learning/player.py`. All else is the algorithm's
+and BenchMARL's own: no schedule of exploration for the planner, advantages that are not normalized, Adam without weight decay.
+Knows BenchMARL; of the game it knows the parallel environment. Needs benchmarl, which has requirements of its own:
+examples/requirements-benchmarl.txt.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ import torch
 
 from jade_env.envs.pool import as_scenario
 from jade_env.envs.source import open_source
-from jade_env.errors import ConfigError, JadeError
+from jade_env.errors import ConfigError, DataError, JadeError
 from jade_env.game.episode import Rules
 from jade_env.learning import checkpoint
-from jade_env.learning.checkpoint import Checkpoint
+from jade_env.learning.checkpoint import Checkpoint, writing
 from jade_env.learning.curves import learning_curve
 from jade_env.learning.evaluation import evaluate, means
 from jade_env.learning.marl_task import (
@@ -41,7 +42,7 @@ from jade_env.learning.marl_task import (
 )  # fmt: skip
 from jade_env.learning.player import NetworkPolicy, feature_names
 from jade_env.learning.run_folder import PICTURE, RunFolder, config_of
-from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt
+from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, undisturbed
 from jade_env.marl_recipe import MarlRecipe
 from jade_env.recipe import load_recipe
 from jade_env.scenario import Scenario
@@ -84,8 +85,17 @@ def train_marl(
     if not isinstance(plan, MarlRecipe):
         raise ConfigError(f"recipe {plan.name}: its learner is {plan.learner}, not benchmarl")
     plan.check(game)
-    with reproducible(plan.threads), terminate_as_interrupt():
-        return _Training(game, plan, Path(out), seed, data, progress).run()
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"seed: {seed} is not between 0 and 2**32 - 1")
+    with writing(Path(out)):
+        if Path(out).is_dir() and any(Path(out).iterdir()):
+            raise DataError(f"{out} is not empty, and BenchMARL's runs cannot be gone on with: choose another --out")
+    before = checkpoint.random_tensors()  # BenchMARL seeds the generators of the whole process
+    try:
+        with reproducible(plan.threads), terminate_as_interrupt():
+            return _Training(game, plan, Path(out), seed, data, progress).run()
+    finally:
+        checkpoint.restore_random(before)
 
 
 class _Enough(BaseException):
@@ -108,11 +118,11 @@ class _Training(Callback):  # type: ignore[misc]
         self.game, self.plan, self.data, self.progress = game, plan, data, progress
         self.team = Rules.of(game).agents
         self.dev = min(plan.eval_episodes, len(open_source(game, data).questions(DEV)))
-        config = config_of(game, plan.resolved(), seed, data, self.team, self.team, features=feature_names())
-        self.folder = RunFolder(out, config, resume=False)
         self.envs: list[ParallelEnvs] = []
         self.experiment = experiment_of(plan, Task(game, data, self.envs), seed)
         self.experiment.callbacks.append(self)
+        config = config_of(game, plan.resolved(), seed, data, self.team, self.team, features=feature_names())
+        self.folder = RunFolder(out, config, resume=False)
         self.turns = self.evaluated = 0
         self.losses: dict[str, float] = {}
         self.began = time.monotonic()
@@ -131,12 +141,13 @@ class _Training(Callback):  # type: ignore[misc]
                     self.experiment.run()
                 except _Enough:
                     self.experiment.close()
-            self._save()
             return self._finish()
         except KeyboardInterrupt:
+            with undisturbed():
+                self._save()
             raise KeyboardInterrupt(
-                f"stopped after {self.turns} of {self.plan.total_timesteps} turns; BenchMARL's runs cannot be gone on with: "
-                f"remove {path} and begin again"
+                f"stopped after {self.turns} of {self.plan.total_timesteps} turns; {path} can be played as it is, "
+                "but not be gone on with: begin again with another --out"
             ) from None
         finally:
             self.folder.close()
@@ -160,6 +171,7 @@ class _Training(Callback):  # type: ignore[misc]
         if over or now // plan.eval_every > before // plan.eval_every:
             self.evaluated = now
             record[DEV] = self._evaluate()
+            self._save()
         self.folder.log(record | {"seconds": round(time.monotonic() - self.began, 3)})
         if over:
             raise _Enough
@@ -200,7 +212,7 @@ class _Training(Callback):  # type: ignore[misc]
     # ---- measuring and keeping --------------------------------------------------------------------------------------
 
     def _evaluate(self) -> dict[str, float]:
-        policy = NetworkPolicy(player_of(self.experiment), self.team)
+        policy = NetworkPolicy(player_of(self.experiment), self.team, values=self.plan.algorithm == "qmix")
         with torch.random.fork_rng(devices=[]):
             return means(evaluate(policy, self.game, DEV, self.dev, data=self.data))
 

@@ -14,6 +14,7 @@ import io
 import logging
 import math
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ from jade_env.envs.encoding import Encoder
 from jade_env.envs.parallel import ParallelEnv
 from jade_env.errors import JadeError
 from jade_env.learning.candidate_net import CandidateNet, Layout
+from jade_env.learning.checkpoint import writing
 from jade_env.marl_recipe import MarlRecipe
 from jade_env.scenario import Scenario
 
@@ -173,7 +175,7 @@ def experiment_of(plan: MarlRecipe, task: Task, seed: int) -> Experiment:
         critic = MlpConfig(
             num_cells=list(plan.critic_network), layer_class=torch.nn.Linear, activation_class=torch.nn.ReLU
         )
-    with tempfile.TemporaryDirectory() as scratch, quiet():
+    with writing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as scratch, quiet():
         made = Experiment(
             task=task,
             algorithm_config=algorithm,
@@ -227,13 +229,14 @@ def weights_of(experiment: Experiment) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without what BenchMARL and TorchRL print, and BenchMARL's bar: progress is reported by us, on stderr."""
+    """Without what BenchMARL and TorchRL print and warn of, and BenchMARL's bar: progress is reported by us, on stderr."""
     logger = logging.getLogger("torchrl")
     level, bar = logger.level, benchmarl_loop.tqdm
     logger.setLevel(logging.WARNING)
     benchmarl_loop.tqdm = partial(bar, disable=True)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         logger.setLevel(level)

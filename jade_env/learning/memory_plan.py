@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
 
+from jade_env.envs.encoding import Encoder
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Rules
@@ -77,6 +78,13 @@ def dry_run(
     lines = [f"{scenario.name}: {questions} train questions, played by {', '.join(team)}"]
     if isinstance(recipe, MarlRecipe):
         recipe.check(scenario)
+        if recipe.algorithm == "qmix":
+            encoder = Encoder(scenario)
+            tick = 2 * len(encoder.agents) * (4 * encoder.size + encoder.actions) + 8 * encoder.state_size
+            lines.append(
+                f"replay memory: {recipe.memory} ticks of {tick / 1000:.0f} kB, {recipe.memory * tick / GIB:.2f} GiB; "
+                "lower memory to need less"
+            )
     if isinstance(recipe, Recipe | MarlRecipe):
         lines.append(f"{recipe.name}: {recipe.total_timesteps} turns, {', '.join(recipe.trained(team))} learn")
         return "\n".join(lines)

@@ -35,10 +35,10 @@ DIGITS = 4  # logits are compared to so many decimals, so that a sum's order in 
 
 
 class Weighed(NamedTuple):
-    """A candidate's number, its log-probability, and the value that the critic saw in the turn."""
+    """A candidate's number, its log-probability (None where there are values and no probabilities), and the critic's value."""
 
     action: int
-    logprob: float
+    logprob: float | None
     value: float
 
 
@@ -50,12 +50,19 @@ class NetworkPolicy:
         agents: the roles of its one-hot, in order.
         greedy: plays the most probable candidate; else draws from the stream of each turn.
         name: what errors call it.
+        values: its numbers are values of actions, as qmix learns them, and no logits: it plays the best one, asked to draw or not.
     """
 
     def __init__(
-        self, net: CandidateNet, agents: Sequence[str], greedy: bool = True, name: str = "this network"
+        self,
+        net: CandidateNet,
+        agents: Sequence[str],
+        greedy: bool = True,
+        name: str = "this network",
+        *,
+        values: bool = False,
     ) -> None:
-        self._net, self._greedy, self._name = net, greedy, name
+        self._net, self._greedy, self._name, self._values = net, greedy or values, name, values
         self._place = {agent: place for place, agent in enumerate(agents)}
 
     def act(self, turns: Sequence[Turn]) -> list[Action]:
@@ -78,8 +85,8 @@ class NetworkPolicy:
             with torch.no_grad():
                 logits, values = self._net(torch.from_numpy(self._encode(batch)))
             actions = self._choose(batch, logits)
-            logprobs = torch.log_softmax(logits, 1)[torch.arange(len(batch)), torch.tensor(actions)]
-            found += map(Weighed, actions, logprobs.tolist(), values.tolist())
+            logprobs = torch.log_softmax(logits, 1)[torch.arange(len(batch)), torch.tensor(actions)].tolist()
+            found += map(Weighed, actions, [None] * len(batch) if self._values else logprobs, values.tolist())
         return found
 
     def _choose(self, turns: Sequence[Turn], logits_BK: Tensor) -> list[int]:
@@ -124,7 +131,7 @@ def load_policy(
     Args:
         run: the run folder.
         scenario: what it will play; the scenario it was trained on where not given.
-        greedy: plays the most probable candidate; else draws.
+        greedy: plays the most probable candidate; else draws. What qmix has learned are values: it always plays the best one.
         which: the checkpoint that did best on the held-out train questions (the last one if none were held out), or the last,
             or the network that training began with.
         data: the data location, for partners that look at the train questions.
@@ -155,7 +162,7 @@ def load_policy(
         _fill(net, folder, which)
     elif recipe.get("start"):  # training began from another run's network
         _fill(net, Path(recipe["start"]), "best")
-    policy = NetworkPolicy(net, agents, greedy, str(folder))
+    policy = NetworkPolicy(net, agents, greedy, str(folder), values=recipe.get("algorithm") == "qmix")
     known = {role for role in agents if any(agent == role or agent.endswith(f"_{role}") for agent in learned)}
     if known.issuperset(team):
         return policy

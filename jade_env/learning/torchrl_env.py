@@ -24,8 +24,10 @@ from torchrl.data import Binary, Categorical, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from jade_env.envs.parallel import ParallelEnv
+from jade_env.errors import JadeError
 
 GROUP = "agents"
+MAX_EPISODES_WITHOUT_A_TURN = 1000
 
 
 class ParallelEnvs(EnvBase):  # type: ignore[misc]
@@ -46,6 +48,7 @@ class ParallelEnvs(EnvBase):  # type: ignore[misc]
         super().__init__(device=torch.device("cpu"), batch_size=torch.Size([count]))
         self.envs, self.agents = list(envs), list(first.possible_agents)
         self.finished: list[dict[str, float]] = []
+        self._seeds: list[int | None] = [None] * count
         space = first.observation_space(self.agents[0])
         seats, size = len(self.agents), space["observation"].shape[0]
         actions, states = space["action_mask"].shape[0], first.state_space.shape[0]
@@ -72,10 +75,7 @@ class ParallelEnvs(EnvBase):  # type: ignore[misc]
         asked = None if tensordict is None else tensordict.get("_reset", None)
         again = range(len(self.envs)) if asked is None else asked.reshape(-1).nonzero().reshape(-1).tolist()
         for place in again:
-            env = self.envs[place]
-            self._see(place, env.reset()[0])
-            while not env.agents:  # a question that nobody could be asked, as when its retriever is down
-                self._see(place, env.reset()[0])
+            self._open(place)
         none = torch.zeros((len(self.envs), 1), dtype=torch.bool)
         return self._tensors({"done": none, "terminated": none.clone(), "truncated": none.clone()})
 
@@ -95,10 +95,25 @@ class ParallelEnvs(EnvBase):  # type: ignore[misc]
         found[GROUP, "reward"] = torch.from_numpy(earned)
         return found
 
+    def _open(self, place: int) -> None:
+        """Open an episode that somebody can play: one whose retriever is down ends before it has begun."""
+        seed, self._seeds[place] = self._seeds[place], None
+        for _ in range(MAX_EPISODES_WITHOUT_A_TURN):
+            seen, infos = self.envs[place].reset(seed)
+            if self.envs[place].agents:
+                self._see(place, seen)
+                return
+            seed = None
+        failed = infos[self.agents[0]]["failed"]
+        raise JadeError(
+            f"{MAX_EPISODES_WITHOUT_A_TURN} episodes ended before anybody had a turn"
+            + ("; is the retriever down?" if failed else "")
+        )
+
     def _set_seed(self, seed: int | None) -> None:
         """Restart every environment's order of questions, each by a seed of its own, at its next reset."""
-        for place, env in enumerate(self.envs):
-            env.reset(None if seed is None else seed + place)
+        if seed is not None:
+            self._seeds = [seed + place for place in range(len(self.envs))]
 
     def _see(self, place: int, seen: Mapping[str, Any]) -> None:
         for seat, agent in enumerate(self.agents):

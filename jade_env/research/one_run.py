@@ -133,6 +133,8 @@ def _train(run: Run, folder: Path, data: str | Path | None, progress: Callable[[
     if isinstance(run.recipe, MarlRecipe):
         from jade_env.learning.marl import train_marl
 
+        if resume and (folder / "run.json").exists():
+            return float(json.loads(read(folder / "run.json"))["seconds"])
         if resume:  # such a training cannot be gone on with
             shutil.rmtree(folder)
         return train_marl(run.game, run.recipe, folder, run.seed, data=data, progress=progress).seconds

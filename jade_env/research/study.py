@@ -22,7 +22,7 @@ from jade_env.game.episode import Rules
 from jade_env.policy import REMOTE, RUN_FILES, SCRIPTED, Policy, make_policy
 from jade_env.policy.idle import IdlePolicy
 from jade_env.policy.team import make_team, read_team
-from jade_env.recipe import LEARN, MarlRecipe, PpoRecipe, Recipe, WarmStartRecipe, load_recipe
+from jade_env.recipe import MarlRecipe, PpoRecipe, Recipe, WarmStartRecipe, load_recipe
 from jade_env.scenario import Scenario, load_scenario
 
 Manner = Literal["greedy", "sampled"]
@@ -295,7 +295,7 @@ def _who(study: Study, arm: Arm, game: Scenario) -> tuple[str | None, Learning |
             key = next(iter(arm.overrides))
             raise ConfigError(f"overrides.{key}: {arm.policy} is not trained here, so it has no knobs")
         return player, None
-    fields = type(plain).model_fields
+    fields = set(type(plain).model_fields) - set(plain.foreign if isinstance(plain, MarlRecipe) else ())
     budget = {key: value for key, value in study.budget.items() if key.split(".")[0] in fields}
     recipe = load_recipe(arm.policy, {**budget, **arm.overrides})
     if isinstance(recipe, WarmStartRecipe | RemoteChatRecipe):
@@ -331,7 +331,8 @@ def _stand_in(spec: str, game: Scenario) -> Policy:
 
 
 def _check_budget(study: Study, key: str) -> None:
-    known = [name for learner in LEARN for name in learner.model_fields]
+    learners: tuple[type[Learning], ...] = (Recipe, MarlRecipe, PpoRecipe)
+    known = [name for learner in learners for name in learner.model_fields]
     if key.split(".")[0] not in known:
         raise ConfigError(f"study {study.name}: budget.{key}: no recipe has it{nearest(key, known)}")
 

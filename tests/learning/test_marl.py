@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import jade_env
-from jade_env.errors import ConfigError, DataError
+from jade_env.errors import ConfigError, DataError, JadeError
 from jade_env.learning import checkpoint
 from jade_env.learning.evaluation import evaluate
 from jade_env.learning.memory_plan import dry_run
@@ -77,7 +78,10 @@ def test_a_recipe_resolves_to_what_its_algorithm_knows_and_reads_that_back(name:
         ("qmix", {"clip_range": 0.1}, "clip_range: qmix has no such knob"),
         ("ippo", {"critic_network": [8]}, "critic_network: ippo has no such knob"),
         ("mappo", {"memory": 5}, "memory: mappo has no such knob"),
+        ("ippo", {"memory": 20000}, "memory: ippo has no such knob"),
         ("mappo", {"batch_size": 5000}, "n_envs * n_steps = 2048"),
+        ("qmix", {"memory": 100}, "n_envs * n_steps = 256"),
+        ("qmix", {"explore_start": 0.1, "explore_end": 0.2}, "explore_end: 0.2 is more than explore_start"),
         ("mappo", {"algorithm": "vdn"}, "algorithm"),
         ("mappo", {"n_epoch": 3}, "n_epochs"),
     ],
@@ -96,6 +100,7 @@ def test_teams_of_several_rewards_are_refused(scenario: str, tmp_path: Path):
 
 def test_a_dry_run_says_what_would_be_trained_and_refuses_what_could_not():
     assert "mappo: 550000 turns, planner, " in dry_run(SCENARIO, load_recipe("mappo"))
+    assert "replay memory: 20000 ticks of 89 kB, 1.67 GiB" in dry_run(SCENARIO, load_recipe("qmix"))
     with pytest.raises(ConfigError, match="one team with one reward"):
         dry_run(jade_env.load_scenario("duel"), load_recipe("mappo"))
 
@@ -105,6 +110,23 @@ def test_without_benchmarl_an_error_says_where_its_requirements_are(tmp_path: Pa
     found = jade("train", "cooperative", "--policy", "qmix", "--out", tmp_path / "run")
     assert found.returncode == 2 and "examples/requirements-benchmarl.txt" in found.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_budget_of_one_algorithm_is_left_out_by_the_others_and_one_that_nobody_has_is_refused(tmp_path: Path):
+    study = tmp_path / "study.yaml"
+    tree = {
+        "name": "s",
+        "summary": "s",
+        "scenarios": ["cooperative"],
+        "arms": {name: {"policy": name} for name in ALGORITHMS},
+    }
+    study.write_text(json.dumps(tree | {"seeds": [0], "budget": {"memory": 5000, "gae_lambda": 0.5}}))
+    found = {run.arm: run.recipe.resolved() for run in runs_of(load_study(study))}
+    assert [found[name].get("memory") for name in ALGORITHMS] == [None, None, 5000]
+    assert [found[name].get("gae_lambda") for name in ALGORITHMS] == [0.5, 0.5, None]
+    study.write_text(json.dumps(tree | {"budget": {"lessons": 5}}))  # a warm start's, which no budget reaches
+    with pytest.raises(ConfigError, match=r"budget\.lessons"):
+        runs_of(load_study(study))
 
 
 # ---- many environments as one ---------------------------------------------------------------------------------------
@@ -142,6 +164,24 @@ def test_environments_side_by_side_are_what_each_of_them_is_alone():
                 assert infos[together.agents[0]] in together.finished
                 seen, _ = alone.reset()
     assert ended == len(together.finished) > 3
+    again = ParallelEnvs([make(seed) for seed in range(3)])
+    again.rollout(5)
+    again.set_seed(0)
+    assert np.array_equal(again.reset()["agents", "observation"], played["agents", "observation"][:, 0])
+
+
+@installed
+def test_episodes_that_end_before_anybody_has_a_turn_are_an_error_and_no_endless_loop(monkeypatch: pytest.MonkeyPatch):
+    from jade_env.learning.torchrl_env import ParallelEnvs
+
+    env = jade_env.parallel_env(SCENARIO)
+    opened = env.reset()
+    monkeypatch.setattr(
+        env, "reset", lambda seed=None: (opened[0], {agent: {"failed": 1.0} for agent in env.possible_agents})
+    )
+    env.agents = []
+    with pytest.raises(JadeError, match="is the retriever down"):
+        ParallelEnvs([env]).reset()
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
@@ -165,7 +205,11 @@ def test_a_run_leaves_what_other_runs_leave_and_is_played_as_they_are(trained: P
     assert 900 <= summary["timesteps"] == records[-1]["timesteps"] < 900 + 7 * 256
     assert [("dev" in record) for record in records][-1] and len([1 for record in records if "dev" in record]) >= 3
     assert sum(record.get("episodes", 0) for record in records) > 50
-    assert checkpoint.saved_timesteps(trained) == [0, summary["timesteps"]]
+    saved = checkpoint.saved_timesteps(trained)
+    assert saved == [record["timesteps"] for record in records if "dev" in record] and saved[0] == 0
+    if "learning_rate_end" in ALGORITHMS[config["recipe"]["name"]]:
+        rates = [record["learning_rate"] for record in records[1:]]
+        assert rates == sorted(rates, reverse=True) and rates[0] == 0.001 and rates[-1] < 0.0005
     begun, ended = (load_policy(trained, which=which) for which in ("first", "last"))
     rows = evaluate(ended, SCENARIO, "dev", 16)
     assert float(np.mean([row.f1 for row in rows])) == summary["dev"]["f1"]
@@ -173,10 +217,51 @@ def test_a_run_leaves_what_other_runs_leave_and_is_played_as_they_are(trained: P
 
 
 @installed
+def test_qmix_plays_its_best_value_however_it_is_asked_and_says_no_probability(trained: Path):
+    turns = jade_env.make_pool(SCENARIO, 8).turns()
+    policy = load_policy(trained, greedy=False)
+    qmix = json.loads((trained / "config.json").read_text())["recipe"]["name"] == "qmix"
+    assert ([found.logprob for found in policy.weigh(turns)] == [None] * 8) == qmix
+    assert (policy.act(turns) == load_policy(trained).act(turns)) == qmix
+
+
+@installed
+@pytest.mark.parametrize("name", ["ippo", "mappo"])
+def test_advantages_are_those_of_public_gae_over_ticks(name: str):
+    """Against a loop over what was collected: A(t) = r + g V(t+1) - V(t) + g l A(t+1), cut at the end of an episode."""
+    from jade_env.learning.marl_task import Task, experiment_of
+
+    recipe = load_recipe(name, ON_POLICY | {"gamma": 0.97, "gae_lambda": 0.9})
+    experiment = experiment_of(recipe, Task(SCENARIO, None, []), 0)
+    batch = experiment.algorithm.process_batch("agents", next(iter(experiment.collector)))
+    experiment.close()
+    value, after = batch["agents", "state_value"], batch["next", "agents", "state_value"]
+    reward, done = batch["next", "agents", "reward"], batch["next", "done"].unsqueeze(-1)
+    assert done.any() and reward[~done.expand_as(reward)].abs().max() < reward.abs().max()
+    carried = 0.0
+    for tick in reversed(range(value.shape[1])):
+        live = (~done[:, tick]).float()
+        carried = reward[:, tick] + 0.97 * after[:, tick] * live - value[:, tick] + 0.97 * 0.9 * live * carried
+        assert (carried - batch["agents", "advantage"][:, tick]).abs().max() < 1e-5
+
+
+@installed
+def test_qmix_learns(tmp_path: Path):
+    from jade_env.learning.marl import train_marl
+
+    knobs = {"total_timesteps": 16000, "eval_every": 16000, "eval_episodes": 40, "explore_share": 0.4, "explore_end": 0.0}
+    run = train_marl(SCENARIO, "qmix", tmp_path / "run", overrides=knobs)
+    first = json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[0])
+    assert run.dev["net"] > first["dev"]["net"] + 0.08
+
+
+@installed
 def test_the_same_seed_gives_the_same_weights(trained: Path, tmp_path: Path):
     from jade_env.learning.marl import train_marl
 
     recipe = json.loads((trained / "config.json").read_text())["recipe"]["name"]
+    torch.manual_seed(11)
+    expected, _ = torch.rand(1), torch.manual_seed(11)
     again = train_marl(SCENARIO, recipe, tmp_path / "again", seed=3, overrides=ALGORITHMS[recipe])
     other = train_marl(SCENARIO, recipe, tmp_path / "other", seed=4, overrides=ALGORITHMS[recipe])
 
@@ -184,6 +269,7 @@ def test_the_same_seed_gives_the_same_weights(trained: Path, tmp_path: Path):
         return (run / checkpoint.FOLDER / f"{checkpoint.saved_timesteps(run)[-1]:09d}" / checkpoint.POLICY).read_bytes()
 
     assert weights(trained) == weights(again.folder) != weights(other.folder)
+    assert torch.rand(1) == expected, "the generators of the process are not as they were"
 
 
 @installed
@@ -215,14 +301,19 @@ def test_a_network_for_each_role_is_trained_and_played(tmp_path: Path):
 def test_a_folder_in_use_and_a_run_that_was_stopped_are_refused(trained: Path, tmp_path: Path):
     from jade_env.learning.marl import train_marl
 
-    with pytest.raises(DataError, match="not empty"):
+    with pytest.raises(DataError, match="not empty, and BenchMARL's runs cannot be gone on with"):
         train_marl(SCENARIO, "mappo", trained, overrides=ON_POLICY)
+    with pytest.raises(ConfigError, match="seed"):
+        train_marl(SCENARIO, "mappo", tmp_path / "seed", seed=2**32, overrides=ON_POLICY)
+    assert not (tmp_path / "seed").exists()
 
     def stop(done: int, total: int) -> None:
-        raise KeyboardInterrupt
+        if done > 256:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match="begin again"):
         train_marl(SCENARIO, "mappo", tmp_path / "run", overrides=ON_POLICY, progress=stop)
+    assert checkpoint.saved_timesteps(tmp_path / "run")[-1] > 256
     found = jade("train", "cooperative", "--policy", "mappo", "--out", tmp_path / "run", "--resume")
     assert found.returncode == 2 and "cannot be gone on with" in found.stderr
 
@@ -237,5 +328,10 @@ def test_a_study_trains_and_judges_such_arms_and_begins_a_killed_one_again(tmp_p
     assert done.returncode == 0, done.stderr
     found = rows.read_bytes()
     assert len(found.splitlines()) == 20 * len(load_study(study).modes)
-    rows.unlink()  # as if it had been killed while it was judged
-    assert jade("compare", study, "--out", tmp_path / "out").returncode == 0 and rows.read_bytes() == found
+    summary = rows.parent / "training" / "run.json"
+    for killed, again in ((rows, False), (summary, True)):  # while it was judged, and while it was trained
+        killed.unlink()
+        rows.unlink(missing_ok=True)
+        made = (rows.parent / "training" / "config.json").stat().st_mtime_ns
+        assert jade("compare", study, "--out", tmp_path / "out").returncode == 0 and rows.read_bytes() == found
+        assert ((rows.parent / "training" / "config.json").stat().st_mtime_ns != made) == again

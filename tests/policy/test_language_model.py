@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import jade_env
-from jade_env.envs.turn import Turn
+from jade_env.envs.turn import Turn, Written
 from jade_env.errors import ConfigError
 from jade_env.learning.evaluation import evaluate
 from jade_env.policy import make_policy
@@ -121,6 +124,9 @@ def test_what_a_model_writes_is_charged_by_the_token_and_what_others_write_by_th
     words = [len(output.text.split()) for output in played]
     assert [output.tokens for output in plain] == words != [output.tokens for output in played]
     assert type(played[0].text) is str
+    written = Written("<answer>42</answer>", 7)
+    for copied in (copy.deepcopy(written), pickle.loads(pickle.dumps(written))):
+        assert (copied, copied.tokens) == ("<answer>42</answer>", 7)
 
 
 def test_a_model_is_a_policy_by_name_alone_and_in_a_team(tiny: Backbone) -> None:

@@ -12,7 +12,7 @@ import jade_env.learning.requires  # noqa: F401 - first: it names the extra wher
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jade_env.envs.turn import Action, Turn, TurnId
+from jade_env.envs.turn import Action, Turn, TurnId, Written
 from jade_env.game.episode import Episode
 from jade_env.learning.player import NetworkPolicy
 from jade_env.policy import MixedPolicy, Policy
@@ -91,7 +91,7 @@ class Listener:
                     system, user = "", str(player.backbone.tokenizer.decode(list(sample.prompt)))
                 said = float(sample.logprobs.sum())
                 self._keep(turn, system, user, None, said, len(sample.output), sample.value, sample)
-            return [sample.text for sample in samples]
+            return [Written(sample.text, len(sample.output)) for sample in samples]
         if isinstance(player, NetworkPolicy):
             weighed = player.weigh(turns)
             for turn, found in zip(turns, weighed, strict=True):
