@@ -249,7 +249,13 @@ def test_advantages_are_those_of_public_gae_over_ticks(name: str):
 def test_qmix_learns(tmp_path: Path):
     from jade_env.learning.marl import train_marl
 
-    knobs = {"total_timesteps": 16000, "eval_every": 16000, "eval_episodes": 40, "explore_share": 0.4, "explore_end": 0.0}
+    knobs = {
+        "total_timesteps": 16000,
+        "eval_every": 16000,
+        "eval_episodes": 40,
+        "explore_share": 0.4,
+        "explore_end": 0.0,
+    }
     run = train_marl(SCENARIO, "qmix", tmp_path / "run", overrides=knobs)
     first = json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[0])
     assert run.dev["net"] > first["dev"]["net"] + 0.08
