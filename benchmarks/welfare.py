@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     console = Console(width=None if Console().is_terminal else 120)
+    if not 1 <= given.questions <= (most := load_scenario("small_world").data.test):
+        parser.error(f"--questions: {given.questions} is not between 1 and {most}, the questions of the test world")
     costs = {"reward.turn_cost": given.turn_cost, "reward.token_cost": given.token_cost}
     recipe = load_recipe("jade_joint", {"steps": given.steps})
     assert isinstance(recipe, PpoRecipe)
