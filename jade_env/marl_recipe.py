@@ -97,7 +97,7 @@ class MarlRecipe(Settings):
     def _hangs_together(self) -> MarlRecipe:
         played = self.n_envs * self.n_steps
         for key in self.foreign:
-            if key in self.model_fields_set:
+            if getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key}: {self.algorithm} has no such knob")
         if self.algorithm != "qmix" and self.batch_size > played:
             raise ValueError(f"batch_size: {self.batch_size} is more than is played, n_envs * n_steps = {played} ticks")

@@ -9,7 +9,7 @@ import yaml
 from jade_env.config import names
 from jade_env.errors import ConfigError
 from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
-from jade_env.recipe import Recipe, load_recipe, split_overrides
+from jade_env.recipe import MarlRecipe, Recipe, load_recipe, split_overrides
 
 
 @pytest.mark.parametrize("name", names("policies"))
@@ -26,8 +26,8 @@ def test_the_shipped_scripts_are_the_four_scripted_policies() -> None:
     assert scripts == {"random", "heuristic", "teacher", "ceiling"}
 
 
-@pytest.mark.parametrize("kind", [Recipe, PpoRecipe, WarmStartRecipe])
-def test_every_knob_is_documented(kind: type[Recipe | PpoRecipe | WarmStartRecipe]) -> None:
+@pytest.mark.parametrize("kind", [Recipe, MarlRecipe, PpoRecipe, WarmStartRecipe])
+def test_every_knob_is_documented(kind: type[Recipe | MarlRecipe | PpoRecipe | WarmStartRecipe]) -> None:
     undocumented = [
         key for key, field in kind.model_fields.items() if not field.description and key not in ("name", "learner")
     ]

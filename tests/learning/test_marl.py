@@ -78,7 +78,6 @@ def test_a_recipe_resolves_to_what_its_algorithm_knows_and_reads_that_back(name:
         ("qmix", {"clip_range": 0.1}, "clip_range: qmix has no such knob"),
         ("ippo", {"critic_network": [8]}, "critic_network: ippo has no such knob"),
         ("mappo", {"memory": 5}, "memory: mappo has no such knob"),
-        ("ippo", {"memory": 20000}, "memory: ippo has no such knob"),
         ("mappo", {"batch_size": 5000}, "n_envs * n_steps = 2048"),
         ("qmix", {"memory": 100}, "n_envs * n_steps = 256"),
         ("qmix", {"explore_start": 0.1, "explore_end": 0.2}, "explore_end: 0.2 is more than explore_start"),
