@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -265,6 +266,27 @@ def show(study: str, console: Console) -> None:
             gain = nested_mean(cube(study, "jade_joint", manner, "net") - cube(study, arm, manner, "net"))
             verdict = "above 0" if gain.low > 0 else "NOT above 0"
             console.print(f"joint - {arm}, net, {manner}: {said(gain)}: {verdict}")
+
+    show_kinds(study, console)
+
+
+def show_kinds(study: str, console: Console) -> None:
+    """Mean net score by kind of question, and the plan most chosen for it, over what is done."""
+    first = json.loads(_result(study, ARMS[0], *runs_there(study)[0]).read_text())
+    kinds = sorted(set(first["sampled"]["kind"]))
+    for manner in ("sampled", "greedy"):
+        table = Table(title=f"net by kind of question, {manner}; the plan most chosen")
+        for column in ("arm", *kinds):
+            table.add_column(column, justify="left" if column == "arm" else "right")
+        for arm in ARMS:
+            found = [json.loads(_result(study, arm, *pair).read_text())[manner] for pair in runs_there(study)]
+            nets, plans = ({kind: [] for kind in kinds} for _ in range(2))
+            for run in found:
+                for kind, net, plan in zip(run["kind"], run["net"], run["workflow"], strict=True):
+                    nets[kind].append(net)
+                    plans[kind].append(plan)
+            table.add_row(arm, *(f"{np.mean(nets[k]):.2f} {Counter(plans[k]).most_common(1)[0][0]}" for k in kinds))
+        console.print(table)
 
 
 def said(interval: Interval) -> str:

@@ -101,7 +101,7 @@ class MarlRecipe(Settings):
                 raise ValueError(f"{key}: {self.algorithm} has no such knob")
         if self.algorithm != "qmix" and self.batch_size > played:
             raise ValueError(f"batch_size: {self.batch_size} is more than is played, n_envs * n_steps = {played} ticks")
-        if self.memory < max(played, self.batch_size):
+        if self.algorithm == "qmix" and self.memory < max(played, self.batch_size):
             raise ValueError(
                 f"memory: {self.memory} is less than n_envs * n_steps = {played} ticks, or than a minibatch of {self.batch_size}"
             )

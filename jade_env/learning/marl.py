@@ -124,7 +124,6 @@ class _Training(Callback):  # type: ignore[misc]
         config = config_of(game, plan.resolved(), seed, data, self.team, self.team, features=feature_names())
         self.folder = RunFolder(out, config, resume=False)
         self.turns = self.evaluated = 0
-        self.losses: dict[str, float] = {}
         self.began = time.monotonic()
 
     # ---- the course of a run ----------------------------------------------------------------------------------------
@@ -141,6 +140,10 @@ class _Training(Callback):  # type: ignore[misc]
                     self.experiment.run()
                 except _Enough:
                     self.experiment.close()
+                except (RuntimeError, ValueError) as error:  # torch draws from no distribution that is not finite
+                    if self._finite():
+                        raise
+                    raise self._diverged() from error
             return self._finish()
         except KeyboardInterrupt:
             with undisturbed():
@@ -163,10 +166,8 @@ class _Training(Callback):  # type: ignore[misc]
         plan, now, before = self.plan, self.turns, self.evaluated
         over = now >= plan.total_timesteps
         losses = {own: float(training_td[name].mean()) for name, own in _LEARNER if name in training_td.keys()}  # noqa: SIM118
-        if not all(map(math.isfinite, losses.values())):
-            raise JadeError(
-                f"the training diverged after {now} turns: a loss is not a number; try a lower learning_rate"
-            )
+        if not (self._finite() and all(map(math.isfinite, losses.values()))):
+            raise self._diverged()
         record: dict[str, Any] = {"timesteps": now, **self._played(), "learning_rate": self._rate(), **losses}
         if over or now // plan.eval_every > before // plan.eval_every:
             self.evaluated = now
@@ -176,6 +177,16 @@ class _Training(Callback):  # type: ignore[misc]
         if over:
             raise _Enough
         self._anneal()
+
+    def _finite(self) -> bool:
+        return all(bool(torch.isfinite(p).all()) for p in player_of(self.experiment).parameters())
+
+    def _diverged(self) -> JadeError:
+        good = checkpoint.saved_timesteps(self.folder.path)[-1]
+        return JadeError(
+            f"the training diverged after {self.turns} turns: the loss is not a number; the last good checkpoint is that of {good} "
+            f"turns in {self.folder.path}; try a lower learning_rate"
+        )
 
     def _rate(self) -> float:
         return float(next(iter(self.experiment.optimizers[GROUP].values())).param_groups[0]["lr"])

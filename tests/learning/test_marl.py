@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +72,10 @@ def test_a_recipe_resolves_to_what_its_algorithm_knows_and_reads_that_back(name:
     path = tmp_path / "again.yaml"
     path.write_text(json.dumps(tree))
     assert load_recipe(path) == recipe
+
+
+def test_only_what_remembers_is_bound_by_a_memory():
+    assert load_recipe("ippo", {"n_envs": 256, "n_steps": 128}).n_envs == 256
 
 
 @pytest.mark.parametrize(
@@ -321,6 +327,23 @@ def test_a_folder_in_use_and_a_run_that_was_stopped_are_refused(trained: Path, t
     assert checkpoint.saved_timesteps(tmp_path / "run")[-1] > 256
     found = jade("train", "cooperative", "--policy", "mappo", "--out", tmp_path / "run", "--resume")
     assert found.returncode == 2 and "cannot be gone on with" in found.stderr
+
+
+@installed
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_training_that_diverges_says_so_and_keeps_what_was_good(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from jade_env.learning import marl
+
+    def spoil(training: Any) -> None:
+        for parameter in marl.player_of(training.experiment).parameters():
+            parameter.data.fill_(math.nan)
+
+    monkeypatch.setattr(marl._Training, "_anneal", spoil)
+    with pytest.raises(JadeError, match="diverged after .* the last good checkpoint is that of"):
+        marl.train_marl(SCENARIO, name, tmp_path / "run", overrides=ALGORITHMS[name])
+    assert len(evaluate(load_policy(tmp_path / "run"), SCENARIO, "dev", 4)) == 4
 
 
 @installed
