@@ -111,6 +111,7 @@ class Learner:
             minibatches=plan.minibatches,
             token_budget=plan.token_budget,
             max_grad_norm=plan.max_grad_norm,
+            kl_loss=plan.kl_loss,
             target_kl=plan.target_kl or 0.0,
         )
         rows = [_row(share, self.backbone) for share in found]

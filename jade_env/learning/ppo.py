@@ -1,10 +1,10 @@
 """PPO for a language model that plays many roles: one update from the turns of a batch of episodes, in one screen.
 
-    L = sum_t w_t [ -min(r_t A_t, clip(r_t) A_t) + kl_t k3_t - entropy_t H_t ] + vf_coef * mean 1/2 (V - return)^2
+    L = sum_t w_t [ -min(r_t A_t, clip(r_t) A_t) + kl_t K_t - entropy_t H_t ] + vf_coef * mean 1/2 (V - return)^2
 
 over output tokens t (JADE, arXiv 2601.21916, alg. 2: all roles in one buffer, mixed minibatches; PPO, arXiv 1707.06347, eq. 7
-and 9). r_t is against the log-probabilities that the sampler wrote down, under the same temperature and grammar. Where the
-advantages come from is not known here (`credit`), nor what a turn is in the game.
+and 9). r_t is against the log-probabilities that the sampler wrote down, under the same temperature and grammar; K_t estimates
+the KL to a reference. Where the advantages come from is not known here (`credit`), nor what a turn is in the game.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch.utils.checkpoint import checkpoint
 
 from jade_env.errors import JadeError
 from jade_env.learning.batches import Columns, Floats, Ints, Micro, Row, collate, microbatches, minibatches
-from jade_env.learning.losses import clipped_policy_loss, clipped_value_loss, entropy, k3, log_prob, masked
+from jade_env.learning.losses import clipped_policy_loss, clipped_value_loss, entropy, k2, k3, log_prob, masked
 from jade_env.learning.states import can_share, output_states, prompt_states
 from jade_env.policy.backbone import Backbone
 
@@ -61,6 +61,9 @@ class Settings:
         share_prompts: where rows have prompts in common (at least a tenth of all tokens), they keep to the same minibatch,
             and the prompt is computed once for all of them.
         max_grad_norm: gradients longer than this are shortened to it.
+        kl_loss: "k2": half the squared log-ratio to the reference, whose gradient is that of the KL for tokens just drawn and grows
+            no faster than the log-ratio; "k3": GRPO's estimate, whose gradient is exponential in it, so that one token that has
+            become unlikely outweighs all others.
         target_kl: stop before the step of a minibatch whose approximate KL to the sampling policy exceeds it; 0: never.
     """
 
@@ -75,6 +78,7 @@ class Settings:
     token_budget: int | None = None
     share_prompts: bool = True
     max_grad_norm: float = 1.0
+    kl_loss: Literal["k2", "k3"] = "k2"
     target_kl: float = 0.0
 
 
@@ -135,9 +139,12 @@ def update(
                     hidden = output_states(backbone, micro)
                     logprob, spread = _scores(backbone, hidden, micro, bonus)
                     loss_M = clipped_policy_loss(logprob, micro.old_M, micro.advantage_M, settings.clip)
-                    kl_M = k3(logprob, micro.reference_M) if held else torch.zeros_like(logprob)
+                    kl_M = pull_M = torch.zeros_like(logprob)
+                    if held:
+                        kl_M = k3(logprob, micro.reference_M)
+                        pull_M = kl_M if settings.kl_loss == "k3" else k2(logprob, micro.reference_M)
                     policy_loss = (micro.weight_M * loss_M).sum()
-                    loss = policy_loss + (micro.weight_M * (micro.kl_M * kl_M - micro.entropy_M * spread)).sum()
+                    loss = policy_loss + (micro.weight_M * (micro.kl_M * pull_M - micro.entropy_M * spread)).sum()
                     value_loss = torch.zeros_like(loss)
                     if values:
                         value, at = _values(critic, backbone, hidden, micro, settings.value_at)

@@ -132,6 +132,13 @@ def test_kl_estimators_against_the_exact_kl_of_enumerated_distributions() -> Non
     )
 
 
+def test_a_token_that_has_become_unlikely_is_pulled_back_by_its_log_ratio_and_not_by_its_exponential() -> None:
+    logprob, reference = torch.tensor(-12.0, requires_grad=True), torch.tensor(-2.0)
+    (pull_2,) = torch.autograd.grad(losses.k2(logprob, reference), logprob)
+    (pull_3,) = torch.autograd.grad(losses.k3(logprob, reference), logprob)
+    assert float(pull_2) == pytest.approx(-10.0) and float(pull_3) == pytest.approx(1 - math.exp(10.0), rel=1e-6)
+
+
 @given(st.lists(reals, min_size=2, max_size=6), st.data())
 def test_entropy_and_log_prob_are_of_the_allowed_tokens_only(numbers: list[float], data: st.DataObject) -> None:
     allowed = data.draw(st.lists(st.booleans(), min_size=len(numbers), max_size=len(numbers)).filter(any))
@@ -173,7 +180,8 @@ def plain_loss(backbone: Backbone, reference: Backbone, rows: list[Row], setting
             ratio = torch.exp(log_p[k] - float(sample.logprobs[j]))
             a = float(row.advantage_N[j])
             surrogate = torch.min(ratio * a, torch.clamp(ratio, 1 - settings.clip, 1 + settings.clip) * a)
-            kl = torch.exp(log_q[k] - log_p[k]) - 1 - (log_q[k] - log_p[k])
+            apart = log_q[k] - log_p[k]
+            kl = 0.5 * apart**2 if settings.kl_loss == "k2" else torch.exp(apart) - 1 - apart
             spread = -(log_p.exp() * log_p).sum()
             share = row.weight / scale / (1 if settings.average == "token" else n)
             total = total + share * (-surrogate + row.kl * kl - row.entropy * spread)
@@ -183,17 +191,17 @@ def plain_loss(backbone: Backbone, reference: Backbone, rows: list[Row], setting
     return total
 
 
-@pytest.mark.parametrize("average", ["token", "turn"])
+@pytest.mark.parametrize(("average", "kl_loss"), [("token", "k2"), ("turn", "k2"), ("token", "k3")])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_update_follows_the_gradient_of_the_plain_formula(
-    load: Callable[..., Backbone], turns: list, family: str, average: str
+    load: Callable[..., Backbone], turns: list, family: str, average: str, kl_loss: str
 ) -> None:
     backbone, reference = load(family), load(family)
     with torch.no_grad():
         for parameter in reference.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
     rows = make_rows(backbone, turns[:7], grammar=True, temperatures=(0.7, 1.0, 1.0, 2.0), entropy=0.1, kl=0.3)
-    settings = replace(WHOLE, average=average, vf_coef=0.5, value_clip=0.0, token_budget=300)
+    settings = replace(WHOLE, average=average, kl_loss=kl_loss, vf_coef=0.5, value_clip=0.0, token_budget=300)
     loss = plain_loss(backbone, reference, rows, settings)
     named = dict(backbone.named_parameters())
     expected = dict(zip(named, torch.autograd.grad(loss, list(named.values()), allow_unused=True), strict=True))
