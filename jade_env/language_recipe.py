@@ -232,7 +232,7 @@ class PpoRecipe(LanguageSettings):
     kl: dict[str, KlSettings] = Field(default_factory=lambda: {DEFAULT: KlSettings()})
     """KL to the policy that the training began with, by agent, with a `default`; `sub_planner` is the planner below the root."""
     kl_loss: Literal["k2", "k3"] = "k2"
-    """How it enters the loss: k2 is half the squared log-ratio; k3, GRPO's, grows exponentially where a token has become unlikely."""
+    """How it enters the loss: k2 is half the squared log-ratio; k3, GRPO's, grows exponentially where a token gets unlikely."""
     target_kl: Annotated[float, Field(gt=0)] | None = None
     """A step's update stops early beyond this divergence from the policy that played, in nats a token."""
     traces: Annotated[int, Field(ge=0)] = 3

@@ -108,7 +108,7 @@ def update(
         policy_loss, value_loss, grad_norm: means over the steps. steps, stopped_early. tokens: of the rows, as often as
         they were learned from. shared: the share of them that shared prompts saved. padding: its share of what was read.
         Then, over all and as `AGENT/...`, means over output tokens: approx_kl (to the sampling policy), kl (to the
-        reference), entropy, clip_fraction, advantage (its size); and ratio_max, output_tokens.
+        reference, by the estimate of `kl_loss`), entropy, clip_fraction, advantage (its size); and ratio_max, output_tokens.
 
     Raises:
         Diverged: the loss or gradient of a minibatch is not finite.
@@ -126,6 +126,7 @@ def update(
     budget = settings.token_budget or _budget(backbone)
     share = settings.share_prompts and columns.repeated >= WORTH and can_share(backbone) and can_share(critic)
     held, bonus = bool(columns.kl_R.any()), bool(columns.entropy_R.any())
+    estimate = k3 if settings.kl_loss == "k3" else k2
     with _memory(), _checkpointing(backbone), _checkpointing(critic):
         if held:
             columns.reference_N = _reference(backbone, reference, columns, budget)
@@ -139,12 +140,9 @@ def update(
                     hidden = output_states(backbone, micro)
                     logprob, spread = _scores(backbone, hidden, micro, bonus)
                     loss_M = clipped_policy_loss(logprob, micro.old_M, micro.advantage_M, settings.clip)
-                    kl_M = pull_M = torch.zeros_like(logprob)
-                    if held:
-                        kl_M = k3(logprob, micro.reference_M)
-                        pull_M = kl_M if settings.kl_loss == "k3" else k2(logprob, micro.reference_M)
+                    kl_M = estimate(logprob, micro.reference_M) if held else torch.zeros_like(logprob)
                     policy_loss = (micro.weight_M * loss_M).sum()
-                    loss = policy_loss + (micro.weight_M * (micro.kl_M * pull_M - micro.entropy_M * spread)).sum()
+                    loss = policy_loss + (micro.weight_M * (micro.kl_M * kl_M - micro.entropy_M * spread)).sum()
                     value_loss = torch.zeros_like(loss)
                     if values:
                         value, at = _values(critic, backbone, hidden, micro, settings.value_at)
