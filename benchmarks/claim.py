@@ -223,11 +223,17 @@ def best_chain(part: Part, out: Path) -> dict[str, Any]:
 # ---- the table -------------------------------------------------------------------------------------------------------
 
 
+def arms_there(study: str) -> list[str]:
+    """The arms that are done with the first warm start and seed; all of them once that pair is complete."""
+    plan = STUDIES[study]
+    return [arm for arm in ARMS if _result(study, arm, plan.warm_starts[0], plan.seeds[0]).exists()]
+
+
 def runs_there(study: str) -> list[tuple[int, int]]:
-    """The warm starts and seeds for which every arm is done."""
+    """The warm starts and seeds for which all of `arms_there` are done."""
     plan = STUDIES[study]
     pairs = [(warm, seed) for warm in plan.warm_starts for seed in plan.seeds]
-    return [pair for pair in pairs if all(_result(study, arm, *pair).exists() for arm in ARMS)]
+    return [pair for pair in pairs if all(_result(study, arm, *pair).exists() for arm in arms_there(study))]
 
 
 def _result(study: str, arm: str, warm: int, seed: int) -> Path:
@@ -249,20 +255,23 @@ def cube(study: str, arm: str, manner: str, field: str) -> np.ndarray:
 
 def show(study: str, console: Console) -> None:
     """Arms, then what the claim says, difference by difference."""
-    done, plan = runs_there(study), STUDIES[study]
+    arms, plan = arms_there(study), STUDIES[study]
     wanted = len(plan.warm_starts) * len(plan.seeds)
-    console.print(f"\n{study}: {len(done)} of {wanted} pairs of warm start and seed are done in every arm")
-    if not done:
+    missing = [arm for arm in ARMS if arm not in arms]
+    if "jade_joint" in missing:
+        console.print(f"\n{study}: 0 of {wanted} pairs of warm start and seed are done")
         return
+    where = f"in the arms below; {', '.join(missing)} still to run" if missing else "in every arm"
+    console.print(f"\n{study}: {len(runs_there(study))} of {wanted} pairs of warm start and seed are done {where}")
     table = Table(title=f"{len(TEST_WORLDS) * TEST_QUESTIONS} questions of test worlds; mean and 95 % interval")
     for column in ("arm", "net, sampled", "net, greedy", "F1, sampled", "F1, greedy"):
         table.add_column(column, justify="left" if column == "arm" else "right")
-    for arm in ARMS:
+    for arm in arms:
         table.add_row(
             arm, *(said(nested_mean(cube(study, arm, m, f))) for f in ("net", "f1") for m in ("sampled", "greedy"))
         )
     console.print(table)
-    for arm in ARMS[:-1]:
+    for arm in arms[:-1]:
         for manner in ("sampled", "greedy"):
             gain = nested_mean(cube(study, "jade_joint", manner, "net") - cube(study, arm, manner, "net"))
             verdict = "above 0" if gain.low > 0 else "NOT above 0"
@@ -273,13 +282,14 @@ def show(study: str, console: Console) -> None:
 
 def show_kinds(study: str, console: Console) -> None:
     """Mean net score by kind of question, and the plan most chosen for it, over what is done."""
-    first = json.loads(_result(study, ARMS[0], *runs_there(study)[0]).read_text())
+    arms = arms_there(study)
+    first = json.loads(_result(study, arms[0], *runs_there(study)[0]).read_text())
     kinds = sorted(set(first["sampled"]["kind"]))
     for manner in ("sampled", "greedy"):
         table = Table(title=f"net by kind of question, {manner}; the plan most chosen")
         for column in ("arm", *kinds):
             table.add_column(column, justify="left" if column == "arm" else "right")
-        for arm in ARMS:
+        for arm in arms:
             found = [json.loads(_result(study, arm, *pair).read_text())[manner] for pair in runs_there(study)]
             nets, plans = ({kind: [] for kind in kinds} for _ in range(2))
             for run in found:
