@@ -213,11 +213,16 @@ def best_chain(part: Part, out: Path) -> dict[str, Any]:
     player = LanguageModelPolicy(load_backbone(backbone_of(part.study, part.warm, out)), Manner("brief"))
     worlds = [scenario_of(part.study, world, TUNING_QUESTIONS) for world in TUNING_WORLDS]
     means: dict[str, float] = {}
+    kinds: dict[str, dict[str, float]] = {}
     for chain in CHAINS:
         team = MixedPolicy({"planner": FixedPlanner(*chain), "default": player})
         rows = [row for world in worlds for row in evaluate(team, world, "dev", seed=1)]
-        means["; ".join(chain)] = float(np.mean([row.net for row in rows]))
-    return {"chain": max(means, key=lambda name: means[name]).split("; "), "net_by_chain": means}
+        name = "; ".join(chain)
+        means[name] = float(np.mean([row.net for row in rows]))
+        kinds[name] = {
+            k: float(np.mean([row.net for row in rows if row.kind == k])) for k in sorted({r.kind for r in rows})
+        }
+    return {"chain": max(means, key=lambda name: means[name]).split("; "), "net_by_chain": means, "net_by_kind": kinds}
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------
@@ -231,9 +236,9 @@ def arms_there(study: str) -> list[str]:
 
 def runs_there(study: str) -> list[tuple[int, int]]:
     """The warm starts and seeds for which all of `arms_there` are done."""
-    plan = STUDIES[study]
+    plan, arms = STUDIES[study], arms_there(study)
     pairs = [(warm, seed) for warm in plan.warm_starts for seed in plan.seeds]
-    return [pair for pair in pairs if all(_result(study, arm, *pair).exists() for arm in arms_there(study))]
+    return [pair for pair in pairs if all(_result(study, arm, *pair).exists() for arm in arms)]
 
 
 def _result(study: str, arm: str, warm: int, seed: int) -> Path:
@@ -264,12 +269,12 @@ def show(study: str, console: Console) -> None:
     where = f"in the arms below; {', '.join(missing)} still to run" if missing else "in every arm"
     console.print(f"\n{study}: {len(runs_there(study))} of {wanted} pairs of warm start and seed are done {where}")
     table = Table(title=f"{len(TEST_WORLDS) * TEST_QUESTIONS} questions of test worlds; mean and 95 % interval")
-    for column in ("arm", "net, sampled", "net, greedy", "F1, sampled", "F1, greedy"):
+    for column in ("arm", "net, sampled", "net, greedy", "F1, sampled", "F1, greedy", "rounds"):
         table.add_column(column, justify="left" if column == "arm" else "right")
     for arm in arms:
-        table.add_row(
-            arm, *(said(nested_mean(cube(study, arm, m, f))) for f in ("net", "f1") for m in ("sampled", "greedy"))
-        )
+        means = [said(nested_mean(cube(study, arm, m, f))) for f in ("net", "f1") for m in ("sampled", "greedy")]
+        rounds = [json.loads(_result(study, arm, *pair).read_text())["sampled"]["rounds"] for pair in runs_there(study)]
+        table.add_row(arm, *means, f"{np.mean(rounds):.2f}")
     console.print(table)
     for arm in arms[:-1]:
         for manner in ("sampled", "greedy"):
@@ -281,12 +286,12 @@ def show(study: str, console: Console) -> None:
 
 
 def show_kinds(study: str, console: Console) -> None:
-    """Mean net score by kind of question, and the plan most chosen for it, over what is done."""
+    """Mean net score by kind of question, and the plan most chosen for it with its share, over what is done."""
     arms = arms_there(study)
     first = json.loads(_result(study, arms[0], *runs_there(study)[0]).read_text())
     kinds = sorted(set(first["sampled"]["kind"]))
     for manner in ("sampled", "greedy"):
-        table = Table(title=f"net by kind of question, {manner}; the plan most chosen")
+        table = Table(title=f"net by kind of question, {manner}; the plan most chosen, and how often")
         for column in ("arm", *kinds):
             table.add_column(column, justify="left" if column == "arm" else "right")
         for arm in arms:
@@ -296,7 +301,10 @@ def show_kinds(study: str, console: Console) -> None:
                 for kind, net, plan in zip(run["kind"], run["net"], run["workflow"], strict=True):
                     nets[kind].append(net)
                     plans[kind].append(plan)
-            table.add_row(arm, *(f"{np.mean(nets[k]):.2f} {Counter(plans[k]).most_common(1)[0][0]}" for k in kinds))
+            most = {kind: Counter(plans[kind]).most_common(1)[0] for kind in kinds}
+            table.add_row(
+                arm, *(f"{np.mean(nets[k]):.2f} {most[k][0]} {most[k][1] / len(plans[k]):.0%}" for k in kinds)
+            )
         console.print(table)
 
 
@@ -321,7 +329,7 @@ def main() -> None:
     if given.work:
         work(next(part for part in parts if part.name == given.work), given.out)
         return
-    console = Console(width=130)
+    console = Console(width=150)
     try:
         if not given.table:
             jobs = [job_of(part, given.out) for study in given.study for part in parts_of(study)]
