@@ -64,12 +64,13 @@ def rollout(backbone: Backbone, turns: int, group_size: tuple[int, int] = (1, 1)
     return [replace(row, sample=replace(row.sample, logprobs=own)) for row, own in zip(rows, found, strict=True)]
 
 
-def in_random_order(rows_each: int) -> Callable[..., Iterator[Ints]]:
+def in_random_order(rows_each: int) -> Callable[..., Iterator[tuple[Ints, Ints]]]:
     """Microbatches of a fixed number of rows, as they come."""
 
-    def chunks(columns: Columns, chosen: Ints, budget: int, together: bool) -> Iterator[Ints]:
+    def chunks(columns: Columns, chosen: Ints, budget: int, together: bool) -> Iterator[tuple[Ints, Ints]]:
         for i in range(0, len(chosen), rows_each):
-            yield chosen[i : i + rows_each]
+            rows = chosen[i : i + rows_each]
+            yield rows, np.arange(len(rows))
 
     return chunks
 

@@ -1,7 +1,8 @@
 """Rows of an update as tensors: ragged columns once an update, then padded microbatches of rows of about the same length.
 
 Rows are padded on the right. A causal decoder then needs neither a mask nor positions: what is real never sees padding.
-Where many rows answer the same prompt (the samples of a group), a microbatch holds each prompt once, and the outputs apart.
+Where many rows answer the same prompt (the samples of a group), it stands there once, their outputs behind it, none of which
+sees another.
 Knows no model and no loss; a microbatch says which hidden state predicts which output token.
 """
 
@@ -147,28 +148,27 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class Continuations:
-    """What follows the prompts of a microbatch that holds each prompt once.
+class Branches:
+    """Who reads what where several outputs follow one prompt.
 
     Attributes:
-        input_ids: [B, S], each row's output but its last token; S may be 0.
-        prompt_B: which of the U prompts it follows.
-        mask: [B, P + S], 0 where the prompt is padding; position_ids: [B, S].
+        part: [U, T], 0 for the prompt, a number of its own for each output, -1 for padding. A token reads the prompt and the
+            part that it is in, never what is behind it.
+        position_ids: [U, T], as if the prompt and that output stood alone.
     """
 
-    input_ids: Tensor
-    prompt_B: Tensor
-    mask: Tensor
+    part: Tensor
     position_ids: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Micro:
-    """A padded microbatch: B rows, M output tokens among them, on the model's device.
+    """A padded microbatch: B rows in U units, M output tokens among them, on the model's device.
 
     Attributes:
-        input_ids: [B, T], whole rows; or [U, P], prompts, of which `continuations` are the rest.
-        hidden_M: where the hidden state is that predicts each output token: in [B * T], or in [U * P + B * S].
+        input_ids: [U, T]: of each unit a prompt, then its rows' outputs, one behind the other.
+        branches: who reads what there; None where every unit is one row.
+        hidden_M: where in [U * T] the hidden state is that predicts each output token.
         token_M, agent_M: that token, its agent's number. column_M: its place in the columns' N.
         temperature_M: what its logits are divided by; None where that is 1 for all.
         first_B: where in M each row's first output token is: its hidden state is that of the last prompt token.
@@ -194,7 +194,7 @@ class Micro:
     allowed_L: Tensor | None
     allowing_L: Tensor | None
     free_M: Tensor | None
-    continuations: Continuations | None
+    branches: Branches | None
     real: int
     padded: int
     rows: int
@@ -220,53 +220,52 @@ def minibatches(columns: Columns, parts: int, rng: np.random.Generator, together
     return [order[part == i] for i in range(parts)]
 
 
-def microbatches(columns: Columns, chosen: Ints, budget: int, together: bool = False) -> Iterator[Ints]:
-    """Rows of one adapter and about one length, at most `budget` tokens, padding counted, or else a single row.
+def microbatches(columns: Columns, chosen: Ints, budget: int, together: bool = False) -> Iterator[tuple[Ints, Ints]]:
+    """Rows of one adapter and about one length, at most `budget` tokens, padding counted, or else a single row; and their units.
 
-    With `together`, rows of the same prompt, which counts once, stand beside each other.
+    A unit is a row, numbered from 0 in each microbatch; with `together`, some rows of the same prompt, which counts once.
     """
-    c = columns
-    for adapter in np.unique(c.adapter_R[chosen]):
-        mine = chosen[c.adapter_R[chosen] == adapter]
-        if not together:
-            order = mine[np.argsort(-c.length_R[mine], kind="stable")]  # longest first: what memory may fail at
-            none = np.zeros_like(order)
-            edges = _cuts(c.length_R[order], none, none, budget)
-        else:
-            order, sizes = _by_prompt(c, mine, budget)
-            begin = _starts(sizes)
-            edges = _cuts(c.prompt_R[order[begin]], sizes, np.maximum.reduceat(c.output_R[order], begin) - 1, budget)
-            edges = np.append(begin, len(order))[edges]
-        yield from (order[i:j] for i, j in pairwise(edges.tolist()))
+    for adapter in np.unique(columns.adapter_R[chosen]):
+        mine = chosen[columns.adapter_R[chosen] == adapter]
+        unit = _units(columns, mine, budget) if together else np.arange(len(mine))
+        width = np.bincount(unit, columns.output_R[mine] - 1).astype(np.int64)
+        width[unit] += columns.prompt_R[mine]
+        longest = np.argsort(-width, kind="stable")  # first: what memory may fail at
+        place = np.argsort(longest)[unit]
+        order = np.argsort(place, kind="stable")
+        edges = np.searchsorted(place[order], _cuts(width[longest], budget))
+        for i, j in pairwise(edges.tolist()):
+            yield mine[order[i:j]], place[order[i:j]] - place[order[i]]
 
 
-def _by_prompt(c: Columns, chosen: Ints, budget: int) -> tuple[Ints, Ints]:
-    """Rows ordered by the length of their prompt, those of a prompt together, and how many belong together."""
-    order = chosen[np.lexsort((-c.output_R[chosen], c.same_R[chosen], -c.prompt_R[chosen]))]
-    sizes: list[int] = []
-    for rows in np.split(order, np.flatnonzero(np.diff(c.same_R[order])) + 1):
-        room = (budget - int(c.prompt_R[rows[0]])) // max(int(c.output_R[rows[0]]) - 1, 1)
-        most = min(len(rows), max(1, room))
-        sizes += [most] * (len(rows) // most) + ([len(rows) % most] if len(rows) % most else [])
-    return order, np.array(sizes, np.int64)
+def _units(c: Columns, chosen: Ints, budget: int) -> Ints:
+    """The unit of each row. Its outputs are no longer than its prompt, all together: attention pays for every pair of tokens."""
+    unit = np.zeros_like(chosen)
+    number, last, room = -1, -1, 0
+    for i in np.lexsort((-c.output_R[chosen], c.same_R[chosen])).tolist():
+        row = chosen[i]
+        rest = int(c.output_R[row]) - 1
+        if c.same_R[row] != last or rest > room:
+            number, last, prompt = number + 1, c.same_R[row], int(c.prompt_R[row])
+            room = min(prompt, budget - prompt)
+        room -= rest
+        unit[i] = number
+    return unit
 
 
-def _cuts(width_U: Ints, rows_U: Ints, rest_U: Ints, budget: int) -> Ints:
-    """Where to cut a list of units so that the fewest tokens are padding; a batch costs a tenth of the budget by itself.
+def _cuts(width_U: Ints, budget: int) -> Ints:
+    """Where to cut units, longest first, so that the fewest tokens are padding; a batch costs a tenth of the budget by itself.
 
-    A batch of n units reads n x its widest + its rows x its longest rest. Found exactly, from each shorter list's best.
+    A batch of n units reads n x its widest. Found exactly, from each shorter list's best.
     """
     units, window = len(width_U), max(1, budget // max(1, int(width_U.min())))
     best, back = np.full(units + 1, np.inf), np.zeros(units + 1, np.int64)
     best[0] = 0.0
     for end in range(1, units + 1):
         begin = max(0, end - window)
-        last = slice(begin, end)
-        width = np.maximum.accumulate(width_U[last][::-1])[::-1]
-        rest = np.maximum.accumulate(rest_U[last][::-1])[::-1]
-        tokens = np.arange(end - begin, 0, -1) * width + np.cumsum(rows_U[last][::-1])[::-1] * rest
-        tokens = np.where((tokens <= budget) | (np.arange(end - begin) == end - begin - 1), tokens, np.inf)
-        cost = best[last] + tokens + budget / 10
+        count = np.arange(end - begin, 0, -1)
+        tokens = count * width_U[begin:end]
+        cost = best[begin:end] + np.where((tokens <= budget) | (count == 1), tokens, np.inf) + budget / 10
         choice = int(cost.argmin())
         best[end], back[end] = cost[choice], begin + choice
     edges = [units]
@@ -275,40 +274,40 @@ def _cuts(width_U: Ints, rows_U: Ints, rest_U: Ints, budget: int) -> Ints:
     return np.array(edges[::-1], np.int64)
 
 
-def collate(
-    columns: Columns, rows_B: Ints, weight_R: Floats, pad_id: int, device: Any, together: bool = False
-) -> Micro:
+def collate(columns: Columns, rows_B: Ints, unit_B: Ints, weight_R: Floats, pad_id: int, device: Any) -> Micro:
     """Some rows as a microbatch.
 
     Args:
+        rows_B, unit_B: rows, and which unit each belongs to, as `microbatches` gives them.
         weight_R: for every row of the columns, what each of its output tokens weighs in the loss.
-        together: hold each prompt once, and what follows it apart.
     """
     c, output, prompt = columns, columns.output_R[rows_B], columns.prompt_R[rows_B]
+    start, rest = c.token_start_R[rows_B], output - 1
 
     def put(array: NDArray[Any]) -> Tensor:
         return torch.as_tensor(array, device=device)
 
+    _, alone = np.unique(unit_B, return_index=True)
+    before_B = _starts(rest)
+    behind = prompt + before_B - before_B[alone][unit_B]  # where in its unit a row's output begins
+    width = int((behind + rest).max())
+    ids = np.full((len(alone), width), pad_id, np.int64)
+    prompts = _spans(np.arange(len(alone)) * width, prompt[alone])
+    rests = _spans(unit_B * width + behind, rest)
+    ids.flat[prompts] = c.tokens_X[_spans(start[alone], prompt[alone])]
+    ids.flat[rests] = c.tokens_X[_spans(start + prompt, rest)]
+    branches = None
+    if len(alone) < len(rows_B):
+        part, position = np.full_like(ids, -1), np.zeros_like(ids)
+        part.flat[prompts], position.flat[prompts] = 0, prompts % width
+        part.flat[rests] = np.repeat(np.arange(1, len(rows_B) + 1), rest)
+        position.flat[rests] = _spans(prompt, rest)
+        branches = Branches(put(part), put(position))
     row = np.repeat(np.arange(len(rows_B)), output)
     first = _starts(output)
     place = np.arange(len(row)) - first[row]
     here = _spans(c.output_start_R[rows_B], output)
-    start = c.token_start_R[rows_B]
-    continuations = None
-    if together:
-        _, alone, prompt_B = np.unique(c.same_R[rows_B], return_index=True, return_inverse=True)
-        ids, mask = _padded(c.tokens_X, start[alone], prompt[alone], pad_id)
-        rest, _ = _padded(c.tokens_X, start + prompt, output - 1, pad_id)
-        seen = np.concatenate([mask[prompt_B], np.ones_like(rest, bool)], 1).astype(np.int64)
-        position = prompt[:, None] + np.arange(rest.shape[1])
-        continuations = Continuations(put(rest), put(prompt_B), put(seen), put(position))
-        after_prompt = prompt_B[row] * ids.shape[1] + prompt[row] - 1
-        hidden = np.where(place == 0, after_prompt, ids.size + row * rest.shape[1] + place - 1)
-        real, padded = int(prompt[alone].sum() + (output - 1).sum()), ids.size + rest.size
-    else:
-        ids, _ = _padded(c.tokens_X, start, c.length_R[rows_B], pad_id)
-        hidden = row * ids.shape[1] + prompt[row] - 1 + place
-        real, padded = int(c.length_R[rows_B].sum()), ids.size
+    hidden = unit_B[row] * width + np.where(place == 0, prompt[row], behind[row] + place) - 1
     warm = bool((c.temperature_R[rows_B] != 1.0).any())
     free = allowed = allowing = None
     if (c.allows_N[here] != ALL).any():
@@ -336,19 +335,11 @@ def collate(
         allowed_L=allowed,
         allowing_L=allowing,
         free_M=free,
-        continuations=continuations,
-        real=real,
-        padded=padded,
+        branches=branches,
+        real=len(prompts) + len(rests),
+        padded=ids.size,
         rows=int(c.length_R[rows_B].sum()),
     )
-
-
-def _padded(tokens_X: Ints, start: Ints, length: Ints, pad_id: int) -> tuple[Ints, NDArray[np.bool_]]:
-    """Spans of tokens as rows of the longest one's width, and which of their places are real."""
-    ids = np.full((len(length), int(length.max())), pad_id, np.int64)
-    real = np.arange(ids.shape[1]) < length[:, None]
-    ids[real] = tokens_X[_spans(start, length)]
-    return ids, real
 
 
 def _check(row: Row) -> None:

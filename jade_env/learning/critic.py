@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from jade_env.learning.batches import Columns, Row, collate, microbatches
+from jade_env.learning.states import output_states
 from jade_env.policy.backbone import Backbone
 from jade_env.policy.sampling import Sample
 
@@ -25,10 +26,9 @@ def values_of(
     rows = [Row(sample, "", np.zeros(len(sample.output), np.float32)) for sample in samples]
     columns = Columns.of(rows)
     flat = np.zeros_like(columns.old_N)
-    for rows_B in microbatches(columns, np.arange(len(columns)), token_budget):
-        micro = collate(columns, rows_B, columns.weight_R, critic.pad_id, critic.device)
-        hidden = critic.hidden(micro.input_ids, use_cache=False).flatten(0, 1).index_select(0, micro.hidden_M)
-        flat[micro.column_M] = critic.values(hidden).cpu().numpy()
+    for rows_B, unit_B in microbatches(columns, np.arange(len(columns)), token_budget):
+        micro = collate(columns, rows_B, unit_B, columns.weight_R, critic.pad_id, critic.device)
+        flat[micro.column_M] = critic.values(output_states(critic, micro)).cpu().numpy()
     if at == "prompt":
         return [float(value) for value in flat[columns.output_start_R]]
     return list(np.split(flat, columns.output_start_R[1:]))

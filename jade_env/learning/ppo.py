@@ -59,7 +59,7 @@ class Settings:
         token_budget: tokens in the model at once, padding counted; changes nothing but time and memory. None: 1024 on a
             CPU, 16384 elsewhere.
         share_prompts: where rows have prompts in common (at least a tenth of all tokens), they keep to the same minibatch,
-            and the prompt is computed once for all of them.
+            and the prompt is read once for as many as have outputs no longer than it, all together.
         max_grad_norm: gradients longer than this are shortened to it.
         kl_loss: "k2": half the squared log-ratio to the reference, whose gradient is that of the KL for tokens just drawn and grows
             no faster than the log-ratio; "k3": GRPO's estimate, whose gradient is exponential in it, so that one token that has
@@ -124,7 +124,7 @@ def update(
     columns = Columns.of(rows)
     tally = _Tally(columns.agents, backbone.device)
     budget = settings.token_budget or _budget(backbone)
-    share = settings.share_prompts and columns.repeated >= WORTH and can_share(backbone) and can_share(critic)
+    share = settings.share_prompts and _worth_sharing(columns, backbone, critic)
     held, bonus = bool(columns.kl_R.any()), bool(columns.entropy_R.any())
     estimate = k3 if settings.kl_loss == "k3" else k2
     with _memory(), _checkpointing(backbone), _checkpointing(critic):
@@ -134,8 +134,8 @@ def update(
             for number, part in enumerate(minibatches(columns, settings.minibatches, rng, share)):
                 weight_R = _weights(columns, part, settings)
                 count = len(part) if settings.value_at == "prompt" else int(columns.output_R[part].sum())
-                for rows_B in microbatches(columns, part, budget, share):
-                    micro = collate(columns, rows_B, weight_R, backbone.pad_id, backbone.device, share)
+                for rows_B, unit_B in microbatches(columns, part, budget, share):
+                    micro = collate(columns, rows_B, unit_B, weight_R, backbone.pad_id, backbone.device)
                     backbone.use(micro.adapter)
                     hidden = output_states(backbone, micro)
                     logprob, spread = _scores(backbone, hidden, micro, bonus)
@@ -265,14 +265,19 @@ def _reference(backbone: Backbone, reference: Backbone | None, columns: Columns,
 
 @torch.no_grad()
 def _log_probs(backbone: Backbone, columns: Columns, budget: int) -> Floats:
-    found, share = np.zeros_like(columns.old_N), columns.repeated >= WORTH and can_share(backbone)
-    for rows_B in microbatches(columns, np.arange(len(columns)), budget, share):
-        micro = collate(columns, rows_B, columns.weight_R, backbone.pad_id, backbone.device, share)
+    found, share = np.zeros_like(columns.old_N), _worth_sharing(columns, backbone)
+    for rows_B, unit_B in microbatches(columns, np.arange(len(columns)), budget, share):
+        micro = collate(columns, rows_B, unit_B, columns.weight_R, backbone.pad_id, backbone.device)
         if backbone.lora is not None:
             backbone.use(micro.adapter)
         hidden = output_states(backbone, micro)
         found[micro.column_M] = _scores(backbone, hidden, micro, False)[0].cpu().numpy()
     return found
+
+
+def _worth_sharing(columns: Columns, *models: Backbone | None) -> bool:
+    """Whether prompts are computed once for all rows that have them."""
+    return columns.repeated >= WORTH and all(can_share(model, int(columns.length_R.max())) for model in models)
 
 
 def _budget(backbone: Backbone) -> int:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import combinations, pairwise, product
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jade_env.errors import JadeError
 from jade_env.learning import ppo
-from jade_env.learning.batches import Columns, _cuts, collate, microbatches, minibatches
 from jade_env.learning.ppo import Diverged, Row, Settings, log_probs, update
 from jade_env.learning.states import can_share
 from jade_env.policy.backbone import Backbone, Lora, load_backbone
@@ -182,68 +178,17 @@ def test_gradient_checkpointing_changes_nothing(load: Callable[..., Backbone], t
     assert not any(module.training for module in backbone.causal.modules())
 
 
-def test_a_microbatch_divides_no_logits_where_every_temperature_is_1(
-    load: Callable[..., Backbone], turns: list
-) -> None:
-    backbone = load()
-    columns = Columns.of(make_rows(backbone, turns[:4], temperatures=(1.0, 1.0, 1.0, 0.5)))
-    micros = [
-        collate(columns, np.array(rows), columns.weight_R, backbone.pad_id, backbone.device)
-        for rows in ([0, 2], [2, 3])
-    ]
-    assert micros[0].temperature_M is None and micros[1].temperature_M is not None
-    assert micros[1].temperature_M.tolist() == [1.0] * int(columns.output_R[2]) + [0.5] * int(columns.output_R[3])
-
-
-def test_microbatches_stay_in_the_budget_and_never_mix_adapters(load: Callable[..., Backbone], turns: list) -> None:
-    rows = [replace(row, adapter="ab"[i % 2]) for i, row in enumerate(make_rows(load(), turns))]
-    columns = Columns.of(rows)
-    seen: list[int] = []
-    for chosen in microbatches(columns, np.arange(len(rows)), 500):
-        micro = collate(columns, chosen, columns.weight_R, 1, "cpu")
-        assert micro.input_ids.numel() <= 500 or len(chosen) == 1
-        assert {rows[i].adapter for i in chosen} == {micro.adapter}
-        for b, i in enumerate(chosen):
-            ids = rows[i].sample.prompt + rows[i].sample.output[:-1]
-            assert micro.input_ids[b, : len(ids)].tolist() == list(ids)
-        seen += chosen.tolist()
-    assert sorted(seen) == list(range(len(rows)))
-
-
-@given(
-    st.lists(st.tuples(st.integers(1, 30), st.integers(1, 3), st.integers(0, 9)), min_size=1, max_size=8),
-    st.integers(10, 120),
-)
-def test_microbatches_are_cut_where_the_fewest_tokens_are_padding(
-    units: list[tuple[int, int, int]], budget: int
-) -> None:
-    def cost(edges: tuple[int, ...]) -> float:
-        total = 0.0
-        for i, j in pairwise(edges):
-            width, rows, rest = (
-                max(u[0] for u in units[i:j]),
-                sum(u[1] for u in units[i:j]),
-                max(u[2] for u in units[i:j]),
-            )
-            tokens = (j - i) * width + rows * rest
-            total += (tokens if tokens <= budget or j - i == 1 else math.inf) + budget / 10
-        return total
-
-    n = len(units)
-    inner = (subset for k in range(n) for subset in combinations(range(1, n), k))
-    found = _cuts(*(np.array(column) for column in zip(*units, strict=True)), budget)
-    assert cost(tuple(found.tolist())) == pytest.approx(min(cost((0, *subset, n)) for subset in inner))
-
-
 def grouped(rows: list[Row]) -> list[Row]:
     """Each prompt with several outputs, some of one token, in mixed order."""
     rows = [replace(row, sample=replace(row.sample, prompt=rows[i // 4].sample.prompt)) for i, row in enumerate(rows)]
-    rows[3] = replace(
-        rows[3],
-        advantage_N=rows[3].advantage_N[:1],
-        sample=replace(rows[3].sample, output=(1,), logprobs=rows[3].sample.logprobs[:1], allowed=()),
-    )
+    rows[3] = shortened(rows[3], 1)
     return rows[::2] + rows[1::2]
+
+
+def shortened(row: Row, tokens: int) -> Row:
+    """The row with the first tokens of its output only, and no grammar."""
+    sample = replace(row.sample, output=row.sample.output[:tokens], logprobs=row.sample.logprobs[:tokens], allowed=())
+    return replace(row, advantage_N=row.advantage_N[:tokens], sample=sample)
 
 
 @pytest.mark.parametrize("value_at", ["prompt", "token"])
@@ -251,20 +196,35 @@ def grouped(rows: list[Row]) -> list[Row]:
 def test_prompts_computed_once_give_the_same_update(
     load: Callable[..., Backbone], turns: list, family: str, value_at: str
 ) -> None:
-    assert can_share(load(family)) and not can_share(load(family, gradient_checkpointing=True))
+    assert can_share(load(family), 100)
     rows = grouped(make_rows(load(family), turns, grammar=True, entropy=0.01))
     settings = replace(WHOLE, vf_coef=0.5, value_at=value_at)
     plain = sgd_gradient(load(family), rows, replace(settings, share_prompts=False))
     for budget in (1, 300, 10**6):
         found = sgd_gradient(load(family), rows, replace(settings, token_budget=budget))
         assert all(torch.allclose(plain[name], found[name], atol=2e-6) for name in plain), budget
+    again = sgd_gradient(load(family, gradient_checkpointing=True), rows, settings)
+    assert all(torch.allclose(plain[name], again[name], atol=2e-6) for name in plain)
     alone = np.concatenate([log_probs(load(family), [row])[0] for row in rows])
     assert np.concatenate(log_probs(load(family), rows)) == pytest.approx(alone, abs=1e-4)
 
 
+def test_prompts_are_not_shared_where_attention_does_not_look_back_so_far_or_a_mask_is_not_obeyed(
+    load: Callable[..., Backbone], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = load()
+    backbone.causal.config.sliding_window = 64
+    assert can_share(backbone, 64) and not can_share(backbone, 65)
+    plain = Backbone.hidden
+    monkeypatch.setattr(Backbone, "hidden", lambda self, ids, **_: plain(self, ids, use_cache=False))
+    assert not can_share(backbone, 64)
+
+
 def test_shared_prompts_are_told_and_save_what_they_repeat(load: Callable[..., Backbone], turns: list) -> None:
     backbone = load(lora=Lora(rank=4))
-    rows = grouped(make_rows(backbone, turns))
+    rows = [
+        shortened(row, 3) for row in grouped(make_rows(backbone, turns))
+    ]  # so short that all stand behind one prompt
     optimizer = torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=0.0)
     figures = update(backbone, backbone, optimizer, rows, Settings(minibatches=2), np.random.default_rng(0))
     once = {row.sample.prompt for row in rows}
@@ -274,16 +234,6 @@ def test_shared_prompts_are_told_and_save_what_they_repeat(load: Callable[..., B
         backbone, None, optimizer, rows, Settings(minibatches=2, share_prompts=False), np.random.default_rng(0)
     )
     assert plain["shared"] == 0.0 and plain["tokens"] == figures["tokens"]
-
-
-def test_rows_of_a_prompt_keep_to_one_minibatch_and_minibatches_are_about_equal(
-    load: Callable[..., Backbone], turns: list
-) -> None:
-    columns = Columns.of(grouped(make_rows(load(), turns)))
-    parts = minibatches(columns, 3, np.random.default_rng(0), True)
-    assert sorted(np.concatenate(parts).tolist()) == list(range(len(columns)))
-    assert sum(len(set(columns.same_R[part].tolist())) for part in parts) == len(set(columns.same_R.tolist()))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 4
 
 
 @pytest.mark.parametrize("family", FAMILIES)
