@@ -170,9 +170,10 @@ def compare(console: Console, title: str, rows: list[Row], arms: dict[str, Setti
     budget = settings.token_budget or ppo._budget(make_tiny(layers=1))
     count = sum(1 for part in shuffled for _ in microbatches(columns, part, budget))
     each = max(1, round(len(rows) / count))
-    tokens = int(columns.length_R.sum())
+    tokens, once = int(columns.length_R.sum()), np.unique(columns.same_R, return_index=True)[1]
+    repeated = (columns.prompt_R.sum() - columns.prompt_R[once].sum()) / tokens
     console.print(
-        f"{title}: {len(rows)} turns, {tokens:,} tokens ({tokens / len(rows):.0f} a turn), {columns.repeated:.0%} of them in "
+        f"{title}: {len(rows)} turns, {tokens:,} tokens ({tokens / len(rows):.0f} a turn), {repeated:.0%} of them in "
         f"a prompt that is there already; {settings.minibatches} minibatches, random order {each} rows a microbatch"
     )
     rates: dict[str, list[float]] = defaultdict(list)
@@ -209,7 +210,8 @@ def main() -> None:
     arms |= {f"by length, at most {b} tokens": replace(plain, token_budget=b) for b in args.budgets}
     rate = compare(console, "each question once", rows, arms, args.repeats)
     grouped = rollout(backbone, args.turns, (2, 3), 0.1)
-    arms = {"by length": plain, "by length, prompts shared": Settings()}
+    arms = {"by length, at most 1024 tokens": plain, "prompts shared, at most 1024": Settings()}
+    arms |= {f"prompts shared, at most {b}": Settings(token_budget=b) for b in args.budgets}
     compare(console, "groups of 2 x 3", grouped, arms, args.repeats)
 
     spent = parts(rows, plain)

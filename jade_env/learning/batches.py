@@ -140,11 +140,23 @@ class Columns:
     def __len__(self) -> int:
         return len(self.length_R)
 
-    @property
-    def repeated(self) -> float:
-        """The share of the tokens to be read that stand in a prompt which another row has already."""
-        _, first = np.unique(self.same_R, return_index=True)
-        return float((self.prompt_R.sum() - self.prompt_R[first].sum()) / self.length_R.sum())
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """Rows of the same prompt are read in units, the prompt once and their outputs behind it.
+
+    Attributes:
+        widest: tokens of a unit at most, unless it is a single row, and what costs no token.
+        behind: the outputs behind a prompt are no longer than this or than the prompt, all together: attention pays for every
+            pair of tokens.
+    """
+
+    widest: int
+    behind: int
+
+    def room(self, prompt: int) -> int:
+        """How long the outputs behind a prompt may be; not above 0 where none fits."""
+        return min(max(prompt, self.behind), self.widest - prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +179,7 @@ class Micro:
 
     Attributes:
         input_ids: [U, T]: of each unit a prompt, then its rows' outputs, one behind the other.
-        branches: who reads what there; None where every unit is one row.
+        branches: who reads what there; None where no unit has more behind its prompt than one output.
         hidden_M: where in [U * T] the hidden state is that predicts each output token.
         token_M, agent_M: that token, its agent's number. column_M: its place in the columns' N.
         temperature_M: what its logits are divided by; None where that is 1 for all.
@@ -220,16 +232,17 @@ def minibatches(columns: Columns, parts: int, rng: np.random.Generator, together
     return [order[part == i] for i in range(parts)]
 
 
-def microbatches(columns: Columns, chosen: Ints, budget: int, together: bool = False) -> Iterator[tuple[Ints, Ints]]:
-    """Rows of one adapter and about one length, at most `budget` tokens, padding counted, or else a single row; and their units.
+def microbatches(
+    columns: Columns, chosen: Ints, budget: int, sharing: Sharing | None = None
+) -> Iterator[tuple[Ints, Ints]]:
+    """Rows of one adapter and about one length, at most `budget` tokens, padding counted, or else a single unit; and their units.
 
-    A unit is a row, numbered from 0 in each microbatch; with `together`, some rows of the same prompt, which counts once.
+    A unit is a row; with `sharing`, rows of the same prompt, which counts once. Units are numbered from 0 in each microbatch.
     """
     for adapter in np.unique(columns.adapter_R[chosen]):
         mine = chosen[columns.adapter_R[chosen] == adapter]
-        unit = _units(columns, mine, budget) if together else np.arange(len(mine))
-        width = np.bincount(unit, columns.output_R[mine] - 1).astype(np.int64)
-        width[unit] += columns.prompt_R[mine]
+        unit = np.arange(len(mine)) if sharing is None else _units(columns, mine, sharing)
+        width = _widths(columns, mine, unit)
         longest = np.argsort(-width, kind="stable")  # first: what memory may fail at
         place = np.argsort(longest)[unit]
         order = np.argsort(place, kind="stable")
@@ -238,19 +251,30 @@ def microbatches(columns: Columns, chosen: Ints, budget: int, together: bool = F
             yield mine[order[i:j]], place[order[i:j]] - place[order[i]]
 
 
-def _units(c: Columns, chosen: Ints, budget: int) -> Ints:
-    """The unit of each row. Its outputs are no longer than its prompt, all together: attention pays for every pair of tokens."""
+def spared(columns: Columns, sharing: Sharing) -> float:
+    """The share of the rows' tokens that need not be read where prompts are shared."""
+    rows = np.arange(len(columns))
+    return 1.0 - float(_widths(columns, rows, _units(columns, rows, sharing)).sum() / columns.length_R.sum())
+
+
+def _units(c: Columns, chosen: Ints, sharing: Sharing) -> Ints:
+    """The unit of each row, numbered from 0."""
     unit = np.zeros_like(chosen)
     number, last, room = -1, -1, 0
     for i in np.lexsort((-c.output_R[chosen], c.same_R[chosen])).tolist():
         row = chosen[i]
         rest = int(c.output_R[row]) - 1
-        if c.same_R[row] != last or rest > room:
-            number, last, prompt = number + 1, c.same_R[row], int(c.prompt_R[row])
-            room = min(prompt, budget - prompt)
+        if c.same_R[row] != last or rest > max(room, 0):
+            number, last, room = number + 1, c.same_R[row], sharing.room(int(c.prompt_R[row]))
         room -= rest
         unit[i] = number
     return unit
+
+
+def _widths(c: Columns, rows: Ints, unit: Ints) -> Ints:
+    """The tokens of each unit: its prompt's, and those of its rows' outputs but the last one of each."""
+    _, first = np.unique(unit, return_index=True)
+    return c.prompt_R[rows[first]] + np.bincount(unit, c.output_R[rows] - 1).astype(np.int64)
 
 
 def _cuts(width_U: Ints, budget: int) -> Ints:
@@ -278,36 +302,27 @@ def collate(columns: Columns, rows_B: Ints, unit_B: Ints, weight_R: Floats, pad_
     """Some rows as a microbatch.
 
     Args:
-        rows_B, unit_B: rows, and which unit each belongs to, as `microbatches` gives them.
+        rows_B, unit_B: rows, and which unit each belongs to, in the order of the units, as `microbatches` gives them.
         weight_R: for every row of the columns, what each of its output tokens weighs in the loss.
     """
     c, output, prompt = columns, columns.output_R[rows_B], columns.prompt_R[rows_B]
-    start, rest = c.token_start_R[rows_B], output - 1
 
     def put(array: NDArray[Any]) -> Tensor:
         return torch.as_tensor(array, device=device)
 
+    before_B = _starts(output - 1)
     _, alone = np.unique(unit_B, return_index=True)
-    before_B = _starts(rest)
-    behind = prompt + before_B - before_B[alone][unit_B]  # where in its unit a row's output begins
-    width = int((behind + rest).max())
-    ids = np.full((len(alone), width), pad_id, np.int64)
-    prompts = _spans(np.arange(len(alone)) * width, prompt[alone])
-    rests = _spans(unit_B * width + behind, rest)
-    ids.flat[prompts] = c.tokens_X[_spans(start[alone], prompt[alone])]
-    ids.flat[rests] = c.tokens_X[_spans(start + prompt, rest)]
+    behind_B = prompt + before_B - before_B[alone][unit_B]
+    ids, part, position, real = _laid_out(c, rows_B, unit_B, behind_B, pad_id)
+    width = ids.shape[1]
     branches = None
-    if len(alone) < len(rows_B):
-        part, position = np.full_like(ids, -1), np.zeros_like(ids)
-        part.flat[prompts], position.flat[prompts] = 0, prompts % width
-        part.flat[rests] = np.repeat(np.arange(1, len(rows_B) + 1), rest)
-        position.flat[rests] = _spans(prompt, rest)
+    if np.bincount(unit_B, output > 1).max() > 1:
         branches = Branches(put(part), put(position))
     row = np.repeat(np.arange(len(rows_B)), output)
     first = _starts(output)
     place = np.arange(len(row)) - first[row]
     here = _spans(c.output_start_R[rows_B], output)
-    hidden = unit_B[row] * width + np.where(place == 0, prompt[row], behind[row] + place) - 1
+    hidden = unit_B[row] * width + np.where(place == 0, prompt[row], behind_B[row] + place) - 1
     warm = bool((c.temperature_R[rows_B] != 1.0).any())
     free = allowed = allowing = None
     if (c.allows_N[here] != ALL).any():
@@ -336,10 +351,31 @@ def collate(columns: Columns, rows_B: Ints, unit_B: Ints, weight_R: Floats, pad_
         allowing_L=allowing,
         free_M=free,
         branches=branches,
-        real=len(prompts) + len(rests),
+        real=real,
         padded=ids.size,
         rows=int(c.length_R[rows_B].sum()),
     )
+
+
+def _laid_out(c: Columns, rows_B: Ints, unit_B: Ints, behind_B: Ints, pad_id: int) -> tuple[Ints, Ints, Ints, int]:
+    """Units as lines of tokens, each line's parts and positions, and how many tokens are real.
+
+    Args:
+        behind_B: where in its unit's line each row's output begins.
+    """
+    _, alone = np.unique(unit_B, return_index=True)
+    start, prompt, rest = c.token_start_R[rows_B], c.prompt_R[rows_B], c.output_R[rows_B] - 1
+    width = int((behind_B + rest).max())
+    prompts = _spans(np.arange(len(alone)) * width, prompt[alone])
+    rests = _spans(unit_B * width + behind_B, rest)
+    ids = np.full((len(alone), width), pad_id, np.int64)
+    part, position = np.full_like(ids, -1), np.zeros_like(ids)
+    ids.flat[prompts] = c.tokens_X[_spans(start[alone], prompt[alone])]
+    part.flat[prompts], position.flat[prompts] = 0, prompts % width
+    ids.flat[rests] = c.tokens_X[_spans(start + prompt, rest)]
+    part.flat[rests] = np.repeat(np.arange(1, len(rows_B) + 1), rest)
+    position.flat[rests] = _spans(prompt, rest)
+    return ids, part, position, len(prompts) + len(rests)
 
 
 def _check(row: Row) -> None:

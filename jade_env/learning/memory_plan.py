@@ -43,6 +43,8 @@ GIB = 2.0**30
 PER_LAYER = 34
 """Bytes of activations a layer keeps for each token and hidden unit at two bytes a number (arXiv 2205.05198, eq. 1, without the
 attention matrix, which is not kept)."""
+MASK = 2
+"""Bytes of the truth values from which each number of an attention mask is made."""
 LOGITS = 4 * 3
 """Bytes for each output token and word: float32 logits, their softmax, and their gradient."""
 
@@ -131,6 +133,7 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
     activations = a_layer * layers
     if recipe.gradient_checkpointing:
         activations = a_layer + recipe.token_budget * width * number * layers
+    widest = min(recipe.token_budget, context, length + max(length, width // 2))
     master = 4 if number < 4 else 0
     adapters_only = recipe.lora is not None
     own = trained if adapters_only else 0
@@ -157,6 +160,11 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
         ),
         Part(
             f"activations ({recipe.token_budget} tokens)", activations, "token_budget, or gradient_checkpointing=true"
+        ),
+        Part(
+            "attention mask of prompts that several rows answer",
+            float(recipe.token_budget * widest * (number + MASK)) if recipe.plans * recipe.executions > 1 else 0.0,
+            "token_budget, max_prompt",
         ),
         Part(
             "logits of output tokens",

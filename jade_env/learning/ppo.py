@@ -25,18 +25,30 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
-from jade_env.errors import JadeError
-from jade_env.learning.batches import Columns, Floats, Ints, Micro, Row, collate, microbatches, minibatches
+from jade_env.errors import ConfigError, JadeError
+from jade_env.learning.batches import (
+    Columns,
+    Floats,
+    Ints,
+    Micro,
+    Row,
+    Sharing,
+    collate,
+    microbatches,
+    minibatches,
+    spared,
+)
 from jade_env.learning.losses import clipped_policy_loss, clipped_value_loss, entropy, k2, k3, log_prob, masked
 from jade_env.learning.states import can_share, output_states, prompt_states
 from jade_env.policy.backbone import Backbone
+from jade_env.policy.generation import longest
 
 __all__ = ["Diverged", "Row", "Settings", "log_probs", "update"]
 
 HEAD = 2**26
 """Most logits at once, tokens times vocabulary (256 MB); the rest is computed in turn, and again for the gradient."""
 WORTH = 0.1
-"""Prompts are shared where it saves so large a share of the tokens."""
+"""Prompts are shared where that spares so large a share of the tokens."""
 
 
 class Diverged(JadeError):
@@ -58,8 +70,8 @@ class Settings:
         epochs: how often each row is seen. minibatches: optimizer steps an epoch.
         token_budget: tokens in the model at once, padding counted; changes nothing but time and memory. None: 1024 on a
             CPU, 16384 elsewhere.
-        share_prompts: where rows have prompts in common (at least a tenth of all tokens), they keep to the same minibatch,
-            and the prompt is read once for as many as have outputs no longer than it, all together.
+        share_prompts: where rows have prompts in common, a prompt is read once for as many of them as fit behind it into the
+            token budget (`batches.Sharing`), and they keep to the same minibatch; if that spares a tenth of all tokens.
         max_grad_norm: gradients longer than this are shortened to it.
         kl_loss: "k2": half the squared log-ratio to the reference, whose gradient is that of the KL for tokens just drawn and grows
             no faster than the log-ratio; "k3": GRPO's estimate, whose gradient is exponential in it, so that one token that has
@@ -124,17 +136,17 @@ def update(
     columns = Columns.of(rows)
     tally = _Tally(columns.agents, backbone.device)
     budget = settings.token_budget or _budget(backbone)
-    share = settings.share_prompts and _worth_sharing(columns, backbone, critic)
+    sharing = _sharing(columns, budget, backbone, critic) if settings.share_prompts else None
     held, bonus = bool(columns.kl_R.any()), bool(columns.entropy_R.any())
     estimate = k3 if settings.kl_loss == "k3" else k2
     with _memory(), _checkpointing(backbone), _checkpointing(critic):
         if held:
             columns.reference_N = _reference(backbone, reference, columns, budget)
         for epoch in range(settings.epochs):
-            for number, part in enumerate(minibatches(columns, settings.minibatches, rng, share)):
+            for number, part in enumerate(minibatches(columns, settings.minibatches, rng, sharing is not None)):
                 weight_R = _weights(columns, part, settings)
                 count = len(part) if settings.value_at == "prompt" else int(columns.output_R[part].sum())
-                for rows_B, unit_B in microbatches(columns, part, budget, share):
+                for rows_B, unit_B in microbatches(columns, part, budget, sharing):
                     micro = collate(columns, rows_B, unit_B, weight_R, backbone.pad_id, backbone.device)
                     backbone.use(micro.adapter)
                     hidden = output_states(backbone, micro)
@@ -265,8 +277,8 @@ def _reference(backbone: Backbone, reference: Backbone | None, columns: Columns,
 
 @torch.no_grad()
 def _log_probs(backbone: Backbone, columns: Columns, budget: int) -> Floats:
-    found, share = np.zeros_like(columns.old_N), _worth_sharing(columns, backbone)
-    for rows_B, unit_B in microbatches(columns, np.arange(len(columns)), budget, share):
+    found, sharing = np.zeros_like(columns.old_N), _sharing(columns, budget, backbone)
+    for rows_B, unit_B in microbatches(columns, np.arange(len(columns)), budget, sharing):
         micro = collate(columns, rows_B, unit_B, columns.weight_R, backbone.pad_id, backbone.device)
         if backbone.lora is not None:
             backbone.use(micro.adapter)
@@ -275,9 +287,20 @@ def _log_probs(backbone: Backbone, columns: Columns, budget: int) -> Floats:
     return found
 
 
-def _worth_sharing(columns: Columns, *models: Backbone | None) -> bool:
-    """Whether prompts are computed once for all rows that have them."""
-    return columns.repeated >= WORTH and all(can_share(model, int(columns.length_R.max())) for model in models)
+def _sharing(columns: Columns, budget: int, *models: Backbone | None) -> Sharing | None:
+    """How prompts are shared; None where that spares too little, or a model does not obey the mask that it takes."""
+    readers = [model for model in models if model is not None]
+    try:
+        widest = min(budget, *map(longest, readers))
+    except ConfigError:  # of an architecture whose reach is not known
+        return None
+    # So much behind a prompt makes attention a twelfth of a layer's work, whatever the prompt's length.
+    sharing = Sharing(widest, int(readers[0].causal.config.hidden_size) // 2)
+    if spared(columns, sharing) < WORTH:
+        return None
+    prompt = int(columns.prompt_R.max())
+    rest = max(1, sharing.room(prompt) // 2)
+    return sharing if all(can_share(model, prompt, rest) for model in readers) else None
 
 
 def _budget(backbone: Backbone) -> int:

@@ -12,12 +12,11 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 import torch
 from torch import Tensor
 
-from jade_env.errors import ConfigError
 from jade_env.learning.batches import Branches, Micro
 from jade_env.policy.backbone import Backbone
-from jade_env.policy.generation import longest
 
 CLOSE = 1e-3
+ALIGNED = 8
 
 
 def output_states(backbone: Backbone, micro: Micro) -> Tensor:
@@ -37,34 +36,38 @@ def _states(backbone: Backbone, input_ids: Tensor, branches: Branches | None) ->
     """All hidden states [U, T, D]."""
     if branches is None:
         return backbone.hidden(input_ids, use_cache=False)
-    query, key = branches.part[:, None, :, None], branches.part[:, None, None, :]
-    width = input_ids.shape[1]
-    seen = ((key == 0) | (key == query)) & torch.ones(width, width, dtype=torch.bool, device=input_ids.device).tril()
-    mask = torch.zeros(seen.shape, dtype=backbone.dtype, device=input_ids.device)
-    mask.masked_fill_(~seen, torch.finfo(backbone.dtype).min)
+    mask = _mask(branches.part, backbone.dtype)
     return backbone.hidden(input_ids, attention_mask=mask, position_ids=branches.position_ids, use_cache=False)
 
 
-@torch.no_grad()
-def can_share(backbone: Backbone | None, length: int) -> bool:
-    """Whether a prompt can be read once for rows of at most `length` tokens: tried out on a few, as models differ in masks.
+def _mask(part: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to attention [U, 1, T, T]: 0 where a token reads another. Lines begin where kernels for GPUs want them to."""
+    units, width = part.shape
+    query, key = part[:, None, :, None], part[:, None, None, :]
+    seen = ((key == 0) | (key == query)) & torch.ones(width, width, dtype=torch.bool, device=part.device).tril()
+    aligned = -(-width // ALIGNED) * ALIGNED
+    mask = torch.zeros(units, 1, width, aligned, dtype=dtype, device=part.device)[..., :width]
+    return mask.masked_fill_(~seen, torch.finfo(dtype).min)
 
-    Never where attention looks back less far than that: the mask that is given would let it see more.
+
+@torch.no_grad()
+def can_share(backbone: Backbone, prompt: int, rest: int) -> bool:
+    """Whether a backbone obeys the mask: tried out with two outputs of `rest` tokens behind a prompt of `prompt`.
+
+    Models differ in that, and some only beyond a length: those with positions in their attention, or with local attention.
     """
-    if backbone is None:
-        return True
-    ids = torch.arange(1, 7, device=backbone.device)[None] % int(backbone.causal.config.vocab_size)
-    rows = [ids[:, [0, 1, 2, 3]], ids[:, [0, 1, 4, 5]]]
+    device, every = backbone.device, torch.arange(prompt + 2 * rest, device=backbone.device)
+    ids = (every * 7 % int(backbone.causal.config.vocab_size))[None]
+    behind = torch.arange(2, device=device).repeat_interleave(rest)
     branches = Branches(
-        part=torch.tensor([[0, 0, 1, 1, 2, 2]], device=backbone.device),
-        position_ids=torch.tensor([[0, 1, 2, 3, 2, 3]], device=backbone.device),
+        part=torch.cat([torch.zeros(prompt, dtype=torch.long, device=device), behind + 1])[None],
+        position_ids=torch.cat([every[:prompt], every[prompt : prompt + rest].repeat(2)])[None],
     )
     try:
-        if length > longest(backbone):
-            return False
-        found = _states(backbone, ids, branches)[0, 2:]
-    except (ConfigError, AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        found = _states(backbone, ids, branches)[0, prompt:]
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
         return False
-    expected = torch.cat([backbone.hidden(row, use_cache=False)[0, 2:] for row in rows])
+    rows = torch.cat([ids[:, :prompt].expand(2, -1), ids[0, prompt:].view(2, rest)], 1)
+    expected = backbone.hidden(rows, use_cache=False)[:, prompt:].flatten(0, 1)
     scale = CLOSE if backbone.dtype == torch.float32 else 30 * CLOSE
     return bool(torch.allclose(found.float(), expected.float(), atol=scale * max(1.0, float(expected.abs().max()))))

@@ -71,7 +71,7 @@ class Backbone(nn.Module):
         head: the value head, Linear(D -> 1) in float32, zero at first.
         context: the longest sequence, in tokens.
         stop_ids: tokens that end an output.
-        pad_id: what fills up shorter rows; always masked.
+        pad_id: what fills up shorter rows; nothing real ever reads it.
     """
 
     causal: Any

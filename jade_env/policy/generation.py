@@ -167,7 +167,7 @@ class Generator:
 
 
 def longest(backbone: Backbone) -> int:
-    """The longest sequence that can be generated: the context, or a sliding window of attention where that is shorter."""
+    """The longest sequence that can be read: the context, or a sliding window of attention where that is shorter."""
     config = backbone.causal.config
     kinds = set(getattr(config, "layer_types", None) or ())
     if kinds - {"full_attention", "sliding_attention"}:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jade_env.learning.batches import Columns, Row, _cuts, collate, microbatches, minibatches
+from jade_env.learning.batches import Columns, Row, Sharing, _cuts, collate, microbatches, minibatches, spared
 from jade_env.policy.sampling import Sample
 
 PROMPTS = ((11, 12, 13), (21,), (31, 32, 33, 34, 35, 36, 37, 38), (41, 42))
@@ -28,18 +28,23 @@ rows_of_a_step = st.lists(
 )
 
 
-@given(rows_of_a_step, st.integers(1, 60), st.booleans())
+sharings = st.builds(Sharing, st.integers(1, 60), st.integers(0, 20))
+
+
+@given(rows_of_a_step, st.integers(1, 60), st.none() | sharings)
 def test_every_row_is_read_whole_and_sees_its_prompt_and_itself_only(
-    rows: list[Row], budget: int, together: bool
+    rows: list[Row], budget: int, sharing: Sharing | None
 ) -> None:
     columns, seen = Columns.of(rows), list[int]()
     weight_R = np.arange(len(rows), dtype=np.float32)
-    for rows_B, unit_B in microbatches(columns, np.arange(len(rows)), budget, together):
+    for rows_B, unit_B in microbatches(columns, np.arange(len(rows)), budget, sharing):
         micro = collate(columns, rows_B, unit_B, weight_R, 0, "cpu")
         ids, branches = micro.input_ids.numpy(), micro.branches
         units = len(ids)
-        assert ids.size <= budget or len(rows_B) == 1
-        assert (branches is None) == (units == len(rows_B)) and (together or branches is None)
+        assert ids.size <= budget or units == 1
+        assert sharing is not None or units == len(rows_B)
+        behind = [sum(len(rows[i].sample.output) > 1 for i in rows_B[unit_B == unit]) for unit in range(units)]
+        assert (branches is None) == (max(behind) < 2)
         assert micro.real == (ids > 0).sum() and micro.padded == ids.size
         assert {rows[i].adapter for i in rows_B} == {micro.adapter}
         output, m = 0, 0
@@ -67,14 +72,27 @@ def test_every_row_is_read_whole_and_sees_its_prompt_and_itself_only(
     assert sorted(seen) == list(range(len(rows)))
 
 
-@given(rows_of_a_step)
-def test_the_outputs_behind_a_prompt_are_no_longer_than_it_is(rows: list[Row]) -> None:
-    columns = Columns.of(rows)
-    for rows_B, unit_B in microbatches(columns, np.arange(len(rows)), 10**6, True):
+@given(rows_of_a_step, sharings)
+def test_as_much_stands_behind_a_prompt_as_there_is_room_and_what_costs_nothing(
+    rows: list[Row], sharing: Sharing
+) -> None:
+    columns, read = Columns.of(rows), 0
+    for rows_B, unit_B in microbatches(columns, np.arange(len(rows)), 10**6, sharing):
         for unit in range(int(unit_B.max()) + 1):
             mine = [rows[i].sample for i in rows_B[unit_B == unit]]
-            assert len({sample.prompt for sample in mine}) == 1
-            assert len(mine) == 1 or sum(len(s.output) - 1 for s in mine) <= len(mine[0].prompt)
+            prompt, rests = mine[0].prompt, sorted((len(s.output) - 1 for s in mine), reverse=True)
+            assert all(sample.prompt == prompt for sample in mine)
+            assert sum(rests) <= max(len(prompt), sharing.behind) or not sum(rests[1:])
+            assert len(prompt) + sum(rests) <= sharing.widest or not sum(rests[1:])
+            read += len(prompt) + sum(rests)
+    assert spared(columns, sharing) == pytest.approx(1 - read / columns.length_R.sum())
+
+
+def test_outputs_of_one_token_share_a_prompt_of_any_length() -> None:
+    columns = Columns.of([row(2, 1), row(2, 1), row(2, 6), row(2, 1)])
+    ((rows_B, unit_B),) = microbatches(columns, np.arange(4), 10**6, Sharing(4, 4))
+    assert set(unit_B) == {0} and spared(columns, Sharing(4, 4)) == pytest.approx(1 - 13 / 37)
+    assert collate(columns, rows_B, unit_B, columns.weight_R, 0, "cpu").branches is None
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(10, 120))

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import GPTNeoConfig, GPTNeoForCausalLM
 
 from jade_env.errors import JadeError
 from jade_env.learning import ppo
+from jade_env.learning.batches import Columns, Sharing
 from jade_env.learning.ppo import Diverged, Row, Settings, log_probs, update
 from jade_env.learning.states import can_share
 from jade_env.policy.backbone import Backbone, Lora, load_backbone
@@ -193,10 +196,10 @@ def shortened(row: Row, tokens: int) -> Row:
 
 @pytest.mark.parametrize("value_at", ["prompt", "token"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_prompts_computed_once_give_the_same_update(
+def test_prompts_read_once_give_the_same_update(
     load: Callable[..., Backbone], turns: list, family: str, value_at: str
 ) -> None:
-    assert can_share(load(family), 100)
+    assert can_share(load(family), 40, 20)
     rows = grouped(make_rows(load(family), turns, grammar=True, entropy=0.01))
     settings = replace(WHOLE, vf_coef=0.5, value_at=value_at)
     plain = sgd_gradient(load(family), rows, replace(settings, share_prompts=False))
@@ -209,15 +212,69 @@ def test_prompts_computed_once_give_the_same_update(
     assert np.concatenate(log_probs(load(family), rows)) == pytest.approx(alone, abs=1e-4)
 
 
-def test_prompts_are_not_shared_where_attention_does_not_look_back_so_far_or_a_mask_is_not_obeyed(
-    load: Callable[..., Backbone], monkeypatch: pytest.MonkeyPatch
+def test_prompts_shared_between_adapters_and_for_a_critic_that_learns_apart_give_the_same_update(
+    load: Callable[..., Backbone], turns: list
 ) -> None:
-    backbone = load()
-    backbone.causal.config.sliding_window = 64
-    assert can_share(backbone, 64) and not can_share(backbone, 65)
-    plain = Backbone.hidden
-    monkeypatch.setattr(Backbone, "hidden", lambda self, ids, **_: plain(self, ids, use_cache=False))
-    assert not can_share(backbone, 64)
+    lora = Lora(rank=4)
+    rows = [
+        replace(row, adapter="ab"[i % 3 > 0]) for i, row in enumerate(grouped(make_rows(load(), turns, entropy=0.01)))
+    ]
+    found = []
+    for share in (False, True):
+        backbone, critic = load(lora=lora, groups={"x": "a", "y": "b"}), load()
+        optimizers = [
+            torch.optim.SGD([p for p in m.parameters() if p.requires_grad], lr=1.0) for m in (backbone, critic)
+        ]
+        before = {
+            **{f"p{n}": t for n, t in weights(backbone).items()},
+            **{f"c{n}": t for n, t in weights(critic).items()},
+        }
+        settings = replace(WHOLE, share_prompts=share)
+        figures = update(
+            backbone,
+            None,
+            optimizers[0],
+            rows,
+            settings,
+            np.random.default_rng(0),
+            critic=critic,
+            critic_optimizer=optimizers[1],
+        )
+        assert (figures["shared"] > 0.1) == share
+        after = {
+            **{f"p{n}": t for n, t in weights(backbone).items()},
+            **{f"c{n}": t for n, t in weights(critic).items()},
+        }
+        found.append({name: before[name] - after[name] for name in before})
+    for name in found[0]:
+        assert torch.allclose(found[0][name], found[1][name], atol=2e-6), name
+    assert all(any(float(t.abs().max()) > 1e-4 for n, t in found[1].items() if n[0] == which) for which in "pc")
+
+
+def test_prompts_are_not_shared_by_a_model_that_does_not_obey_the_mask_or_looks_back_less_far(
+    load: Callable[..., Backbone], turns: list
+) -> None:
+    local: Any = GPTNeoForCausalLM(  # half of its layers see the last 8 tokens, by place, whatever the mask says
+        GPTNeoConfig(
+            vocab_size=400,
+            hidden_size=32,
+            num_layers=2,
+            num_heads=2,
+            attention_types=[[["global", "local"], 1]],
+            window_size=8,
+        )
+    )
+    backbone = Backbone(local, load().tokenizer, "local").eval()
+    assert can_share(backbone, 2, 2) and not can_share(backbone, 40, 20)
+    rows = grouped(make_rows(backbone, turns))
+    assert sharing_of(backbone, rows) is None and sharing_of(load(), rows) is not None
+    short = load()
+    short.causal.config.sliding_window = 20
+    assert sharing_of(short, rows) is None
+
+
+def sharing_of(backbone: Backbone, rows: list[Row]) -> Sharing | None:
+    return ppo._sharing(Columns.of(rows), 4096, backbone)
 
 
 def test_shared_prompts_are_told_and_save_what_they_repeat(load: Callable[..., Backbone], turns: list) -> None:
