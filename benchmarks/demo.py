@@ -169,7 +169,12 @@ def main() -> None:
     console.print(f"learning curves: {run.picture}")
 
 
-DEMO = {"steps": 45, "eval_every": 15, "threads": 2, "kl.planner.until": 0.45}  # 8,640 episodes, about ten minutes
+DEMO = {
+    "steps": 50,
+    "eval_every": 10,
+    "threads": 2,
+    "kl.planner.until": 0.45,
+}  # 9,600 episodes, about nine minutes; after 45 steps two hops are not learned yet
 
 if __name__ == "__main__":
     try:

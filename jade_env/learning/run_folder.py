@@ -192,7 +192,7 @@ def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> N
         if not key.startswith(MAY_CHANGE) and old.get(key) != new.get(key):
             raise ConfigError(
                 f"{path}: {key}: the run was begun with {old.get(key)!r} and cannot go on with {new.get(key)!r}; "
-                "only its length may change (total_timesteps, steps)"
+                "only its length may change (total_timesteps, steps); another place (--out) begins a new run"
             )
 
 
