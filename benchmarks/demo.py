@@ -169,12 +169,8 @@ def main() -> None:
     console.print(f"learning curves: {run.picture}")
 
 
-DEMO = {
-    "steps": 50,
-    "eval_every": 10,
-    "threads": 2,
-    "kl.planner.until": 0.45,
-}  # 9,600 episodes, about nine minutes; after 45 steps two hops are not learned yet
+# 9,600 episodes, about nine minutes; after 45 steps two hops are not learned yet
+DEMO = {"steps": 50, "eval_every": 10, "threads": 2, "kl.planner.until": 0.45}
 
 if __name__ == "__main__":
     try:

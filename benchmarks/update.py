@@ -67,7 +67,7 @@ def rollout(backbone: Backbone, turns: int, group_size: tuple[int, int] = (1, 1)
 def in_random_order(rows_each: int) -> Callable[..., Iterator[tuple[Ints, Ints]]]:
     """Microbatches of a fixed number of rows, as they come."""
 
-    def chunks(columns: Columns, chosen: Ints, budget: int, together: bool) -> Iterator[tuple[Ints, Ints]]:
+    def chunks(columns: Columns, chosen: Ints, budget: int, sharing: Any) -> Iterator[tuple[Ints, Ints]]:
         for i in range(0, len(chosen), rows_each):
             rows = chosen[i : i + rows_each]
             yield rows, np.arange(len(rows))

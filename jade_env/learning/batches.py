@@ -313,7 +313,7 @@ def collate(columns: Columns, rows_B: Ints, unit_B: Ints, weight_R: Floats, pad_
     before_B = _starts(output - 1)
     _, alone = np.unique(unit_B, return_index=True)
     behind_B = prompt + before_B - before_B[alone][unit_B]
-    ids, part, position, real = _laid_out(c, rows_B, unit_B, behind_B, pad_id)
+    ids, part, position, real = _laid_out(c, rows_B, unit_B, alone, behind_B, pad_id)
     width = ids.shape[1]
     branches = None
     if np.bincount(unit_B, output > 1).max() > 1:
@@ -357,13 +357,15 @@ def collate(columns: Columns, rows_B: Ints, unit_B: Ints, weight_R: Floats, pad_
     )
 
 
-def _laid_out(c: Columns, rows_B: Ints, unit_B: Ints, behind_B: Ints, pad_id: int) -> tuple[Ints, Ints, Ints, int]:
+def _laid_out(
+    c: Columns, rows_B: Ints, unit_B: Ints, alone: NDArray[Any], behind_B: Ints, pad_id: int
+) -> tuple[Ints, Ints, Ints, int]:
     """Units as lines of tokens, each line's parts and positions, and how many tokens are real.
 
     Args:
+        alone: the first row of each unit.
         behind_B: where in its unit's line each row's output begins.
     """
-    _, alone = np.unique(unit_B, return_index=True)
     start, prompt, rest = c.token_start_R[rows_B], c.prompt_R[rows_B], c.output_R[rows_B] - 1
     width = int((behind_B + rest).max())
     prompts = _spans(np.arange(len(alone)) * width, prompt[alone])

@@ -136,10 +136,10 @@ def update(
     columns = Columns.of(rows)
     tally = _Tally(columns.agents, backbone.device)
     budget = settings.token_budget or _budget(backbone)
-    sharing = _sharing(columns, budget, backbone, critic) if settings.share_prompts else None
     held, bonus = bool(columns.kl_R.any()), bool(columns.entropy_R.any())
     estimate = k3 if settings.kl_loss == "k3" else k2
     with _memory(), _checkpointing(backbone), _checkpointing(critic):
+        sharing = _sharing(columns, budget, backbone, critic) if settings.share_prompts else None
         if held:
             columns.reference_N = _reference(backbone, reference, columns, budget)
         for epoch in range(settings.epochs):
@@ -298,7 +298,7 @@ def _sharing(columns: Columns, budget: int, *models: Backbone | None) -> Sharing
     sharing = Sharing(widest, int(readers[0].causal.config.hidden_size) // 2)
     if spared(columns, sharing) < WORTH:
         return None
-    prompt = int(columns.prompt_R.max())
+    prompt = max(1, min(int(columns.prompt_R.max()), widest - 2))  # behind a longer one there is nothing to be masked
     rest = max(1, sharing.room(prompt) // 2)
     return sharing if all(can_share(model, prompt, rest) for model in readers) else None
 

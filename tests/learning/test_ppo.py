@@ -215,55 +215,29 @@ def test_prompts_read_once_give_the_same_update(
 def test_prompts_shared_between_adapters_and_for_a_critic_that_learns_apart_give_the_same_update(
     load: Callable[..., Backbone], turns: list
 ) -> None:
-    lora = Lora(rank=4)
-    rows = [
-        replace(row, adapter="ab"[i % 3 > 0]) for i, row in enumerate(grouped(make_rows(load(), turns, entropy=0.01)))
-    ]
-    found = []
+    plain = make_rows(load(), turns, entropy=0.01)
+    rows = [replace(row, adapter="ab"[i % 3 > 0]) for i, row in enumerate(grouped(plain))]
+    found: list[dict[str, torch.Tensor]] = []
     for share in (False, True):
-        backbone, critic = load(lora=lora, groups={"x": "a", "y": "b"}), load()
-        optimizers = [
-            torch.optim.SGD([p for p in m.parameters() if p.requires_grad], lr=1.0) for m in (backbone, critic)
-        ]
-        before = {
-            **{f"p{n}": t for n, t in weights(backbone).items()},
-            **{f"c{n}": t for n, t in weights(critic).items()},
-        }
-        settings = replace(WHOLE, share_prompts=share)
-        figures = update(
-            backbone,
-            None,
-            optimizers[0],
-            rows,
-            settings,
-            np.random.default_rng(0),
-            critic=critic,
-            critic_optimizer=optimizers[1],
-        )
+        models = load(lora=Lora(rank=4), groups={"x": "a", "y": "b"}), load()
+        policy, apart = (torch.optim.SGD([p for p in m.parameters() if p.requires_grad], lr=1.0) for m in models)
+        before = [weights(model) for model in models]
+        how, rng = replace(WHOLE, share_prompts=share), np.random.default_rng(0)
+        figures = update(models[0], None, policy, rows, how, rng, critic=models[1], critic_optimizer=apart)
         assert (figures["shared"] > 0.1) == share
-        after = {
-            **{f"p{n}": t for n, t in weights(backbone).items()},
-            **{f"c{n}": t for n, t in weights(critic).items()},
-        }
-        found.append({name: before[name] - after[name] for name in before})
-    for name in found[0]:
-        assert torch.allclose(found[0][name], found[1][name], atol=2e-6), name
-    assert all(any(float(t.abs().max()) > 1e-4 for n, t in found[1].items() if n[0] == which) for which in "pc")
+        for model, old in zip(models, before, strict=True):
+            found.append({name: old[name] - new for name, new in weights(model).items()})
+    for alone, shared in zip(found[:2], found[2:], strict=True):
+        assert all(torch.allclose(alone[name], shared[name], atol=2e-6) for name in alone)
+        assert max(float(change.abs().max()) for change in shared.values()) > 1e-4
 
 
 def test_prompts_are_not_shared_by_a_model_that_does_not_obey_the_mask_or_looks_back_less_far(
     load: Callable[..., Backbone], turns: list
 ) -> None:
-    local: Any = GPTNeoForCausalLM(  # half of its layers see the last 8 tokens, by place, whatever the mask says
-        GPTNeoConfig(
-            vocab_size=400,
-            hidden_size=32,
-            num_layers=2,
-            num_heads=2,
-            attention_types=[[["global", "local"], 1]],
-            window_size=8,
-        )
-    )
+    # half of its layers see the last 8 tokens, by place, whatever the mask says
+    own = {"num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]], "window_size": 8}
+    local: Any = GPTNeoForCausalLM(GPTNeoConfig(vocab_size=400, hidden_size=32, **own))
     backbone = Backbone(local, load().tokenizer, "local").eval()
     assert can_share(backbone, 2, 2) and not can_share(backbone, 40, 20)
     rows = grouped(make_rows(backbone, turns))
@@ -279,9 +253,8 @@ def sharing_of(backbone: Backbone, rows: list[Row]) -> Sharing | None:
 
 def test_shared_prompts_are_told_and_save_what_they_repeat(load: Callable[..., Backbone], turns: list) -> None:
     backbone = load(lora=Lora(rank=4))
-    rows = [
-        shortened(row, 3) for row in grouped(make_rows(backbone, turns))
-    ]  # so short that all stand behind one prompt
+    # so short that all stand behind one prompt
+    rows = [shortened(row, 3) for row in grouped(make_rows(backbone, turns))]
     optimizer = torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=0.0)
     figures = update(backbone, backbone, optimizer, rows, Settings(minibatches=2), np.random.default_rng(0))
     once = {row.sample.prompt for row in rows}
