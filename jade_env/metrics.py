@@ -99,7 +99,7 @@ def normalize(text: str, rule: Rule = "standard") -> str:
 
 def is_yes_no(text: str) -> bool:
     """Whether `text` is yes or no, whatever its capitals and punctuation."""
-    return normalize(text) in ("yes", "no")
+    return _prepare_gold(text, "standard").text in ("yes", "no")
 
 
 def score(prediction: str, golds: Sequence[str], rule: Rule = "standard") -> Scores:

@@ -6,7 +6,9 @@ See `jade_env.envs` for the manual page: agents, spaces, rewards, rules, argumen
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import repeat
 from pathlib import Path
+from sys import maxsize
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
     """The AEC environment without order checks. Made by `jade_env.raw_env`."""
 
     metadata = METADATA
+    _checks_order = False
 
     def __init__(
         self,
@@ -79,8 +82,9 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
         self.agents = list(self.possible_agents)
         self.rewards = dict.fromkeys(self.agents, 0.0)
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
-        self.terminations = dict.fromkeys(self.agents, match.terminated)
-        self.truncations = dict.fromkeys(self.agents, match.finished and not match.terminated)
+        terminated = match.terminated
+        self.terminations = dict.fromkeys(self.agents, terminated)
+        self.truncations = dict.fromkeys(self.agents, match.finished and not terminated)
         self.infos = match.infos()
         self._dirty = False
         self._select()
@@ -112,8 +116,9 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
 
     def agent_iter(self, max_iter: int = 2**63) -> Iterator[str]:
         """The selected agent, again and again, until no agent is left or for `max_iter` steps."""
-        while self.agents and max_iter > 0:
-            max_iter -= 1
+        for _ in repeat(None, min(max_iter, maxsize)):  # counting to 2**63 in Python is slower
+            if not self.agents:
+                return
             yield self.agent_selection
 
     def state(self) -> np.ndarray:
@@ -121,12 +126,19 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
         return self._match.state()
 
     def step(self, action: Any) -> None:
-        """Play the selected agent's turn. Any action is understood; a malformed one costs the format penalty."""
+        """Play the selected agent's turn. Any action is understood; a malformed one costs the format penalty.
+
+        Raises:
+            JadeError: an action for an agent that has ended; in the environment that checks the order also before reset, after
+                the end, and None for an agent that is still playing.
+        """
         match, turn = self._match, self._turn
         if turn is None:
             self._retire(self.agent_selection, action)
             return
         agent = turn.agent
+        if action is None and self._checks_order:
+            raise JadeError(f"{agent} is still playing: None is only for agents that have ended")
         if self._dirty:
             self.rewards = dict.fromkeys(self.agents, 0.0)
             self._dirty = False
@@ -146,6 +158,8 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
 
     def _retire(self, agent: str, action: Any) -> None:
         """An agent that has ended takes its leave, as PettingZoo asks; all end together, so the next in order follows."""
+        if self._checks_order and not self.agents:
+            raise JadeError("the episode has ended: call reset()")
         if action is not None:
             raise JadeError(f"{agent} has ended: step(None) until no agent is left")
         self.agents.remove(agent)
@@ -167,11 +181,12 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
 
     def _end(self) -> None:
         match = self._match
+        terminated = match.terminated
         for agent, earned in match.payoffs.items():
             self.rewards[agent] += earned
             self._dirty = self._dirty or earned != 0
-        self.terminations = dict.fromkeys(self.agents, match.terminated)
-        self.truncations = dict.fromkeys(self.agents, not match.terminated)
+        self.terminations = dict.fromkeys(self.agents, terminated)
+        self.truncations = dict.fromkeys(self.agents, not terminated)
         self.infos = match.infos()
 
     def render(self) -> Any:
@@ -185,26 +200,13 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
 class OrderChecked(RawEnv):
     """The environment in which misuse of the calling order is a sentence. Made by `jade_env.env`."""
 
+    _checks_order = True
+
     def __getattr__(self, name: str) -> Any:
         """Called for what is not there: what `reset` makes, asked for too early."""
         if name in _MADE_BY_RESET:
             raise JadeError(f"call reset() before {_MADE_BY_RESET[name]}")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def step(self, action: Any) -> None:
-        """Play the selected agent's turn.
-
-        Raises:
-            JadeError: before reset, after the end, or an action for an agent that has ended.
-        """
-        if self._turn is None:
-            if not self.agents:
-                raise JadeError("the episode has ended: call reset()")
-            self._retire(self.agent_selection, action)
-            return
-        if action is None:
-            raise JadeError(f"{self.agent_selection} is still playing: None is only for agents that have ended")
-        super().step(action)
 
     def __str__(self) -> str:
         return f"jade_v0<{self.scenario.name}>"

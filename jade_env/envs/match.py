@@ -43,7 +43,6 @@ class Match:
         self.roles = {rules.agent(card): card.name for rules in self.sides for card in scenario.cards.values()}
         self.agents = [agent for rules in self.sides for agent in rules.agents]
         self.modes = {agent: scenario.mode_of(self.roles[agent]) for agent in self.agents}
-        self._in_text = [agent for agent, mode in self.modes.items() if mode == "text"]
         self.encoder = Encoder(scenario)
         self.table = Table(open_source(scenario, data), self.sides, split, seed)
         self.render_mode = render_mode
@@ -55,6 +54,10 @@ class Match:
             agent: spaces.action_space(self.encoder, mode) for agent, mode in self.modes.items()
         }
         self.state_space = spaces.state_space(self.encoder)
+        self._idle = {
+            agent: None if mode == "text" else self.encoder.idle(self.roles[agent])
+            for agent, mode in self.modes.items()
+        }
         self.episodes: list[Episode] = []
         self.finished = False
         """Whether the game has ended, by its rules or by an outside cause."""
@@ -114,8 +117,7 @@ class Match:
                 continue
             self.finished = False
             for game_turn in episode.turns[len(turns) :]:  # one that opens stands last, in the game's list and in this
-                mode = self.modes[game_turn.agent]
-                turn = Turn(game_turn, self.table.dealer.seed, mode, self.scenario.prompt)
+                turn = Turn(game_turn, self.table.dealer.seed, self.modes[game_turn.agent], self.scenario.prompt)
                 turns[turn.id] = turn
         if self.finished and len(self.episodes) > 1:
             settle_duel(self.episodes)
@@ -123,7 +125,8 @@ class Match:
     def observe(self, agent: str, turn: Turn | None) -> Any:
         """What an agent sees: its turn's prompt or arrays, or the idle observation without one."""
         if turn is None:
-            return self._idle_observation(agent)
+            idle = self._idle[agent]
+            return _NO_PROMPT if idle is None else {"observation": idle[0].copy(), "action_mask": idle[1].copy()}
         if self._seen[0] is not turn:
             self._seen = (turn, self._observation(turn))
         return self._seen[1]
@@ -132,12 +135,6 @@ class Match:
         if turn.mode == "text":
             return spaces.Prompt(turn.prompt)
         vector, mask = self.encoder.encode(turn)
-        return {"observation": vector, "action_mask": mask}
-
-    def _idle_observation(self, agent: str) -> Any:
-        if self.modes[agent] == "text":
-            return _NO_PROMPT
-        vector, mask = self.encoder.idle(self.roles[agent])
         return {"observation": vector, "action_mask": mask}
 
     def state(self) -> np.ndarray:
@@ -149,14 +146,16 @@ class Match:
     def infos(self) -> dict[str, dict[str, Any]]:
         """Fresh infos for every agent: numbers under fixed keys, and in text mode the chat messages."""
         infos: dict[str, dict[str, Any]] = {}
+        because = next((episode.truncated for episode in self.episodes if episode.truncated), "")
         for rules, episode in zip(self.sides, self.episodes, strict=True):
-            info = _final_info(episode) if self.finished else _NO_INFO
-            infos |= {agent: info.copy() for agent in rules.agents}
-        if self._in_text:
-            because = next((episode.truncated for episode in self.episodes if episode.truncated), "")
-            for agent in self._in_text:
-                info = infos[agent]
-                info["messages"], info["truncated_because"] = [], because
+            numbers = _final_info(episode) if self.finished else _NO_INFO
+            in_text = {**numbers, "messages": [], "truncated_because": because}
+            for agent in rules.agents:
+                if self.modes[agent] == "text":
+                    infos[agent] = info = in_text.copy()
+                    info["messages"] = []
+                else:
+                    infos[agent] = numbers.copy()
         for turn in reversed(self.turns()):  # so that the oldest of an agent has the last word
             self.note(infos[turn.agent], turn)
         return infos

@@ -120,12 +120,8 @@ class Turn:
     node: Node
     step: int
     episode: Episode
+    agent: str
     _view: View | None = None
-
-    @property
-    def agent(self) -> str:
-        """Whose turn it is."""
-        return self.episode.rules.agent(self.card)
 
     @property
     def kind(self) -> str:
@@ -421,9 +417,8 @@ class Episode:
         )
 
     def _open(self, card: AgentCard, node: Node) -> None:
-        turn = Turn(card, node, node.steps, self)
+        self.turns.append(Turn(card, node, node.steps, self, self.rules.agent(card)))
         node.steps += 1
-        self.turns.append(turn)
 
     def support_ids(self) -> set[str]:
         """Ids of all documents retrieved so far."""
