@@ -197,26 +197,35 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
         """Nothing to release: data is shared by the process."""
 
 
+class _MadeByReset:
+    """Stands in a class for what `reset` makes in an environment, which hides it; asked for too early, it is an error.
+
+    A `__getattr__` would do the same, and make every attribute of the environment slow to reach.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __get__(self, env: RawEnv | None, kind: type[RawEnv]) -> Any:
+        if env is None:
+            return self
+        raise JadeError(f"call reset() before {self._what}")
+
+
 class OrderChecked(RawEnv):
     """The environment in which misuse of the calling order is a sentence. Made by `jade_env.env`."""
 
     _checks_order = True
-
-    def __getattr__(self, name: str) -> Any:
-        """Called for what is not there: what `reset` makes, asked for too early."""
-        if name in _MADE_BY_RESET:
-            raise JadeError(f"call reset() before {_MADE_BY_RESET[name]}")
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    agent_selection: Any = _MadeByReset("agent_selection and last()")
+    _turn: Any = _MadeByReset("turn, observe() and step()")
+    rewards: Any = _MadeByReset("rewards")
+    _cumulative_rewards: Any = _MadeByReset("_cumulative_rewards")
+    terminations: Any = _MadeByReset("terminations")
+    truncations: Any = _MadeByReset("truncations")
+    infos: Any = _MadeByReset("infos")
 
     def __str__(self) -> str:
         return f"jade_v0<{self.scenario.name}>"
-
-
-_MADE_BY_RESET = {
-    "agent_selection": "agent_selection and last()",
-    "_turn": "turn, observe() and step()",
-    **{name: name for name in ("rewards", "_cumulative_rewards", "terminations", "truncations", "infos")},
-}
 
 
 def _rebuild(
