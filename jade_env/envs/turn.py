@@ -85,7 +85,7 @@ class Turn:
     @property
     def kind(self) -> str:
         """The kind of output expected."""
-        return self.card.writes
+        return self.game_turn.kind
 
     @property
     def view(self) -> View:
@@ -149,7 +149,7 @@ class Turn:
             raise JadeError(f"{self.agent}: an action is text or a candidate's number, not {action!r}") from None
         values = self.candidates
         if 1 <= number <= len(values):
-            return choose(self.card.writes, values[number - 1])
+            return choose(self.kind, values[number - 1])
         return parse(self.kind, "", 0, **self.game_turn.context)
 
     def __repr__(self) -> str:

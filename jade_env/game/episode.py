@@ -114,19 +114,15 @@ class Rules:
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """A turn that is open: `agent` may write one output for `node`. `step` numbers the turns of a node from 0."""
+    """A turn that is open: `agent` may write one output of `kind` for `node`. `step` numbers the turns of a node from 0."""
 
     card: AgentCard
     node: Node
     step: int
     episode: Episode
     agent: str
+    kind: str
     _view: View | None = None
-
-    @property
-    def kind(self) -> str:
-        """The kind of output it expects."""
-        return self.card.writes
 
     @property
     def view(self) -> View:
@@ -138,15 +134,15 @@ class Turn:
     @property
     def context(self) -> dict[str, Any]:
         """What the validity of an output depends on, as `outputs.parse` takes it."""
-        node = self.node
-        if self.card.writes == "workflow":
+        node, kind = self.node, self.kind
+        if kind == "workflow":
             return {"workflows": self.episode.legal_workflows(node)}
-        if self.card.writes == "document_ids":
+        if kind == "document_ids":
             return {"documents": len(node.documents)}
-        if self.card.writes == "document":
+        if kind == "document":
             words = self.episode.rules.limits.forged_words
             return {"documents": len(node.documents), "passages": len(node.pool), "words": words}
-        if self.card.writes == "search_or_answer":
+        if kind == "search_or_answer":
             return {"may_search": self.episode.may_search(node)}
         return {"question": node.query}
 
@@ -195,8 +191,8 @@ class Episode:
         card, node, ledger = turn.card, turn.node, self.ledger
         if turn not in self.turns:
             raise JadeError(f"{turn.agent} has no such turn open in this episode")
-        if output.kind != card.writes:
-            raise JadeError(f"{turn.agent} writes {card.writes}, not {output.kind}")
+        if output.kind != turn.kind:
+            raise JadeError(f"{turn.agent} writes {turn.kind}, not {output.kind}")
         self.turns.remove(turn)
         reward = self.rules.reward
         penalty = 0.0 if output.valid or reward.sharing == "zero_sum" else reward.format_penalty
@@ -394,8 +390,8 @@ class Episode:
 
     def view(self, turn: Turn) -> View:
         """What the agent of a turn may read; independent of the order in which other nodes are played."""
-        node, card = turn.node, turn.card
-        if card is self.rules.summarizer:
+        node, kind = turn.node, turn.kind
+        if turn.card is self.rules.summarizer:
             answers = tuple((child.query, child.answer or "") for child in node.children)
         elif node.parent is not None and node.parent.serial:
             earlier = node.parent.children[: node.path[-1] - 1]
@@ -407,17 +403,17 @@ class Episode:
             node.query,
             answers,
             node.documents,
-            self.legal_workflows(node) if card.writes == "workflow" else (),
+            self.legal_workflows(node) if kind == "workflow" else (),
             node.depth,
             node.retrieved is not None,
-            node.draft if node.sent_back or card.writes == "verdict" else "",
+            node.draft if node.sent_back or kind == "verdict" else "",
             tuple(node.searches),
-            node.pool if card.writes == "document" else (),
+            node.pool if kind == "document" else (),
             self.may_search(node),
         )
 
     def _open(self, card: AgentCard, node: Node) -> None:
-        self.turns.append(Turn(card, node, node.steps, self, self.rules.agent(card)))
+        self.turns.append(Turn(card, node, node.steps, self, self.rules.agent(card), card.writes))
         node.steps += 1
 
     def support_ids(self) -> set[str]:
