@@ -96,20 +96,20 @@ COLUMNS = (
     ("after_of", "preceded by of"),
     ("after_is", "preceded by as, is or was"),
 )
-_FIRST = [struct.pack("=2f", 1.0, index) for index in _INDEX]
+_FIRST = [struct.pack("2f", 1.0, index) for index in _INDEX]
 """The columns present and index by place in the list."""
-_MIDDLE = struct.Struct("=f8x13f").pack
+_MIDDLE = struct.Struct("f8x13f").pack
 """The columns from overlap to early; yes and no are 0."""
-_ABOUT = struct.Struct("=8f").pack
+_ABOUT = struct.Struct("8f").pack
 """The columns from document_weight to bridge, the same for all spans of a document."""
-_HEAD = struct.Struct("=6f").pack
+_HEAD = struct.Struct("6f").pack
 """The columns from head_inside to side, 0 for most questions."""
 _NO_HEAD = _HEAD(*[0.0] * 6)
 _NO_DOCUMENT = _ABOUT(*[0.0] * 8)
 
 
 def _floats(*values: float) -> bytes:
-    return struct.pack(f"={len(values)}f", *values)
+    return struct.pack(f"{len(values)}f", *values)
 
 
 _SHAPES = [
@@ -197,7 +197,7 @@ class Survey:
     most_words: int = 0
 
 
-@remember(32)
+@remember(8)  # a survey is many small objects, and each that is kept is one more for the garbage collector to look at
 def survey(query: str, documents: tuple[Document, ...]) -> Survey:
     """Read query and documents, find every span, and keep the MAX_SPANS most salient in reading order."""
     result = Survey(read(query), [story(document) for document in documents[:MAX_DOCUMENTS]])
@@ -326,11 +326,11 @@ def rows(result: Survey) -> bytes:
         length, kinds, before = end - start, text.kinds, start - 1
         if before > 0 and kinds[before] in "dD":
             before -= 1
-        overlap = len(words.intersection(text.stems[start:end])) if count or start == 0 or rank < 0 else 0
+        inside = text.stems[start:end]
         packed += (
             _FIRST[index],
             _MIDDLE(
-                overlap / length if overlap else 0.0,
+                0.0 if words.isdisjoint(inside) else len(words.intersection(inside)) / length,
                 fits[kind],
                 (salience - top) / 6.0 if salience > top - 6.0 else -1.0,
                 rank < 0,

@@ -122,9 +122,9 @@ def _answer_rows(view: View, values: Sequence[Any]) -> bytes:
     return b"".join([known.get(value, bytes(size)) for value in values])
 
 
-_PACK_PLACE, _PACK_LETTERS, _PACK_WORDS, _PACK_REST = [struct.Struct(f"={n}f").pack for n in (2, 12, 7, 9)]
+_PACK_PLACE, _PACK_LETTERS, _PACK_WORDS, _PACK_REST = [struct.Struct(f"{n}f").pack for n in (2, 12, 7, 9)]
 _WANTED = [
-    struct.pack(f"={len(WANTED)}f", *(place == wanted for place in range(len(WANTED)))) for wanted in range(len(WANTED))
+    struct.pack(f"{len(WANTED)}f", *(place == wanted for place in range(len(WANTED)))) for wanted in range(len(WANTED))
 ]
 _WORDS = [min(1.0, count / 8) for count in range(9)]
 

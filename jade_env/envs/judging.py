@@ -132,7 +132,7 @@ def rows(source: str, view: View, values: Sequence[Any], width: int) -> bytes:
     packed, made = [], describe[source](view, values)
     for index, row in enumerate(made):
         full = [1.0, min(1.0, index / 32), 0.0, 0.0, 0.0, *row]
-        packed.append(struct.pack(f"={width}f", *full, *[0.0] * (width - len(full))))
+        packed.append(struct.pack(f"{width}f", *full, *[0.0] * (width - len(full))))
     return b"".join(packed)
 
 

@@ -82,7 +82,7 @@ DOCUMENTS = (
 
 
 def _floats(values: Sequence[float]) -> bytes:
-    return struct.pack(f"={len(values)}f", *values)
+    return struct.pack(f"{len(values)}f", *values)
 
 
 @remember(64)
@@ -132,7 +132,7 @@ def query_rows(view: View, values: Sequence[str], width: int) -> bytes:
 @remember(8)
 def _ending(width: int, columns: tuple[tuple[str, str], ...], count: int) -> Callable[..., bytes]:
     """What packs the last `count` of `columns` and fills the row up to `width` with zeros."""
-    return struct.Struct(f"={count}f{4 * (width - len(columns))}x").pack
+    return struct.Struct(f"{count}f{4 * (width - len(columns))}x").pack
 
 
 _PARTS = [min(1.0, count / MAX_PARTS) for count in range(MAX_PARTS + 1)]
@@ -187,7 +187,7 @@ def subsets(count: int) -> tuple[tuple[int, ...], ...]:
 
 
 _NOTHING = bytes(4 * len(_MEASURED))
-_MEASURES = struct.Struct(f"={len(_MEASURED)}f").pack
+_MEASURES = struct.Struct(f"{len(_MEASURED)}f").pack
 
 
 @remember(8)

@@ -182,7 +182,7 @@ def rows(view: View, values: Sequence[str], width: int) -> bytes:
 
 @remember(8)
 def _packer(width: int) -> Callable[..., bytes]:
-    return struct.Struct(f"={len(COLUMNS)}f{4 * (width - len(COLUMNS))}x").pack
+    return struct.Struct(f"{len(COLUMNS)}f{4 * (width - len(COLUMNS))}x").pack
 
 
 _SIGNS = {"yes": 1.0, "no": -1.0}
