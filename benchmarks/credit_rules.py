@@ -63,14 +63,14 @@ def work(name: str, out: Path) -> None:
     write_result(RESULTS / f"{name}.json", {"job": name, **result})
 
 
-def show(console: Console) -> None:
+def show(results: Path, console: Console) -> None:
     table = Table(
         title=f"{STEPS * 192} episodes from one warm start; {len(TEST_WORLDS) * TEST_QUESTIONS} questions of test worlds"
     )
     for column in ("rule", "seeds", "net, sampled", "net, greedy", "explained variance", "of the table"):
         table.add_column(column, justify="left" if column == "rule" else "right")
     for rule in RULES:
-        files = [RESULTS / f"credit-{rule}-s{seed}.json" for seed in SEEDS]
+        files = [results / f"credit-{rule}-s{seed}.json" for seed in SEEDS]
         done = [json.loads(file.read_text()) for file in files if file.exists()]
         if not done:
             continue
@@ -82,4 +82,4 @@ def show(console: Console) -> None:
 
 
 if __name__ == "__main__":
-    main(__doc__, __file__, jobs, work, show)
+    main(__doc__, __file__, jobs, work, show, RESULTS)

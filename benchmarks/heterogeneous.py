@@ -96,9 +96,9 @@ def played(name: str, run: Path) -> dict[str, Any]:
     return result
 
 
-def show(console: Console) -> None:
+def show(results: Path, console: Console) -> None:
     for name, teams in TEAMS.items():
-        file = RESULTS / f"{name}.json"
+        file = results / f"{name}.json"
         if not file.exists():
             console.print(f"{name}: not done yet")
             continue
@@ -124,4 +124,4 @@ def show(console: Console) -> None:
 
 
 if __name__ == "__main__":
-    main(__doc__, __file__, jobs, work, show)
+    main(__doc__, __file__, jobs, work, show, RESULTS)

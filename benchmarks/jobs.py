@@ -109,14 +109,16 @@ def main(
     script: str,
     jobs: Callable[[Path], list[Job]],
     work: Callable[[str, Path], None],
-    show: Callable[[Console], None],
+    show: Callable[[Path, Console], None],
+    results: Path,
 ) -> None:
-    """The command line of a queue: run what is not done, or only print the table; `--work NAME` does one job."""
+    """The command line of a queue: run what is not done, or only print the table of `results`; `--work NAME` does one job."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/claim"))
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--hours", type=float, default=4.0, help="hand out no more jobs after so long")
     parser.add_argument("--table", action="store_true", help="only print what there is")
+    parser.add_argument("--results", type=Path, default=results, help="with --table: where from")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     given = parser.parse_args()
     name, console = Path(script).stem, Console(width=130)
@@ -128,7 +130,7 @@ def main(
             if not given.table:
                 run_all(jobs(given.out), script, given.out, given.processes, given.hours, console.print)
         finally:
-            show(console)
+            show(given.results if given.table else results, console)
     except JadeError as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:

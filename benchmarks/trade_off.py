@@ -35,14 +35,14 @@ SETTINGS = {
 }
 
 
-def runs() -> dict[str, Path]:
+def runs(results: Path) -> dict[str, Path]:
     """Every run and the file of its result."""
     names = [f"trade-{setting}-s{seed}" for seed in SEEDS for setting in SETTINGS]
-    return {name: RESULTS / f"{name}.json" for name in names}
+    return {name: results / f"{name}.json" for name in names}
 
 
 def jobs(out: Path) -> list[Job]:
-    return [Job(name, file) for name, file in runs().items()]
+    return [Job(name, file) for name, file in runs(RESULTS).items()]
 
 
 def scenario_of(setting: str, world: int = 0, questions: int | None = None) -> Scenario:
@@ -88,8 +88,8 @@ def decomposed(played: list[dict[str, Any]], kind: str) -> float:
     return float(np.mean([flow in ("QDS", "QDP") for flow in chosen]))
 
 
-def show(console: Console) -> None:
-    files = [file for file in runs().values() if file.exists()]
+def show(results: Path, console: Console) -> None:
+    files = [file for file in runs(results).values() if file.exists()]
     rows = [json.loads(file.read_text()) for file in files]
     if not rows:
         console.print("nothing is done yet")
@@ -113,10 +113,10 @@ def show(console: Console) -> None:
         console.print(
             f"Spearman's rho between the cost of {field} and {field}: {found[0]:+.2f} ({found[1]:+.2f} to {found[2]:+.2f})"
         )
-    console.print(f"figure: {draw(rows)}")
+    console.print(f"figure: {draw(rows, results)}")
 
 
-def draw(rows: list[dict[str, Any]]) -> Path:
+def draw(rows: list[dict[str, Any]], folder: Path) -> Path:
     """F1 over rounds and over retrievals, a point a run, as in the paper's figure 3."""
     from matplotlib.figure import Figure
 
@@ -132,10 +132,10 @@ def draw(rows: list[dict[str, Any]]) -> Path:
         axes.set_ylabel("F1")
         axes.set_title(f"cost of {field}: none to .9", fontsize=9)
         axes.grid(alpha=0.3)
-    place = RESULTS / "trade_off.png"
+    place = folder / "trade_off.png"
     figure.savefig(place, dpi=110)
     return place
 
 
 if __name__ == "__main__":
-    main(__doc__, __file__, jobs, work, show)
+    main(__doc__, __file__, jobs, work, show, RESULTS)

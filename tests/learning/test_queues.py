@@ -35,12 +35,12 @@ def shown(module, *arguments) -> str:
 
 @pytest.mark.parametrize("module", ["trade_off"], indirect=True)
 def test_the_trade_off_says_how_cost_and_what_it_charges_go_together(module):
-    assert "nothing is done yet" in shown(module)
-    for name, file in module.runs().items():
+    assert "nothing is done yet" in shown(module, module.RESULTS)
+    for name, file in module.runs(module.RESULTS).items():
         setting = name.removeprefix("trade-").rsplit("-s", 1)[0]
         row = result(0.4, 3.0 - 2.0 * sum(module.SETTINGS[setting]))
         file.write_text(json.dumps({"job": name, "setting": setting, **row}))
-    text = shown(module)
+    text = shown(module, module.RESULTS)
     assert "Spearman's rho between the cost of rounds and rounds: -1.00 (-1.00 to -1.00)" in text
     assert (module.RESULTS / "trade_off.png").stat().st_size > 5000
 
@@ -50,7 +50,7 @@ def test_the_table_of_credit_rules_has_a_line_for_each_rule_that_is_done(module)
     for rule in module.RULES:
         row = {**result(0.4), "explained_variance": None, "table_explained_variance": 0.1}
         (module.RESULTS / f"credit-{rule}-s0.json").write_text(json.dumps(row))
-    text = shown(module)
+    text = shown(module, module.RESULTS)
     assert all(rule in text for rule in module.RULES) and "+0.400" in text
 
 
@@ -68,10 +68,10 @@ def test_the_claim_compares_joint_training_with_every_other_arm_question_by_ques
 
 @pytest.mark.parametrize("module", ["trade_off"], indirect=True)
 def test_a_trade_off_in_which_nothing_differs_has_no_correlation(module):
-    for name, file in module.runs().items():
+    for name, file in module.runs(module.RESULTS).items():
         setting = name.removeprefix("trade-").rsplit("-s", 1)[0]
         file.write_text(json.dumps({"job": name, "setting": setting, **result(0.4)}))
-    assert "rounds and rounds: +nan" in shown(module)
+    assert "rounds and rounds: +nan" in shown(module, module.RESULTS)
 
 
 @pytest.mark.parametrize("module", ["claim"], indirect=True)
@@ -91,6 +91,6 @@ def test_the_table_of_teams_says_what_each_member_is_worth(module):
     for manner in ("sampled", "greedy"):
         row[manner] = {team: result(0.4 if team == "both trained" else 0.3)[manner] for team in module.TEAMS["two"]}
     (module.RESULTS / "two.json").write_text(json.dumps(row))
-    text = shown(module)
+    text = shown(module, module.RESULTS)
     assert "discrete: not done yet" in text and "10.0% (executors), 20.0% (planner)" in text
     assert "both trained - planner put back, net, greedy: +0.100 (+0.100 to +0.100): above 0" in text
