@@ -324,8 +324,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="with --table: where from")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.table:
-        RESULTS = given.results
+    if given.results != RESULTS and not given.table:
+        parser.error("--results goes with --table")
+    RESULTS = given.results
     parts = [part for study in STUDIES for part in parts_of(study)]
     if given.work:
         work(next(part for part in parts if part.name == given.work), given.out)

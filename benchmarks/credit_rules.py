@@ -1,7 +1,7 @@
 """All credit rules of `jade_env.learning.credit` on the same budget of episodes, failures included.
 
     python benchmarks/credit_rules.py [--out runs/claim] [--hours 4]     runs what is not done
-    python benchmarks/credit_rules.py --table
+    python benchmarks/credit_rules.py --table [--results DIR]
 
 Every rule trains jointly from the warm start that ships, and is judged on the claim's test worlds. `episode_gae`, the paper's
 rule, comes with a critic on the policy's trunk and with one of its own, pretrained while the policy waits. A critic's explained

@@ -121,6 +121,8 @@ def main(
     parser.add_argument("--results", type=Path, default=results, help="with --table: where from")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.results != results and not given.table:
+        parser.error("--results goes with --table")
     name, console = Path(script).stem, Console(width=130)
     try:
         if given.work:

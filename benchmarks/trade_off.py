@@ -1,7 +1,7 @@
 """What costs do: joint training under each cost alone at two levels and under none, three seeds (the paper's figure 3).
 
     python benchmarks/trade_off.py [--out runs/claim] [--hours 4]     runs what is not done
-    python benchmarks/trade_off.py --table                            prints what there is, and draws a figure
+    python benchmarks/trade_off.py --table [--results DIR]            prints what there is, and draws a figure
 
 Prints rounds, retrievals and F1 of each setting on the claim's test worlds, Spearman's rho between the round cost and rounds and
 between the retrieval cost and retrievals (with intervals over resampled runs), and which kinds of question keep their

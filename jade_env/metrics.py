@@ -98,7 +98,7 @@ def normalize(text: str, rule: Rule = "standard") -> str:
 
 
 def is_yes_no(text: str) -> bool:
-    """Whether `text` is yes or no, whatever its capitals and punctuation."""
+    """Whether `text`, a gold answer, is yes or no, whatever its capitals and punctuation."""
     return _prepare_gold(text, "standard").text in ("yes", "no")
 
 

@@ -29,7 +29,7 @@ METADATA: dict[str, Any] = {
 
 
 class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
-    """The AEC environment without order checks. Made by `jade_env.raw_env`."""
+    """The AEC environment. Made by `jade_env.raw_env`, without most checks of the calling order."""
 
     metadata = METADATA
     _checks_order = False
@@ -116,7 +116,7 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
 
     def agent_iter(self, max_iter: int = 2**63) -> Iterator[str]:
         """The selected agent, again and again, until no agent is left or for `max_iter` steps."""
-        for _ in repeat(None, min(max_iter, maxsize)):  # counting to 2**63 in Python is slower
+        for _ in repeat(None, int(min(max_iter, maxsize))):  # counting to 2**63 in Python is slower
             if not self.agents:
                 return
             yield self.agent_selection

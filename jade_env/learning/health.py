@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jade_env.game.episode import Episode
+from jade_env.language_recipe import SUB_PLANNER
 from jade_env.learning import credit
 from jade_env.learning.experience import Experience
 from jade_env.learning.rollout import Rollout
@@ -16,7 +17,7 @@ from jade_env.learning.shares import Share, part_of
 
 LOW_ENTROPY, HIGH_MALFORMED, HIGH_SHARE = 0.01, 0.5, 0.95
 """Bounds of the warnings: nats a token of a planner, share of a role's outputs, share of one workflow for original questions."""
-OF_ROLES = ("entropy", "kl", "approx_kl", "clip_fraction", "advantage", "ratio_max")
+OF_ROLES = ("kl", "approx_kl", "clip_fraction", "advantage", "ratio_max")
 
 
 def episode_figures(episodes: Sequence[Episode]) -> dict[str, Any]:
@@ -53,22 +54,28 @@ def _workflows(chosen: Iterable[tuple[str, ...] | None]) -> dict[str, float]:
 
 
 def role_figures(rollout: Rollout, figures: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Turns, malformed rate, output length and the share that was cut, of each agent; with what the update says of each part."""
+    """Turns, malformed rate, output length, the share that was cut and the entropy, of each part; with what the update says of it.
+
+    The entropy, in nats a token, is estimated by all that was sampled: minus the mean log-probability. What the update says is of
+    the turns that it learned from.
+    """
     found: dict[str, dict[str, list[float]]] = {}
     for episode in rollout.episodes:
         for turn in episode.trace.played:
             sample = rollout.samples.get((episode.index, turn.path, turn.step))
             if sample is None:
                 continue
-            part = "sub_planner" if turn.output.kind == "workflow" and turn.path else turn.agent
-            of = found.setdefault(part, {"malformed": [], "length": [], "cut": []})
+            part = SUB_PLANNER if turn.output.kind == "workflow" and turn.path else turn.agent
+            of = found.setdefault(part, {"malformed": [], "length": [], "cut": [], "surprise": []})
             of["malformed"].append(float(not turn.output.valid))
             of["length"].append(float(len(sample.output)))
             of["cut"].append(float(not sample.stopped))
-    means = {
-        part: {"turns": float(len(of["cut"])), **{name: float(np.mean(values)) for name, values in of.items()}}
-        for part, of in sorted(found.items())
-    }
+            of["surprise"].append(-float(sample.logprobs.sum()))
+    means: dict[str, dict[str, float]] = {}
+    for part, of in sorted(found.items()):
+        entropy = sum(of.pop("surprise")) / max(1.0, sum(of["length"]))
+        means[part] = {"turns": float(len(of["cut"])), **{name: float(np.mean(values)) for name, values in of.items()}}
+        means[part]["entropy"] = entropy
     for part, of_part in means.items():
         of_part |= {name: value for name in OF_ROLES if (value := figures["roles"].get(f"{part}/{name}")) is not None}
     return means
@@ -95,15 +102,16 @@ def critic_figures(experience: Experience, found: Sequence[Share], kinds: Mappin
     }
 
 
-def warnings(record: Mapping[str, Any]) -> list[str]:
-    """Sentences on what looks like a collapse in the record of a step; empty if nothing does."""
-    said = []
+def warnings(record: Mapping[str, Any], learned: Collection[str]) -> list[str]:
+    """Sentences on what looks like a collapse in the record of a step, among agents that learn; empty if nothing does."""
+    said, planners = [], {agent for agent in learned if "planner" in agent}
+    planners |= {SUB_PLANNER} if planners else set()
     for part, figures in record["roles"].items():
         if figures["malformed"] > HIGH_MALFORMED:
             said.append(
                 f"{part}: {figures['malformed']:.0%} of its outputs are malformed: raise kl or lower learning_rate"
             )
-        if "planner" in part and figures.get("entropy", 1.0) < LOW_ENTROPY:
+        if part in planners and figures["entropy"] < LOW_ENTROPY:
             said.append(
                 f"{part}: its entropy is {figures['entropy']:.4f} nats a token: it no longer explores; raise kl or entropy"
             )

@@ -93,7 +93,8 @@ class Learner:
         if step < plan.critic_warmup:
             found = [_silenced(share) for share in found]
         _set_rate(self.optimizer, plan.learning_rate * factor)
-        if plan.critic != "head":  # turns whose siblings did just as well teach nothing: time is spent on the others
+        # Turns whose siblings did just as well teach nothing, and turns alike the same: time is spent on the others.
+        if plan.critic != "head":
             turns, found = len(found), [share for share in alike(found) if share.teaches]
             figures["teaching"] = len(found) / max(turns, 1)
         return figures | (self._update(found, rng) if found else {})

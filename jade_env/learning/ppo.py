@@ -119,8 +119,9 @@ def update(
     Returns:
         policy_loss, value_loss, grad_norm: means over the steps. steps, stopped_early. tokens: of the rows, as often as
         they were learned from. shared: the share of them that shared prompts saved. padding: its share of what was read.
-        Then, over all and as `AGENT/...`, means over output tokens: approx_kl (to the sampling policy), kl (to the
-        reference, by the estimate of `kl_loss`), entropy, clip_fraction, advantage (its size); and ratio_max, output_tokens.
+        Then, over all and as `AGENT/...`, means over the rows' output tokens, whatever the rows' weight: approx_kl (to the
+        sampling policy), kl (to the reference, by the estimate of `kl_loss`), entropy, clip_fraction, advantage (its size); and
+        ratio_max, output_tokens.
 
     Raises:
         Diverged: the loss or gradient of a minibatch is not finite.

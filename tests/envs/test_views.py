@@ -124,6 +124,36 @@ def test_two_runs_under_one_seed_are_identical_to_the_last_bit(arguments: Argume
     assert run() == run()
 
 
+@pytest.mark.parametrize(("most", "steps"), [(0, 0), (-1, 0), (2, 2), (2.0, 2), (10**30, 8)])
+def test_agent_iter_ends_after_so_many_steps_or_with_the_last_agent(
+    most: float, steps: int, arguments: Arguments
+) -> None:
+    env = jade_env.env(**arguments("cooperative", "text"))
+    env.reset(seed=0)
+    taken = 0
+    for _ in env.agent_iter(most):  # type: ignore[arg-type]
+        taken += 1
+        env.step(None if all(env.terminations.values()) else "<workflow>AG</workflow>")
+    assert taken == steps or (most == 10**30 and not env.agents)
+
+
+@pytest.mark.parametrize("mode", ["discrete", "text"])
+def test_what_an_idle_agent_sees_is_its_own_to_change(mode: str, arguments: Arguments) -> None:
+    env = jade_env.env(**arguments("cooperative", mode))
+    env.reset(seed=0)
+    idle = next(agent for agent in env.agents if agent != env.agent_selection)
+    seen = env.observe(idle)
+    if mode == "discrete":
+        seen["observation"][:], seen["action_mask"][:] = 7.0, 1
+        again = env.observe(idle)
+        assert again["observation"].max() == 1.0 and again["action_mask"].tolist() == [1] + [0] * (
+            len(again["action_mask"]) - 1
+        )
+    env.infos[idle]["has_turn"] = 5.0
+    env.reset(seed=1)
+    assert all(info["has_turn"] in (0.0, 1.0) for info in env.infos.values())
+
+
 @pytest.mark.parametrize("mode", ["discrete", "text"])
 def test_ten_thousand_random_turns_keep_every_promise(mode: str, arguments: Arguments) -> None:
     env = jade_env.env(**arguments("cooperative", mode))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,9 +130,12 @@ def test_turns_whose_siblings_did_as_well_teach_nothing(experience: Experience) 
     assert not any(share.teaches for share in shares(experience, recipe(), [], 0.0))
 
 
-def share_of(sample: Sample, advantage: float, weight: float = 1.0, part: str = "answer_generator") -> Share:
+def share_of(
+    sample: Sample, advantage: float, weight: float = 1.0, part: str = "answer_generator", **other: Any
+) -> Share:
     own = np.full(len(sample.output), advantage, np.float32)
-    return Share(0, sample, part, part, own, 0.0, 0.0, weight, entropy=0.0, kl=0.0)
+    same = {"role": part, "return_": 0.0, "value": 0.0, "entropy": 0.0, "kl": 0.0}
+    return Share(place=0, sample=sample, part=part, advantage=own, weight=weight, **{**same, **other})
 
 
 def test_turns_alike_count_as_one_with_the_mean_of_their_advantages() -> None:
@@ -179,10 +183,19 @@ def test_what_three_executions_did_alike_teaches_nothing_in_spite_of_rounding() 
     assert not share.teaches and share.weight == 3.0
 
 
-def test_turns_at_other_temperatures_or_under_other_grammars_are_not_alike() -> None:
+def test_turns_of_other_distributions_coefficients_or_adapters_are_not_alike() -> None:
     plain = Sample((1,), (2,))
     kinds = [plain, Sample((1,), (2,), temperature=1.3), Sample((1,), (2,), allowed=((2, 3),))]
     assert len(alike([share_of(sample, 1.0) for sample in (*kinds, plain)])) == 3
+    others = [share_of(plain, 1.0, kl=0.3), share_of(plain, 1.0, entropy=0.1), share_of(plain, 1.0, role="rewriter")]
+    assert len(alike([share_of(plain, 1.0), *others])) == 4
+
+
+def test_a_turn_that_a_frozen_side_played_lends_nothing_to_one_like_it() -> None:
+    frozen = Sample((1,), (2,), np.array([-5.0], np.float32))
+    own = Sample((1,), (2,), np.array([-0.1], np.float32))
+    (share,) = alike([share_of(frozen, 1.0, weight=0.0), share_of(own, 0.5)])
+    assert share.sample is own and share.weight == 1.0 and share.advantage.tolist() == [0.5]
 
 
 def test_broadcast_gives_every_turn_the_outcome_and_a_number_a_token(experience: Experience) -> None:

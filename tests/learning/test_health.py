@@ -1,0 +1,49 @@
+"""What a step's figures say of roles, and when they say that something collapses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jade_env
+from jade_env.envs.turn import TurnId
+from jade_env.game.episode import Episode
+from jade_env.learning.health import role_figures, warnings
+from jade_env.learning.rollout import Rollout
+from jade_env.policy.sampling import Sample
+
+
+def test_entropy_is_that_of_all_that_was_sampled_even_if_nothing_of_it_teaches() -> None:
+    pool = jade_env.make_pool("small_world", n=2, mode="text", overrides={"data.passages": 200, "data.train": 20})
+    said = {"workflow": "<workflow>AG</workflow>", "answer": "<answer>nobody</answer>"}
+    samples: dict[TurnId, Sample] = {}
+    done: list[Episode] = []
+    while len(done) < 2:
+        turns = [turn for turn in pool.turns() if turn.episode < 2]
+        for turn in turns:
+            surprise = np.full(1 + turn.episode, -0.5 if turn.kind == "workflow" else 0.0, np.float32)
+            samples[turn.id] = Sample((1,), (2,) * len(surprise), surprise, text=said[turn.kind])
+        done += pool.step({turn.id: said[turn.kind] for turn in turns})
+    figures = role_figures(Rollout(done, samples), {"roles": {}})
+    assert figures["planner"]["entropy"] == pytest.approx(0.5)
+    assert figures["answer_generator"] == {"turns": 2.0, "malformed": 0.0, "length": 1.5, "cut": 0.0, "entropy": 0.0}
+
+
+def record(**roles: float) -> dict[str, Any]:
+    """A step in which nothing is wrong but for the entropies given."""
+    return {
+        "roles": {role: {"malformed": 0.0, "entropy": entropy} for role, entropy in roles.items()},
+        "played": {"workflows": {"AG": 0.5, "R,AG": 0.5}},
+    }
+
+
+def test_a_planner_without_entropy_is_warned_of_if_it_learns() -> None:
+    collapsed = record(planner=0.001, sub_planner=0.002, answer_generator=0.0)
+    said = warnings(collapsed, ["planner", "answer_generator"])
+    assert [sentence.split(":")[0] for sentence in said] == ["planner", "sub_planner"]
+    assert not warnings(collapsed, ["answer_generator"])
+    assert not warnings(record(planner=0.2), ["planner"])
+    (blue,) = warnings(record(red_planner=0.2, blue_planner=0.0), ["red_planner", "blue_planner"])
+    assert blue.startswith("blue_planner")
