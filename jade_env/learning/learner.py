@@ -24,7 +24,7 @@ from jade_env.learning import checkpoint, ppo
 from jade_env.learning.critic import values_of
 from jade_env.learning.language_team import backbone_of, manner_of
 from jade_env.learning.optimizer import adamw
-from jade_env.learning.shares import Share, alike
+from jade_env.learning.shares import Share
 from jade_env.policy.backbone import Backbone
 from jade_env.policy.language_model import LanguageModelPolicy
 from jade_env.policy.sampling import Sample
@@ -93,10 +93,9 @@ class Learner:
         if step < plan.critic_warmup:
             found = [_silenced(share) for share in found]
         _set_rate(self.optimizer, plan.learning_rate * factor)
-        # Turns whose siblings did just as well teach nothing, and turns alike the same: time is spent on the others.
-        if plan.critic != "head":
-            turns, found = len(found), [share for share in alike(found) if share.teaches]
-            figures["teaching"] = len(found) / max(turns, 1)
+        if plan.critic != "head":  # turns whose siblings did just as well teach nothing: time is spent on the others
+            figures["teaching"] = float(np.mean([share.teaches for share in found])) if found else 0.0
+            found = [share for share in found if share.teaches]
         return figures | (self._update(found, rng) if found else {})
 
     def _update(self, found: Sequence[Share], rng: np.random.Generator) -> dict[str, float]:

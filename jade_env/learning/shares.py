@@ -6,7 +6,7 @@ Knows a recipe's knobs and the rules of `credit`; knows no model and no optimize
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,6 @@ from jade_env.learning.experience import Experience, Transition
 from jade_env.policy.sampling import Sample
 
 Floats = NDArray[np.float64]
-ROUNDING = 1e-6
-"""Below this share of the largest of them, a mean of advantages is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,40 +120,6 @@ def shares(
             )
         )
     return found
-
-
-def alike(found: Sequence[Share]) -> list[Share]:
-    """Turns with the same prompt, output and coefficients as one, with the mean of their advantages and the sum of their weights.
-
-    At the policy that sampled them that is the same gradient for less reading, and often none: what two executions of a plan did
-    alike before they came to differ is praised in one and blamed in the other. Further away, PPO clips the mean. This is for the
-    policy, since returns differ. Turns of weight 0, which another policy may have sampled, are left out.
-    """
-    families: dict[Any, list[Share]] = {}
-    for share in found:
-        if share.weight:
-            said = share.sample
-            key = (
-                share.part,
-                share.role,
-                share.kl,
-                share.entropy,
-                said.prompt,
-                said.output,
-                said.temperature,
-                said.allowed,
-            )
-            families.setdefault(key, []).append(share)
-    return [family[0] if len(family) == 1 else _as_one(family) for family in families.values()]
-
-
-def _as_one(family: Sequence[Share]) -> Share:
-    weight_S = np.array([share.weight for share in family])
-    advantage_SN = np.stack([share.advantage for share in family])
-    total = float(weight_S.sum())
-    mean_N = weight_S @ advantage_SN / total
-    real_N = np.abs(mean_N) > ROUNDING * np.abs(advantage_SN).max(0)
-    return replace(family[0], advantage=np.where(real_N, mean_N, 0.0).astype(np.float32), weight=total)
 
 
 def _by_turn(

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from jade_env.envs.pool import Pool
 from jade_env.errors import DataError
 from jade_env.game.episode import Episode
 from jade_env.language_recipe import KlSettings, PpoRecipe
 from jade_env.learning.experience import Experience, Transition
-from jade_env.learning.learner import _row as row_of
-from jade_env.learning.ppo import Row, Settings, log_probs, update
-from jade_env.learning.shares import Share, alike, kl_now, knob, shares
-from jade_env.policy.backbone import load_backbone
+from jade_env.learning.shares import kl_now, knob, shares
 from jade_env.policy.sampling import Sample
 from jade_env.recipe import load_recipe
 from jade_env.scenario import load_scenario
@@ -128,74 +122,6 @@ def test_turns_whose_siblings_did_as_well_teach_nothing(experience: Experience) 
     for share in found:
         assert share.teaches == (share.role == "planner" or bool(share.advantage.any()))
     assert not any(share.teaches for share in shares(experience, recipe(), [], 0.0))
-
-
-def share_of(
-    sample: Sample, advantage: float, weight: float = 1.0, part: str = "answer_generator", **other: Any
-) -> Share:
-    own = np.full(len(sample.output), advantage, np.float32)
-    same = {"role": part, "return_": 0.0, "value": 0.0, "entropy": 0.0, "kl": 0.0}
-    return Share(place=0, sample=sample, part=part, advantage=own, weight=weight, **{**same, **other})
-
-
-def test_turns_alike_count_as_one_with_the_mean_of_their_advantages() -> None:
-    one, other = Sample((1, 2), (3, 4)), Sample((1, 2), (3, 5))
-    found = alike(
-        [
-            share_of(one, 1.0),
-            share_of(other, -1.0),
-            share_of(one, -0.25, weight=3.0),
-            share_of(one, 9.0, part="rewriter"),
-        ]
-    )
-    assert [(share.sample, share.part, share.weight) for share in found] == [
-        (one, "answer_generator", 4.0),
-        (other, "answer_generator", 1.0),
-        (one, "rewriter", 1.0),
-    ]
-    assert [share.advantage.tolist() for share in found] == [[0.0625] * 2, [-1.0] * 2, [9.0] * 2]
-
-
-def test_turns_alike_have_the_gradient_of_all_of_them(folders: dict[str, Path]) -> None:
-    backbone = load_backbone(folders["llama"], device="cpu")
-    texts = ((5, 6, 7), (8, 9)), ((5, 6, 7), (8, 10, 11)), ((4, 6), (12,))
-    samples = [Sample(prompt, output, np.zeros(len(output), np.float32)) for prompt, output in texts]
-    rows = [Row(sample, "", np.zeros(len(sample.output), np.float32)) for sample in samples]
-    said = [replace(s, logprobs=own) for s, own in zip(samples, log_probs(backbone, rows), strict=True)]
-    found = [share_of(said[i], a, w) for i, a, w in ((0, 1.0, 1.0), (1, -0.5, 1.0), (0, -0.25, 2.0), (2, 0.75, 1.0))]
-    before = {name: p.detach().clone() for name, p in backbone.named_parameters()}
-    steps = []
-    for given in (found, alike(found)):
-        backbone.load_state_dict(before)
-        optimizer = torch.optim.SGD(backbone.parameters(), lr=1.0)
-        how = Settings(minibatches=1, max_grad_norm=1e9)
-        update(backbone, None, optimizer, [row_of(share, backbone) for share in given], how, np.random.default_rng(0))
-        steps.append({name: before[name] - p.detach() for name, p in backbone.named_parameters()})
-    assert len(alike(found)) == 3
-    assert all(torch.allclose(steps[0][name], steps[1][name], atol=2e-6) for name in before)
-    assert max(float(step.abs().max()) for step in steps[0].values()) > 1e-3
-
-
-def test_what_three_executions_did_alike_teaches_nothing_in_spite_of_rounding() -> None:
-    outcome = np.array([0.7, 0.1, 0.3])
-    against_siblings = outcome - (outcome.sum() - outcome) / 2
-    (share,) = alike([share_of(Sample((1,), (2, 3)), float(own)) for own in against_siblings])
-    assert not share.teaches and share.weight == 3.0
-
-
-def test_turns_of_other_distributions_coefficients_or_adapters_are_not_alike() -> None:
-    plain = Sample((1,), (2,))
-    kinds = [plain, Sample((1,), (2,), temperature=1.3), Sample((1,), (2,), allowed=((2, 3),))]
-    assert len(alike([share_of(sample, 1.0) for sample in (*kinds, plain)])) == 3
-    others = [share_of(plain, 1.0, kl=0.3), share_of(plain, 1.0, entropy=0.1), share_of(plain, 1.0, role="rewriter")]
-    assert len(alike([share_of(plain, 1.0), *others])) == 4
-
-
-def test_a_turn_that_a_frozen_side_played_lends_nothing_to_one_like_it() -> None:
-    frozen = Sample((1,), (2,), np.array([-5.0], np.float32))
-    own = Sample((1,), (2,), np.array([-0.1], np.float32))
-    (share,) = alike([share_of(frozen, 1.0, weight=0.0), share_of(own, 0.5)])
-    assert share.sample is own and share.weight == 1.0 and share.advantage.tolist() == [0.5]
 
 
 def test_broadcast_gives_every_turn_the_outcome_and_a_number_a_token(experience: Experience) -> None:
