@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jobs import Job, run_all, write_result
+from jobs import Job, add_results, check_results, run_all, write_result
 from rich.console import Console
 from rich.table import Table
 
@@ -323,11 +323,10 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--hours", type=float, default=4.0, help="hand out no more jobs after so long")
     parser.add_argument("--table", action="store_true", help="only print what there is")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="with --table: where from")
+    add_results(parser, RESULTS)
     parser.add_argument("--work", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.results != RESULTS and not given.table:
-        parser.error("--results goes with --table")
+    check_results(parser, given, RESULTS)
     RESULTS = given.results
     parts = [part for study in STUDIES for part in parts_of(study)]
     if given.work:

@@ -104,6 +104,20 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
     write_whole(path, as_json(dict(result)))
 
 
+def add_results(parser: argparse.ArgumentParser, default: Path) -> None:
+    """The option of another folder to print the table of."""
+    parser.add_argument("--results", type=Path, default=default, help="with --table: where from")
+
+
+def check_results(parser: argparse.ArgumentParser, given: argparse.Namespace, default: Path) -> None:
+    """Refuse a folder that is not there, or that nothing is printed from."""
+    if given.results != default:
+        if not given.table:
+            parser.error("--results goes with --table")
+        if not given.results.is_dir():
+            parser.error(f"--results: {given.results} is not a folder")
+
+
 def main(
     about: str | None,
     script: str,
@@ -118,11 +132,10 @@ def main(
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--hours", type=float, default=4.0, help="hand out no more jobs after so long")
     parser.add_argument("--table", action="store_true", help="only print what there is")
-    parser.add_argument("--results", type=Path, default=results, help="with --table: where from")
+    add_results(parser, results)
     parser.add_argument("--work", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.results != results and not given.table:
-        parser.error("--results goes with --table")
+    check_results(parser, given, results)
     name, console = Path(script).stem, Console(width=130)
     try:
         if given.work:
@@ -132,7 +145,7 @@ def main(
             if not given.table:
                 run_all(jobs(given.out), script, given.out, given.processes, given.hours, console.print)
         finally:
-            show(given.results if given.table else results, console)
+            show(given.results, console)
     except JadeError as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:

@@ -103,7 +103,7 @@ def critic_figures(experience: Experience, found: Sequence[Share], kinds: Mappin
 
 
 def warnings(record: Mapping[str, Any], learned: Collection[str]) -> list[str]:
-    """Sentences on what looks like a collapse in the record of a step, among agents that learn; empty if nothing does."""
+    """Sentences on what looks like a collapse in the record of a step. Entropy counts for agents that learn."""
     said, planners = [], {agent for agent in learned if "planner" in agent}
     planners |= {SUB_PLANNER} if planners else set()
     for part, figures in record["roles"].items():
