@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from jade_env.errors import ConfigError, DataError
 from jade_env.retrieval.corpus import content_hash
 from jade_env.retrieval.index import IndexStore
 from jade_env.retrieval.types import Document, Hit
-from jade_env.retrieval.words import WORD, english_stemmer, english_stopwords, unchanged
+from jade_env.retrieval.words import WORD, bm25s_alone, english_stemmer, english_stopwords, unchanged
 
 if TYPE_CHECKING:
     from bm25s import BM25
@@ -222,8 +222,7 @@ class BM25Retriever:
 
     def _build(self) -> BM25 | None:
         """Index the corpus; None where no document holds an indexable word, so that nothing can ever be found."""
-        import bm25s
-
+        bm25s = bm25s_alone()
         vocabulary: dict[str, int] = {}
         known: dict[str, int] = {}  # surface form -> number, so that each word is stemmed once
         rows: list[list[int]] = []
@@ -281,6 +280,4 @@ def _check_corpus(documents: Sequence[Document]) -> None:
 
 
 def _read_index(folder: Path) -> BM25:
-    import bm25s
-
-    return bm25s.BM25.load(folder, allow_pickle=False)
+    return cast("BM25", bm25s_alone().BM25.load(folder, allow_pickle=False))

@@ -16,7 +16,7 @@ KINDS = {"direct", "single", "bridge2", "bridge3", "list", "compare_which", "com
 
 
 @pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
+def script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("workflows_benchmark", BENCHMARK)
     assert spec is not None
     assert spec.loader is not None
@@ -28,17 +28,17 @@ def benchmark() -> ModuleType:
 
 @pytest.mark.parametrize("split", ["tune", "fresh"])
 def test_the_best_workflow_per_kind_beats_the_best_single_one_by_fifteen_hundredths(
-    benchmark: ModuleType, split: str
+    script: ModuleType, split: str
 ) -> None:
-    values = benchmark.measure(load_scenario("cooperative", {"data.test": 400}), split, 400)
+    values = script.measure(load_scenario("cooperative", {"data.test": 400}), split, 400)
     assert values.best_per_kind - values.best_single >= 0.15
     assert values.best_per_question >= values.best_per_kind
     assert set(values.kinds) == KINDS
     assert min(values.kinds.count(kind) for kind in KINDS) >= 0.05 * len(values.kinds)
 
 
-def test_the_command_prints_the_table(benchmark: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    gaps = benchmark.main(["--questions", "60", "--split", "other", "data.passages=300"])
+def test_the_command_prints_the_table(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    gaps = script.main(["--questions", "60", "--split", "other", "data.passages=300"])
     printed = capsys.readouterr().out
     assert "QDP; R,AG" in printed
     assert "best per kind" in printed

@@ -12,7 +12,7 @@ BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "recall.py"
 
 
 @pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
+def script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("recall_benchmark", BENCHMARK)
     assert spec is not None
     assert spec.loader is not None
@@ -24,7 +24,7 @@ def benchmark() -> ModuleType:
 @pytest.mark.parametrize("words", ["stemmed", "plain"])
 @pytest.mark.parametrize("dataset", ["hotpotqa", "musique", "xquad_en"])
 def test_recall_is_within_two_points_of_the_published_figures(
-    shared_data: Path, benchmark: ModuleType, dataset: str, words: str
+    shared_data: Path, script: ModuleType, dataset: str, words: str
 ) -> None:
-    ours = benchmark.recall(shared_data / dataset, words)
-    assert ours == pytest.approx(benchmark.PUBLISHED[dataset][words], abs=2.0)
+    ours = script.recall(shared_data / dataset, words)
+    assert ours == pytest.approx(script.PUBLISHED[dataset][words], abs=2.0)
