@@ -41,6 +41,7 @@ ARMS = ("frozen", "executors_only", "planner_only", "static_joint", "jade_joint"
 WARM_STARTS, RL_SEEDS = (0, 1, 2), (0, 1)
 STEPS = 160  # of 192 episodes: 30,720 an arm
 WARM_STEPS = 1600
+GPU_TOKENS = 32_768  # in the model at once, where there is a GPU: changes nothing but time
 # Greedy answers of such a warm start are still often wrong, so that executors have something to learn. The other mixtures begin
 # from the one that ships, too, which has learned from questions of the scenario's own mixture.
 # Four protocols before this one were stopped, the recipe tuned on training worlds, and new test worlds taken (`--table --results`
@@ -48,7 +49,8 @@ WARM_STEPS = 1600
 # .055 only; with four and a planner that was free after a few steps (9101 to 9110) by .069; with a planner held for .3 of the
 # training (9201 to 9210) by .077 under one RL seed and .042 under another, in which it had given up two hops when it was let go.
 # In the fourth (9301 to 9310), which held the planner for .6 and learned from turns with the same prompt and output as from one,
-# the first joint run collapsed: its decomposers asked for one thing only.
+# the first joint run collapsed: its decomposers asked for one thing only. The fifth holds the planner for .6 and takes one step an
+# epoch; on training worlds (docs/benchmarks.md) four seeds of four kept two hops with that.
 TEST_WORLDS, TEST_QUESTIONS = tuple(range(9401, 9411)), 60  # seeds of worlds, split `test`; questions of each
 TUNING_WORLDS, TUNING_QUESTIONS = (7001, 7002), 100  # for the choice of the fixed chain
 CHAINS = (
@@ -178,12 +180,15 @@ def trained(game: Scenario, arm: Any, run: Path, seed: int, worlds: list[Scenari
     from jade_env.learning.language_team import backbone_of as load
     from jade_env.learning.language_team import manner_of, team_of
     from jade_env.policy import MixedPolicy
+    from jade_env.policy.backbone import pick_device
     from jade_env.policy.language_model import LanguageModelPolicy
 
-    result: dict[str, Any] = {"steps": 0, "seconds": 0.0}
+    result: dict[str, Any] = {"steps": 0, "seconds": 0.0, "device": pick_device(arm.device)}
+    if result["device"] != "cpu":
+        arm = arm.model_copy(update={"token_budget": GPU_TOKENS})
     if arm.train != "none":
         done = train_language(game, arm, run, seed, resume=(run / "config.json").exists())
-        result = {"steps": done.timesteps, "episodes": done.timesteps * arm.episodes, "seconds": done.seconds}
+        result |= {"steps": done.timesteps, "episodes": done.timesteps * arm.episodes, "seconds": done.seconds}
     for manner in ("sampled", "greedy"):
         if arm.train != "none":
             policy: Any = load_language_policy(run, game, greedy=manner == "greedy", which="last")
