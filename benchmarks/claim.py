@@ -150,12 +150,15 @@ def backbone_of(study: str, warm: int, out: Path) -> str:
 def work(part: Part, out: Path) -> None:
     """Do a job, or go on with it, and write its result."""
     from jade_env.learning.warm_start import warm_start
+    from jade_env.policy.backbone import pick_device
     from jade_env.recipe import PpoRecipe, WarmStartRecipe, load_recipe
 
     run, plan, began = out / part.name, STUDIES[part.study], time.monotonic()
     game = scenario_of(part.study)
     if part.kind == "warm":
-        recipe = load_recipe("jade_tiny", {"steps": plan.warm_steps})
+        device = pick_device("auto")
+        fast = {} if device == "cpu" else {"device": device, "token_budget": GPU_TOKENS}
+        recipe = load_recipe("jade_tiny", {"steps": plan.warm_steps, **fast})
         assert isinstance(recipe, WarmStartRecipe)
         done = warm_start(game, recipe, run, part.warm, resume=(run / "config.json").exists())
         result: dict[str, Any] = {"dev": dict(done.dev), "steps": done.timesteps, "seconds": done.seconds}
