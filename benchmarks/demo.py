@@ -169,8 +169,8 @@ def main() -> None:
     console.print(f"learning curves: {run.picture}")
 
 
-# 9,600 episodes, about eight minutes; after 45 steps two hops are not learned yet
-DEMO = {"steps": 50, "eval_every": 10, "threads": 2, "kl.planner.until": 0.45}
+# 9,600 episodes, about eight minutes; after 45 steps two hops are not learned yet, nor after 50 with one minibatch
+DEMO = {"steps": 50, "eval_every": 10, "threads": 2, "kl.planner.until": 0.45, "minibatches": 2}
 
 if __name__ == "__main__":
     try:

@@ -3,7 +3,7 @@
 All are percentile intervals. Those over questions are approximate, within the range of the data, and a little too narrow for
 few values (under about 20). A handful of training runs is far too few for that, so the intervals over runs (`aggregate`,
 `probability_of_improvement`, `nested_difference`) are stretched about the estimate to the width of Student's t; how often they
-hold the truth is simulated by `benchmarks/coverage.py`. The same values and seed give the same interval.
+hold the truth is simulated by `benchmarks/interval_coverage.py`. The same values and seed give the same interval.
 """
 
 from __future__ import annotations

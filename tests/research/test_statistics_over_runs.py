@@ -113,7 +113,7 @@ def test_five_runs_hold_the_truth_in_about_95_of_100_intervals() -> None:
     rng = np.random.default_rng(0)
     studies = [[rng.normal(0.5, 0.1, 5)] for _ in range(500)]
     held = [not aggregate(scores, "mean", resamples=400).excludes(0.5) for scores in studies]
-    assert 0.92 < np.mean(held) < 0.98  # benchmarks/coverage.py has the figures
+    assert 0.92 < np.mean(held) < 0.98  # benchmarks/interval_coverage.py has the figures
 
 
 def test_nested_intervals_hold_the_truth_in_about_95_of_100() -> None:

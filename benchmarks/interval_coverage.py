@@ -1,6 +1,6 @@
 """How often the 95 % intervals of `jade compare` hold the truth, on simulated studies whose truth is known.
 
-    python benchmarks/coverage.py [--studies 2000]
+    python benchmarks/interval_coverage.py [--studies 2000]
 
 Runs of a study differ by a normal or a skewed (beta) draw; in the second table questions differ too, and what is left is noise.
 """
