@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen2Config
+
 from jade_env.language_recipe import PpoRecipe
-from jade_env.learning.memory_plan import plan
+from jade_env.learning.memory_plan import kept_by_a_layer, plan
 from jade_env.recipe import load_recipe
 from jade_env.scenario import load_scenario
 
@@ -29,3 +33,37 @@ def test_the_cache_is_as_wide_as_the_longest_turn_of_any_agent() -> None:
     assert width(max_prompt={"default": 100}) == one
     assert width(max_prompt={"default": 50, "planner": 200}) == max(200 + cards["planner"].max_tokens, 50 + written)
     assert width(max_prompt={"planner": 100}) == width(), "the others may fill the context"
+
+
+SMALL = {"hidden_size": 128, "num_attention_heads": 4, "vocab_size": 9}
+GROUPED = {"hidden_size": 112, "num_attention_heads": 14, "num_key_value_heads": 2, "vocab_size": 9}
+CONFIGS = {
+    "llama": lambda n: LlamaConfig(**SMALL, num_hidden_layers=n, intermediate_size=512),
+    "narrow": lambda n: LlamaConfig(**SMALL, num_hidden_layers=n, intermediate_size=256),
+    "qwen2": lambda n: Qwen2Config(**GROUPED, num_hidden_layers=n, intermediate_size=608),
+    "gpt2": lambda n: GPT2Config(n_embd=128, n_layer=n, n_head=4, vocab_size=9, bos_token_id=0, eos_token_id=0),
+}
+
+
+def kept(config: Any, dtype: torch.dtype, tokens: tuple[int, int] = (4, 128)) -> int:
+    """Bytes that the backward pass of a model finds saved, weights apart."""
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+    weights = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+    saved: dict[int, torch.Tensor] = {}
+
+    def save(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights:
+            saved[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+        model.base_model(input_ids=torch.zeros(tokens, dtype=torch.long), use_cache=False)
+    return sum(tensor.untyped_storage().nbytes() for tensor in saved.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("kind", list(CONFIGS))
+def test_the_activations_of_a_layer_are_what_the_backward_pass_finds(kind: str, dtype: torch.dtype) -> None:
+    config = CONFIGS[kind]
+    a_layer = (kept(config(4), dtype) - kept(config(2), dtype)) / 2 / (4 * 128)
+    assert a_layer == pytest.approx(kept_by_a_layer(config(1)) * dtype.itemsize, rel=0.12)
