@@ -41,8 +41,9 @@ KNOWN: dict[str, dict[str, Any]] = {
 """Sizes of the models that shipped recipes name, from their published configurations, for machines that cannot reach the hub."""
 GIB = 2.0**30
 KEPT = 12, 4
-"""Numbers that a layer keeps for each token's backward pass, in units of the model's width and of its MLP's: counted for Llama, Qwen2
-and GPT-2 by a test. The attention matrix is not kept. An update of Qwen2.5-0.5B's size on an H200 needed what this says to within 2 %."""
+"""Numbers that a layer keeps for each token's backward pass, in units of the model's width and of its MLP's. A test counts them
+for Llama, Qwen2 and GPT-2. The attention matrix is not kept. On an H200, a model of Qwen2.5-0.5B's size needed what this says
+to within 2 %."""
 MASK = 2
 """Bytes of the truth values from which each number of an attention mask is made."""
 LOGITS = 4 * 3
