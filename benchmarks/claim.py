@@ -156,8 +156,7 @@ def work(part: Part, out: Path) -> None:
     run, plan, began = out / part.name, STUDIES[part.study], time.monotonic()
     game = scenario_of(part.study)
     if part.kind == "warm":
-        device = pick_device("auto")
-        fast = {} if device == "cpu" else {"device": device, "token_budget": GPU_TOKENS}
+        fast = {} if pick_device("auto") == "cpu" else {"token_budget": GPU_TOKENS}
         recipe = load_recipe("jade_tiny", {"steps": plan.warm_steps, **fast})
         assert isinstance(recipe, WarmStartRecipe)
         done = warm_start(game, recipe, run, part.warm, resume=(run / "config.json").exists())

@@ -25,7 +25,7 @@ from jade_env.agent import load_agent
 from jade_env.config import names
 from jade_env.game.outputs import KINDS, MAX_SUBQUESTIONS
 from jade_env.game.workflow import CHAIN, DECOMPOSERS
-from jade_env.policy.backbone import DTYPES, Backbone, Dtype, load_backbone
+from jade_env.policy.backbone import DTYPES, Backbone, Dtype, load_backbone, pick_device
 from jade_env.questions.world import vocabulary
 
 SHIPPED, FRESH = "jade-tiny", "fresh"
@@ -100,14 +100,12 @@ def begin(
 
     A fresh one has words for outputs of these `kinds`.
 
-    With the device `auto` a fresh one stays on the CPU.
-
     Raises:
         ConfigError: there is no such model, or it cannot be used.
     """
     if place != FRESH:
         return load_backbone(place, dtype=dtype, device=device)
-    return make_tiny(seed, kinds=kinds, dtype=dtype).to(torch.device("cpu" if device == "auto" else device))
+    return make_tiny(seed, kinds=kinds, dtype=dtype).to(torch.device(pick_device(device)))
 
 
 def make_tiny(
