@@ -41,7 +41,9 @@ ARMS = ("frozen", "executors_only", "planner_only", "static_joint", "jade_joint"
 WARM_STARTS, RL_SEEDS = (0, 1, 2), (0, 1)
 STEPS = 160  # of 192 episodes: 30,720 an arm
 WARM_STEPS = 1600
-GPU_TOKENS = 32_768  # in the model at once, where there is a GPU: changes nothing but time
+GPU_TOKENS = (
+    32_768  # in the model at once, where there is a GPU; a run goes on only on the kind of device that it began on
+)
 # Greedy answers of such a warm start are still often wrong, so that executors have something to learn. The other mixtures begin
 # from the one that ships, too, which has learned from questions of the scenario's own mixture.
 # Four protocols before this one were stopped, the recipe tuned on training worlds, and new test worlds taken (`--table --results`
@@ -255,6 +257,11 @@ def _result(study: str, arm: str, warm: int, seed: int) -> Path:
     return Part(study, arm, warm, STUDIES[study].seeds[0] if arm == "frozen" else seed).result
 
 
+def _read(study: str, arm: str, warm: int, seed: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(_result(study, arm, warm, seed).read_text())
+    return found
+
+
 def cube(study: str, arm: str, manner: str, field: str) -> np.ndarray:
     """[W, R, Q] of what is there for every arm; a warm start with fewer finished seeds than others repeats its own."""
     there: dict[int, list[int]] = {}
@@ -286,6 +293,9 @@ def show(study: str, console: Console) -> None:
         rounds = [json.loads(_result(study, arm, *pair).read_text())["sampled"]["rounds"] for pair in runs_there(study)]
         table.add_row(arm, *means, f"{np.mean(rounds):.2f}")
     console.print(table)
+    devices = Counter(_read(study, arm, *pair).get("device", "cpu") for arm in arms for pair in runs_there(study))
+    if set(devices) != {"cpu"}:
+        console.print(f"results made on: {', '.join(f'{name} ({count})' for name, count in sorted(devices.items()))}")
     for arm in arms[:-1]:
         for manner in ("sampled", "greedy"):
             gain = nested_mean(cube(study, "jade_joint", manner, "net") - cube(study, arm, manner, "net"))

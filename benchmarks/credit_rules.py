@@ -69,6 +69,7 @@ def show(results: Path, console: Console) -> None:
     )
     for column in ("rule", "seeds", "net, sampled", "net, greedy", "explained variance", "of the table"):
         table.add_column(column, justify="left" if column == "rule" else "right")
+    found: dict[str, dict[int, Any]] = {}
     for rule in RULES:
         files = [results / f"credit-{rule}-s{seed}.json" for seed in SEEDS]
         done = [json.loads(file.read_text()) for file in files if file.exists()]
@@ -78,7 +79,15 @@ def show(results: Path, console: Console) -> None:
         known = [[run[key] for run in done] for key in ("explained_variance", "table_explained_variance")]
         cells = ["" if None in values else f"{np.mean(values):.2f}" for values in known]
         table.add_row(rule, str(len(done)), *nets, *cells)
+        found[rule] = {seed: json.loads(f.read_text()) for seed, f in zip(SEEDS, files, strict=True) if f.exists()}
     console.print(table)
+    for manner in ("sampled", "greedy"):
+        best = max(found, key=lambda rule: np.mean([run[manner]["net"] for run in found[rule].values()]), default="")
+        for rule in found:
+            both = sorted(set(found[rule]) & set(found[best]))
+            if rule != best and both:
+                lost = [np.subtract(found[best][s][manner]["net"], found[rule][s][manner]["net"]) for s in both]
+                console.print(f"{best} - {rule}, net, {manner}, {len(both)} seeds: {said(nested_mean([lost]))}")
 
 
 if __name__ == "__main__":

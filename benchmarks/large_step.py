@@ -1,9 +1,10 @@
-"""One PPO step of a model of Qwen2.5-0.5B's size with the paper's lengths on a GPU: rates, share of its peak, and memory.
+"""A PPO step of a policy of Qwen2.5-0.5B's size with the paper's lengths on a GPU: rates, share of its peak, and memory.
 
     python benchmarks/large_step.py [--model Qwen/Qwen2.5-0.5B-Instruct] [--turns 128] [--prompt 3072] [--new 1024] [--profile]
 
 The weights are random, of the model's published sizes (bf16, float32 copies in the optimizer); nothing is downloaded. Each turn has
-its own prompt of random tokens and is sampled to its full length; the update then learns from these turns with made-up advantages.
+its own prompt of random tokens and is sampled to its full length; the update then learns from these turns with made-up
+advantages, in one epoch, without a critic, a reference or an entropy bonus. The memory of "outputs" is that of their prompts, too.
 Matrix products alone are counted: 2 FLOP a weight and token forward, twice as many backward (layers that are computed again for
 the gradient are not counted twice), attention's own by the lengths, the output head for output tokens only. "Share of peak" (MFU)
 is against a product of 8192 x 8192 x 8192 in bf16 on the same card, and against --peak, the datasheet's. Runs anywhere; on a CPU
@@ -40,7 +41,7 @@ GIB = 2.0**30
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a phase did: its seconds, tokens (new ones, or those read), operations and the highest memory."""
+    """What a phase did: its seconds, tokens (new ones, or those read), floating-point operations, and the highest memory in GiB."""
 
     seconds: float
     tokens: int
@@ -59,13 +60,14 @@ def random_model(name: str, layers: int, dtype: Any, device: str) -> Backbone:
 
 
 def requests_of(backbone: Backbone, turns: int, prompt: int, new: int) -> list[Request]:
+    """Turns with prompts of so many random tokens, each its own."""
     rng = np.random.default_rng(0)
     ids = rng.integers(10, backbone.causal.config.vocab_size, (turns, prompt))
     return [Request(("turn", i), tuple(row), new) for i, row in enumerate(ids.tolist())]
 
 
 def flops(backbone: Backbone, tokens: float, pairs: float, output: float) -> float:
-    """Operations of a forward pass: over tokens, over pairs of tokens that attend, and over output tokens."""
+    """Floating-point operations of a forward pass: over tokens, over pairs of tokens that attend, and over output tokens."""
     config = backbone.causal.config
     layers = sum(p.numel() for name, p in backbone.causal.named_parameters() if p.ndim == 2 and ".layers." in name)
     width = config.num_attention_heads * (
@@ -75,8 +77,8 @@ def flops(backbone: Backbone, tokens: float, pairs: float, output: float) -> flo
     return float(2 * layers * tokens + attention + 2 * config.hidden_size * config.vocab_size * output)
 
 
-def synchronize(backbone: Backbone) -> None:
-    if backbone.device.type == "cuda":
+def synchronize(device: str) -> None:
+    if device == "cuda":
         torch.cuda.synchronize()
 
 
@@ -85,10 +87,10 @@ def timed(backbone: Backbone, do: Callable[[], Any]) -> tuple[Any, float, float]
     on_gpu = backbone.device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    synchronize(backbone)
+    synchronize(backbone.device.type)
     start = time.perf_counter()
     found = do()
-    synchronize(backbone)
+    synchronize(backbone.device.type)
     return found, time.perf_counter() - start, torch.cuda.max_memory_allocated() / GIB if on_gpu else 0.0
 
 
@@ -129,12 +131,10 @@ def matmul_rate(device: str, size: int = 8192) -> float:
     a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     rates = []
     for _ in range(12):
-        if device == "cuda":
-            torch.cuda.synchronize()
+        synchronize(device)
         start = time.perf_counter()
         a @ b
-        if device == "cuda":
-            torch.cuda.synchronize()
+        synchronize(device)
         rates.append(2 * size**3 / (time.perf_counter() - start))
     return statistics.median(rates[3:])
 
@@ -160,13 +160,15 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=128)
     parser.add_argument("--prompt", type=int, default=3072)
     parser.add_argument("--new", type=int, default=1024)
-    parser.add_argument("--slots", type=int, nargs="*", default=[128])
-    parser.add_argument("--budget", type=int, nargs="*", default=[16_384], help="tokens in the model at once")
+    parser.add_argument("--slots", type=int, nargs="+", default=[128])
+    parser.add_argument("--budget", type=int, nargs="+", default=[16_384], help="tokens in the model at once")
     parser.add_argument("--minibatches", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=3, help="updates after one to warm up; the median counts")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="updates after one to warm up; the (lower) median counts"
+    )
     parser.add_argument("--checkpointing", action="store_true", help="recompute activations")
     parser.add_argument("--dtype", choices=["bf16", "fp32"], default="bf16")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument(
         "--peak", type=float, default=989.0, help="TFLOP/s of the datasheet (H100 and H200 SXM, dense bf16: 989)"
     )
@@ -185,13 +187,14 @@ def main() -> None:
         f"{card}, torch {torch.__version__}; {args.model}, {weights / 1e6:.0f} M random weights in {args.dtype}; {args.turns} "
         f"turns of {args.prompt} + {args.new} tokens; a large matrix product runs at {ceiling / 1e12:.0f} TFLOP/s"
     )
-    table = Table(title="one PPO step")
+    table = Table(title=f"a PPO step of the policy: one epoch, {args.minibatches} minibatches")
     for column in ("phase", "seconds", "tokens / s", "TFLOP/s", "of the product", "of the datasheet", "GiB at most"):
         table.add_column(column, justify="left" if column == "phase" else "right")
 
     def add(phase: str, work: Work) -> None:
         rate = work.flop / work.seconds
-        shares = f"{rate / ceiling:.1%}", f"{rate / 1e12 / args.peak:.1%}"
+        of_peak = f"{rate / 1e12 / args.peak:.1%}" if device == "cuda" and args.dtype == "bf16" else ""
+        shares = f"{rate / ceiling:.1%}", of_peak
         table.add_row(
             phase,
             f"{work.seconds:.2f}",
@@ -211,7 +214,7 @@ def main() -> None:
         update = learn(backbone, samples, Settings(minibatches=args.minibatches, token_budget=budget))
         update()
         works = [update()[1] for _ in range(args.repeats)]
-        add(f"update, {budget:,} tokens at once", sorted(works, key=lambda work: work.seconds)[len(works) // 2])
+        add(f"update, {budget:,} tokens at once", sorted(works, key=lambda work: work.seconds)[(len(works) - 1) // 2])
     console.print(table)
     if args.profile and device == "cuda":
         few = requests_of(backbone, min(args.turns, args.slots[-1]), args.prompt, 32)

@@ -5,24 +5,32 @@ from __future__ import annotations
 import functools
 import re
 import sys
+import threading
 from collections.abc import Callable
 from types import ModuleType
 
 WORD = re.compile(r"\b\w\w+\b")
+_ABSENT = object()
+_IMPORTING = threading.Lock()
 
 
 @functools.cache
 def bm25s_alone() -> ModuleType:
-    """`bm25s` without JAX, which it tries out as it is imported: that would take three quarters of a GPU's memory."""
-    hidden = "jax" not in sys.modules
-    if hidden:
+    """`bm25s` without JAX, which it would start as it is imported: that takes three quarters of a GPU's memory.
+
+    Nobody in the process gets its JAX backend then. While it is imported, another thread cannot import `jax`.
+    """
+    with _IMPORTING:
+        jax = sys.modules.get("jax", _ABSENT)
         sys.modules["jax"] = None  # type: ignore[assignment]  # what makes an import fail
-    try:
-        import bm25s
-    finally:
-        if hidden:
-            del sys.modules["jax"]
-    return bm25s  # type: ignore[no-any-return]
+        try:
+            import bm25s
+        finally:
+            if jax is _ABSENT:
+                del sys.modules["jax"]
+            else:
+                sys.modules["jax"] = jax  # type: ignore[assignment]
+        return bm25s  # type: ignore[no-any-return]
 
 
 @functools.cache

@@ -66,4 +66,4 @@ def kept(config: Any, dtype: torch.dtype, tokens: tuple[int, int] = (4, 128)) ->
 def test_the_activations_of_a_layer_are_what_the_backward_pass_finds(kind: str, dtype: torch.dtype) -> None:
     config = CONFIGS[kind]
     a_layer = (kept(config(4), dtype) - kept(config(2), dtype)) / 2 / (4 * 128)
-    assert a_layer == pytest.approx(kept_by_a_layer(config(1)) * dtype.itemsize, rel=0.12)
+    assert 0.85 < a_layer / (kept_by_a_layer(config(1)) * dtype.itemsize) < 1.05

@@ -221,16 +221,17 @@ def test_every_process_gives_the_same_scores_and_the_terminal_stays_clean(tmp_pa
     assert outputs[0].count("\n") == 1
 
 
-def test_jax_is_not_started_behind_the_users_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["", "import jax, jax.lax\n"])
+def test_jax_is_not_started_behind_the_users_back(before: str, tmp_path: Path) -> None:
     package = tmp_path / "jax"
     package.mkdir()
-    (package / "__init__.py").write_text("print('started')\n")
-    (package / "lax.py").write_text("def top_k(scores, k):\n    return scores, scores\n")
-    code = (
+    (package / "__init__.py").write_text("print('imported')\n")
+    (package / "lax.py").write_text("def top_k(scores, k):\n    print('started')\n    return scores, scores\n")
+    code = before + (
         "from jade_env.retrieval.bm25 import BM25Retriever\nfrom jade_env.retrieval.types import Document\n"
         "found = BM25Retriever([Document('a', 'Oslo', 'the capital of Norway')]).search(['norway'], 1)\n"
-        "print(found[0][0].document.id)\nimport jax"
+        "print(found[0][0].document.id)\nimport jax.lax\njax.lax.top_k([], 1)"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["a", "started"]
+    assert run.stdout.split() == (["imported", "a", "started"] if before else ["a", "imported", "started"])
