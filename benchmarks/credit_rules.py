@@ -87,7 +87,9 @@ def show(results: Path, console: Console) -> None:
             both = sorted(set(found[rule]) & set(found[best]))
             if rule != best and both:
                 lost = [np.subtract(found[best][s][manner]["net"], found[rule][s][manner]["net"]) for s in both]
-                console.print(f"{best} - {rule}, net, {manner}, {len(both)} seeds: {said(nested_mean([lost]))}")
+                console.print(
+                    f"{best} - {rule}, net, {manner}, {len(both)} seed{'s' * (len(both) > 1)}: {said(nested_mean([lost]))}"
+                )
 
 
 if __name__ == "__main__":
