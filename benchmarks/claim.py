@@ -41,9 +41,7 @@ ARMS = ("frozen", "executors_only", "planner_only", "static_joint", "jade_joint"
 WARM_STARTS, RL_SEEDS = (0, 1, 2), (0, 1)
 STEPS = 160  # of 192 episodes: 30,720 an arm
 WARM_STEPS = 1600
-GPU_TOKENS = (
-    32_768  # in the model at once, where there is a GPU; a run goes on only on the kind of device that it began on
-)
+GPU_TOKENS = 32_768  # in the model at once on a GPU; a run goes on only on the kind of device that it began on
 # Greedy answers of such a warm start are still often wrong, so that executors have something to learn. The other mixtures begin
 # from the one that ships, too, which has learned from questions of the scenario's own mixture.
 # Four protocols before this one were stopped, the recipe tuned on training worlds, and new test worlds taken (`--table --results`
@@ -269,7 +267,7 @@ def cube(study: str, arm: str, manner: str, field: str) -> np.ndarray:
         there.setdefault(warm, []).append(seed)
     most = max(map(len, there.values()))
     found = [
-        [json.loads(_result(study, arm, warm, seeds[i % len(seeds)]).read_text())[manner][field] for i in range(most)]
+        [_read(study, arm, warm, seeds[i % len(seeds)])[manner][field] for i in range(most)]
         for warm, seeds in there.items()
     ]
     return np.array(found, float)
@@ -290,7 +288,7 @@ def show(study: str, console: Console) -> None:
         table.add_column(column, justify="left" if column == "arm" else "right")
     for arm in arms:
         means = [said(nested_mean(cube(study, arm, m, f))) for f in ("net", "f1") for m in ("sampled", "greedy")]
-        rounds = [json.loads(_result(study, arm, *pair).read_text())["sampled"]["rounds"] for pair in runs_there(study)]
+        rounds = [_read(study, arm, *pair)["sampled"]["rounds"] for pair in runs_there(study)]
         table.add_row(arm, *means, f"{np.mean(rounds):.2f}")
     console.print(table)
     devices = Counter(_read(study, arm, *pair).get("device", "cpu") for arm in arms for pair in runs_there(study))
@@ -308,14 +306,14 @@ def show(study: str, console: Console) -> None:
 def show_kinds(study: str, console: Console) -> None:
     """Mean net score by kind of question, and the plan most chosen for it with its share, over what is done."""
     arms = arms_there(study)
-    first = json.loads(_result(study, arms[0], *runs_there(study)[0]).read_text())
+    first = _read(study, arms[0], *runs_there(study)[0])
     kinds = sorted(set(first["sampled"]["kind"]))
     for manner in ("sampled", "greedy"):
         table = Table(title=f"net by kind of question, {manner}; the plan most chosen, and how often")
         for column in ("arm", *kinds):
             table.add_column(column, justify="left" if column == "arm" else "right")
         for arm in arms:
-            found = [json.loads(_result(study, arm, *pair).read_text())[manner] for pair in runs_there(study)]
+            found = [_read(study, arm, *pair)[manner] for pair in runs_there(study)]
             nets, plans = ({kind: [] for kind in kinds} for _ in range(2))
             for run in found:
                 for kind, net, plan in zip(run["kind"], run["net"], run["workflow"], strict=True):

@@ -71,15 +71,15 @@ def show(results: Path, console: Console) -> None:
         table.add_column(column, justify="left" if column == "rule" else "right")
     found: dict[str, dict[int, Any]] = {}
     for rule in RULES:
-        files = [results / f"credit-{rule}-s{seed}.json" for seed in SEEDS]
-        done = [json.loads(file.read_text()) for file in files if file.exists()]
+        files = {seed: results / f"credit-{rule}-s{seed}.json" for seed in SEEDS}
+        done = {seed: json.loads(file.read_text()) for seed, file in files.items() if file.exists()}
         if not done:
             continue
-        nets = [said(nested_mean([[run[manner]["net"] for run in done]])) for manner in ("sampled", "greedy")]
-        known = [[run[key] for run in done] for key in ("explained_variance", "table_explained_variance")]
+        found[rule] = done
+        nets = [said(nested_mean([[run[manner]["net"] for run in done.values()]])) for manner in ("sampled", "greedy")]
+        known = [[run[key] for run in done.values()] for key in ("explained_variance", "table_explained_variance")]
         cells = ["" if None in values else f"{np.mean(values):.2f}" for values in known]
         table.add_row(rule, str(len(done)), *nets, *cells)
-        found[rule] = {seed: json.loads(f.read_text()) for seed, f in zip(SEEDS, files, strict=True) if f.exists()}
     console.print(table)
     for manner in ("sampled", "greedy"):
         best = max(found, key=lambda rule: np.mean([run[manner]["net"] for run in found[rule].values()]), default="")

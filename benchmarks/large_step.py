@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM, Qwen2Config
 
+from jade_env.errors import JadeError
 from jade_env.learning import ppo
 from jade_env.learning.memory_plan import KNOWN
 from jade_env.learning.optimizer import adamw
@@ -174,6 +176,8 @@ def main() -> None:
     )
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
+    if min(args.turns, args.prompt, args.new - 1, args.repeats, args.minibatches, *args.slots, *args.budget) < 1:
+        parser.error("numbers are at least 1, and --new at least 2")
     device = pick_device(args.device)
     console = Console(width=130)
     card = torch.cuda.get_device_name() if device == "cuda" else "CPU"
@@ -228,4 +232,11 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except JadeError as error:
+        sys.exit(f"large_step: {error}")
+    except torch.OutOfMemoryError as error:
+        sys.exit(
+            f"large_step: out of memory: lower --slots or --budget, or take --checkpointing ({str(error).splitlines()[0]})"
+        )
