@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from jade_env.config import Settings, apply_overrides, load_tree, validate
+from jade_env.config import FileState, Settings, apply_overrides, file_state, is_path, load_tree, validate
 from jade_env.errors import ConfigError
 
 OutputKind = Literal[
@@ -37,6 +37,18 @@ CandidateSource = Literal[
     "document",
 ]
 PromptStyle = Literal["full", "brief"]
+CANDIDATES: dict[str, tuple[str, ...]] = {"answer": ("answer", "summary")}
+"""The candidate sources that suit a kind of output, where that is not the one of its own name alone."""
+WRITTEN_BY = {
+    "QR": "query",
+    "DS": "document_ids",
+    "AG": "answer",
+    "AV": "verdict",
+    "QDS": "subquestions_serial",
+    "QDP": "subquestions_parallel",
+    "SOLVE": "search_or_answer",
+}
+"""The kind of output that each code of a workflow stands for."""
 PLACE = re.compile(r"\{([a-z]+)\}")
 
 
@@ -78,6 +90,18 @@ class AgentCard(Settings):
         return prompts
 
     @model_validator(mode="after")
+    def _belongs_together(self) -> AgentCard:
+        if self.candidates not in (suiting := CANDIDATES.get(self.writes, (self.writes,))):
+            raise ValueError(
+                f"candidates: {self.candidates} does not suit an agent that writes {self.writes}: {', '.join(suiting)}"
+            )
+        if self.code and self.code not in WRITTEN_BY:
+            raise ValueError(f"code: {self.code!r} is not one of {', '.join(WRITTEN_BY)}")
+        if self.code and (wanted := WRITTEN_BY[self.code]) != self.writes:
+            raise ValueError(f"code: {self.code} is for an agent that writes {wanted}, not {self.writes}")
+        return self
+
+    @model_validator(mode="after")
     def _places_are_readable(self) -> AgentCard:
         for style, prompt in self.prompts.items():
             for place in PLACE.findall(prompt.user):
@@ -86,15 +110,19 @@ class AgentCard(Settings):
         return self
 
 
-@lru_cache(maxsize=256)
 def load_agent(name_or_path: str | Path) -> AgentCard:
     """Load an agent card by shipped name or by path.
 
     Raises:
         ConfigError: the card does not exist or is not valid.
     """
-    tree, label = load_tree("agents", name_or_path)
+    return _load(str(name_or_path), file_state(name_or_path))
+
+
+@lru_cache(maxsize=256)
+def _load(given: str, _state: FileState) -> AgentCard:
+    tree, label = load_tree("agents", given)
     card = validate(AgentCard, apply_overrides(tree, None, label), label)
-    if "/" not in str(name_or_path) and card.name != str(name_or_path):
-        raise ConfigError(f"{label}: name: {card.name!r} should be {str(name_or_path)!r}, the file's name")
+    if not is_path(given) and card.name != given:
+        raise ConfigError(f"{label}: name: {card.name!r} should be {given!r}, the file's name")
     return card

@@ -57,6 +57,24 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
+FileState = tuple[str, int, int]
+
+
+def file_state(path: str | Path) -> FileState:
+    """Which file a path means, and when and how large it was last written: what a cache of its contents goes by."""
+    full = Path(path).absolute()
+    try:
+        stat = full.stat()
+    except OSError:
+        return str(full), 0, 0
+    return str(full), stat.st_mtime_ns, stat.st_size
+
+
+def is_path(name_or_path: str | Path) -> bool:
+    """Whether a file is meant, and not a name that ships with the package."""
+    return "/" in str(name_or_path) or str(name_or_path).endswith((".yaml", ".yml"))
+
+
 def load_tree(kind: Kind, name_or_path: str | Path) -> tuple[dict[str, Any], str]:
     """Read one YAML file by shipped name or by path.
 
@@ -81,7 +99,7 @@ def load_tree(kind: Kind, name_or_path: str | Path) -> tuple[dict[str, Any], str
 
 def _read_text(kind: Kind, name_or_path: str | Path) -> tuple[str, str]:
     given = str(name_or_path)
-    if "/" in given or given.endswith((".yaml", ".yml")):
+    if is_path(given):
         path = Path(given)
         try:
             return path.read_text(encoding="utf-8"), given

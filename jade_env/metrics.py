@@ -217,7 +217,12 @@ def list_score(prediction: str, items: Sequence[str], rule: ListRule = "squared"
 
 
 def _split_items(text: str) -> list[str]:
-    return [piece for part in _LIST_SEPARATOR.split(text) if (piece := normalize(part))]
+    return [piece for part in _LIST_SEPARATOR.split(text) if (piece := normalize(part) or _article(part))]
+
+
+def _article(part: str) -> str:
+    """An item that is nothing but a word which normalising drops, as in "vitamins A and C"."""
+    return part.strip().lower() if any(map(str.isalnum, part)) else ""
 
 
 @lru_cache(maxsize=1 << 16)

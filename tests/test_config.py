@@ -95,6 +95,42 @@ def test_a_user_scenario_by_path_with_a_user_agent(tmp_path: Path) -> None:
     assert list(load_scenario(tmp_path / "mine.yaml").cards) == ["query_rewriter", "document_selector", "oracle"]
 
 
+def write_card(path: Path, **changes: object) -> Path:
+    path.write_text(yaml.safe_dump(load_agent("answer_generator").model_dump(mode="json") | changes))
+    return path
+
+
+def test_a_card_is_found_beside_its_scenario_and_read_again_when_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_card(tmp_path / "oracle.yaml", name="oracle", max_tokens=7)
+    scenario = load_scenario("vanilla_rag").model_dump(mode="json") | {"name": "mine", "team": ["oracle.yaml"]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(scenario))
+    assert load_scenario(tmp_path / "mine.yaml").cards["oracle"].max_tokens == 7
+    write_card(tmp_path / "oracle.yaml", name="oracle", max_tokens=123)
+    monkeypatch.chdir(tmp_path)
+    assert load_scenario("mine.yaml").cards["oracle"].max_tokens == 123
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"candidates": "document_ids"}, "document_ids does not suit an agent that writes answer: answer, summary"),
+        ({"code": "QR"}, "QR is for an agent that writes query, not answer"),
+        ({"code": "XY"}, "'XY' is not one of QR, DS, AG"),
+    ],
+)
+def test_a_card_that_contradicts_itself_is_refused(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_agent(write_card(tmp_path / "answer_generator.yaml", **changes))
+
+
+def test_two_agents_with_one_code_are_refused(tmp_path: Path) -> None:
+    second = write_card(tmp_path / "second.yaml", name="second")
+    with pytest.raises(ConfigError, match="AG is the code of two agents"):
+        load_scenario("vanilla_rag", {"team": ["answer_generator", str(second)]})
+
+
 def test_overrides_are_dotted_yaml() -> None:
     assert parse_overrides(["reward.round_cost=0.1", "workflows=[[R, AG]]"]) == {
         "reward.round_cost": 0.1,

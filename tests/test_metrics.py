@@ -211,8 +211,14 @@ def test_an_item_with_and_in_it_is_one_item() -> None:
 def test_a_list_without_gold_items_is_a_clear_error() -> None:
     with pytest.raises(DataError, match="without gold items"):
         list_score("Oslo", [])
-    with pytest.raises(DataError, match="'the' is empty once normalised"):
-        list_score("Oslo", ["the"])
+    with pytest.raises(DataError, match="'!' is empty once normalised"):
+        list_score("Oslo", ["!"])
+
+
+def test_an_item_that_is_a_word_which_normalising_drops_is_an_item() -> None:
+    assert list_score("vitamins", ["A", "C"]) == 0
+    assert list_score("a and C", ["A", "C"], "all") == 1
+    assert list_score("C, ...", ["C"], "all") == 1, "what has no letter is no item"
 
 
 @given(ANSWERS, st.lists(st.sampled_from(CITIES), min_size=1, max_size=4))

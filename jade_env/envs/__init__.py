@@ -37,7 +37,8 @@ the empty string; such an episode is scored). `truncated` only for outside cause
 there is no R_global.
 
 **Seeds.** Episode j of a seed plays question `perm(seed, epoch)[j]`. `reset(seed=s)` restarts the order of s, `reset()` goes
-on with it. `reset(options={"question_id": ..., "split": ...})` plays a given question, or changes the split.
+on with it; environments made with equal seeds play the same, so give copies that run side by side seeds of their own.
+`reset(options={"question_id": ..., "split": ...})` plays a given question, or changes the split.
 
 **Infos.** Numbers under fixed keys: `has_turn`, and at the end `f1`, `em`, `net` (R_global), `rounds`, `retrievals`, `turns`,
 `latency`, `failed`; in text mode also `messages` and `truncated_because`.

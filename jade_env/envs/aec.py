@@ -197,6 +197,10 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
         """Nothing to release: data is shared by the process."""
 
 
+class NotReset(JadeError, AttributeError):
+    """What `reset` makes was asked for before it; for `hasattr` it is not there yet."""
+
+
 class _MadeByReset:
     """Stands in a class for what `reset` makes in an environment, which hides it; asked for too early, it is an error.
 
@@ -209,7 +213,7 @@ class _MadeByReset:
     def __get__(self, env: RawEnv | None, kind: type[RawEnv]) -> Any:
         if env is None:
             return self
-        raise JadeError(f"call reset() before {self._what}")
+        raise NotReset(f"call reset() before {self._what}")
 
 
 class OrderChecked(RawEnv):

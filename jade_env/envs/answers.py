@@ -46,7 +46,7 @@ _INDEX = [index / (MAX_SPANS + 2) for index in range(MAX_SPANS + 2)]
 _FOURTHS = [min(1.0, count / 4) for count in range(MAX_DOCUMENTS + 1)]
 
 COLUMNS = (
-    ("present", "1 for every candidate"),
+    ("present", "1 for every candidate, -1 for the answer that a verifier has sent back"),
     ("index", "place in reading order, from 0 to 1"),
     ("overlap", "share of the span's tokens that are words of the query"),
     ("yes", "1 for yes"),

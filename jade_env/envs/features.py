@@ -1,7 +1,8 @@
 """Numbers for a learner: one row a candidate, one row a turn, float32 in [-1, 1].
 
-All sources share the same F columns; the first five mean the same everywhere, the others mean what COLUMNS says for the
-source, and the role one-hot beside them tells the learner which. Unused columns are 0. Nothing here knows gold or templates.
+All sources share the same F columns; the first five mean the same everywhere (but that an answer which was sent back is -1
+present), the others mean what COLUMNS says for the source, and the role one-hot beside them tells the learner which. Unused
+columns are 0. Nothing here knows gold or templates.
 """
 
 from __future__ import annotations
@@ -114,14 +115,17 @@ def candidate_rows(source: str, view: View, values: Sequence[Any]) -> bytes:
 def _answer_rows(view: View, values: Sequence[Any]) -> bytes:
     """The rows of answers; one that `survey` did not find is a row of zeros."""
     result = survey(view.query, view.documents)
-    packed = answers.rows(result)
+    packed, size = answers.rows(result), 4 * _F
+    if view.draft in result.values:  # it comes first in a row: whether the candidate is there, or was sent back
+        place = size * result.values.index(view.draft)
+        packed = packed[:place] + _SENT_BACK + packed[place + len(_SENT_BACK) :]
     if values == result.values:
         return packed
-    size = 4 * _F
     known = {value: packed[size * place : size * (place + 1)] for place, value in enumerate(result.values)}
     return b"".join([known.get(value, bytes(size)) for value in values])
 
 
+_SENT_BACK = struct.pack("f", -1.0)
 _PACK_PLACE, _PACK_LETTERS, _PACK_WORDS, _PACK_REST = [struct.Struct(f"{n}f").pack for n in (2, 12, 7, 9)]
 _WANTED = [
     struct.pack(f"{len(WANTED)}f", *(place == wanted for place in range(len(WANTED)))) for wanted in range(len(WANTED))

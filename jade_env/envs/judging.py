@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jade_env.envs import splits
-from jade_env.envs.answers import survey
+from jade_env.envs.answers import MAX_DOCUMENTS, survey
 from jade_env.envs.memory import remember
 from jade_env.envs.reading import read
 from jade_env.envs.rows import MAX_SELECTED, measures
@@ -82,7 +82,12 @@ def swaps(view: View) -> list[tuple[int, str]]:
 def steps(view: View) -> list[tuple[str, str]]:
     """Searches while there are some left, then answers: the generator's spans."""
     searches = [("search", query) for query in _searches(view)] if view.may_search else []
-    return [*searches, *(("answer", value) for value in survey(view.query, view.documents).values)]
+    return [*searches, *(("answer", value) for value in survey(view.query, _in_sight(view)).values)]
+
+
+def _in_sight(view: View) -> tuple[Document, ...]:
+    """The documents that a solver's answers are taken from: the latest, as many as are read at once."""
+    return view.documents[-MAX_DOCUMENTS:]
 
 
 def _searches(view: View) -> list[str]:
@@ -153,7 +158,7 @@ def _verdict_rows(view: View, values: Sequence[str]) -> list[list[float]]:
 
 def _step_rows(view: View, values: Sequence[tuple[str, str]]) -> list[list[float]]:
     made = {query for query, _ in view.history}
-    measured = answer_measures(view.query, view.documents)
+    measured = answer_measures(view.query, _in_sight(view))
     told = " ".join(document.text for document in view.documents)
     answered, made_so_far = 0, min(1.0, len(made) / 4)
     table = []

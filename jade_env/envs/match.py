@@ -20,7 +20,7 @@ from jade_env.envs.encoding import Encoder
 from jade_env.envs.source import open_source
 from jade_env.envs.table import Table
 from jade_env.envs.turn import Action, Turn, TurnId
-from jade_env.errors import ConfigError
+from jade_env.errors import ConfigError, JadeError
 from jade_env.game.episode import Episode, Rules, settle_duel
 from jade_env.scenario import Scenario
 
@@ -214,9 +214,17 @@ def _final_info(episode: Episode) -> dict[str, Any]:
 
 
 def readable(action: Any) -> Action:
-    """Any action as text or a number; what is neither counts as malformed output."""
+    """Any action as text or a number, also one alone in an array; what is neither counts as malformed output.
+
+    Raises:
+        JadeError: several numbers, such as a one-hot vector or the actions of many environments.
+    """
     if isinstance(action, str):
         return action if len(action) <= spaces.MAX_TEXT else action[: spaces.MAX_TEXT]
+    if isinstance(action, np.ndarray) and action.ndim:
+        if action.size != 1:
+            raise JadeError(f"an action is one number or a text, not an array of shape {action.shape}")
+        return readable(action.item())
     try:
         return int(action)
     except (TypeError, ValueError, OverflowError):

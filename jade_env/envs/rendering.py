@@ -7,7 +7,7 @@ characters are stripped, and neither rich's markup nor matplotlib's mathematics 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from jade_env.game.episode import Episode
 from jade_env.game.trace import Node, Played
+from jade_env.retrieval.types import Document
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -77,9 +78,10 @@ def branch(episode: Episode, node: Node | None = None) -> Branch:
     gold = frozenset(episode.question.supporting_ids)
     rows = [_turn_row(turn) for turn in episode.trace.played if turn.path == node.path]
     rows += [Row("waiting", turn.agent, "…") for turn in episode.turns if turn.node is node]
-    if node.retrieved is not None:
-        titles = tuple((plain(document.title, 80) or document.id, document.id in gold) for document in node.retrieved)
-        rows.insert(_place_of_retrieval(episode, node), Row("retrieval", "retrieval", plain(node.query), titles))
+    if node.searches:
+        rows = _with_searches(rows, [_retrieval_row(query, found, gold) for query, found in node.searches])
+    elif node.retrieved is not None:
+        rows.insert(_place_of_retrieval(episode, node), _retrieval_row(node.query, node.retrieved, gold))
     rules = episode.rules
     summarizer = rules.agent(rules.summarizer) if rules.summarizer and node.children else None
     return Branch(
@@ -94,6 +96,21 @@ def branch(episode: Episode, node: Node | None = None) -> Branch:
     )
 
 
+def _retrieval_row(query: str, found: Sequence[Document], gold: frozenset[str]) -> Row:
+    titles = tuple((plain(document.title, 80) or document.id, document.id in gold) for document in found)
+    return Row("retrieval", "retrieval", plain(query), titles)
+
+
+def _with_searches(rows: Sequence[Row], searches: Sequence[Row]) -> list[Row]:
+    """A lone solver's turns, each search followed by what it found."""
+    found, told = iter(searches), list[Row]()
+    for row in rows:
+        told.append(row)
+        if row.kind == "turn" and row.text.startswith("search: "):
+            told += [each] if (each := next(found, None)) else []
+    return told
+
+
 def _turn_row(turn: Played) -> Row:
     value = turn.output.value
     if not turn.output.valid:
@@ -104,6 +121,8 @@ def _turn_row(turn: Played) -> Row:
         return Row("turn", turn.agent, "keeps " + (", ".join(map(str, value)) or "none"))
     if turn.output.kind in ("search_or_answer", "document"):
         first, text = map(str, value)
+        if (turn.output.kind, first) == ("document", "-1"):
+            return Row("turn", turn.agent, "replaces nothing")
         where = first if turn.output.kind == "search_or_answer" else f"document {first} becomes"
         return Row("turn", turn.agent, f"{where}: {plain(text)}")
     if isinstance(value, tuple):
@@ -133,7 +152,8 @@ def verdict(episode: Episode) -> list[tuple[str, str]]:
     if (result := episode.result) is not None:
         scores = result.scores
         lines.append(("score", f"F1 {scores.f1:.2f}   EM {scores.em:.0f}   cover-EM {scores.cover_em:.0f}"))
-        lines.append(("reward", f"{result.value:.2f} = {result.outcome:.2f} - {result.cost:.2f}"))
+        own = f" - {result.own:.2f}" if result.own else ""
+        lines.append(("reward", f"{result.value:.2f} = {result.outcome:.2f} - {result.cost:.2f}{own}"))
     counts = f"rounds {ledger.rounds}   retrievals {ledger.retrievals}   turns {ledger.turns}"
     latency = f"   latency {ledger.latency}" if result else ""
     lines.append(("ledger", f"{counts}{latency}   malformed {ledger.malformed}"))

@@ -13,11 +13,13 @@ from jade_env.config import nearest
 from jade_env.envs import spaces
 from jade_env.envs.match import RENDER_MODES, Match
 from jade_env.envs.turn import Action, Turn
-from jade_env.errors import ConfigError
+from jade_env.errors import ConfigError, RetrievalError
 from jade_env.scenario import Scenario
 
 Partners = Callable[[Sequence[Turn]], Sequence[Action]]
 MAX_EPISODES_WITHOUT_A_TURN = 1000
+MAX_CUT_SHORT = 3
+"""Episodes in a row that a failing retriever may end before the role had its turn."""
 
 
 class SingleAgentEnv(gymnasium.Env[Any, Any]):
@@ -41,6 +43,15 @@ class SingleAgentEnv(gymnasium.Env[Any, Any]):
         data: str | Path | None = None,
         render_mode: str | None = None,
     ) -> None:
+        self._made_of = (
+            (agent, scenario, partners),
+            {
+                "split": split,
+                "seed": seed,
+                "data": data,
+                "render_mode": render_mode,
+            },
+        )
         self._match = Match(scenario, split, seed, data, render_mode)
         if agent not in self._match.agents:
             allowed = self._match.agents
@@ -57,20 +68,30 @@ class SingleAgentEnv(gymnasium.Env[Any, Any]):
         self.action_space = self._match.action_spaces[agent]
         self._turn: Turn | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the description, not the corpus: the copy starts before its first reset. Partners have to allow it."""
+        return _rebuild, (type(self), *self._made_of)
+
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Open the next episode and play it up to the role's first turn.
 
         Raises:
             ConfigError: with these partners the role had no turn in a thousand episodes, or in the question asked for.
+            RetrievalError: the retriever failed in several episodes, one after the other, before the role had a turn.
         """
         super().reset(seed=seed)
         wanted = bool(options and options.get("question_id") is not None)
+        cut_short = 0
         for _ in range(1 if wanted else MAX_EPISODES_WITHOUT_A_TURN):
             self._match.reset(seed, options)
             seed = None
             self._play_partners()
             if self._turn is not None:
                 return self._observation(), self._info()
+            cut_short = 0 if self._match.terminated else cut_short + 1
+            if cut_short and (wanted or cut_short == MAX_CUT_SHORT):
+                reason = next(episode.truncated for episode in self._match.episodes if episode.truncated)
+                raise RetrievalError(f"no episode comes to a turn of {self.agent}: {reason}")
         raise ConfigError(f"{self.agent} never has a turn with these partners; choose partners that give it one")
 
     def _play_partners(self) -> None:
@@ -118,3 +139,7 @@ class SingleAgentEnv(gymnasium.Env[Any, Any]):
     def render(self) -> Any:
         """The trace, in the environment's render mode."""
         return self._match.render()
+
+
+def _rebuild(kind: type[SingleAgentEnv], given: tuple[Any, ...], named: dict[str, Any]) -> SingleAgentEnv:
+    return kind(*given, **named)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from jade_env.config import nearest
+from jade_env.config import FileState, file_state, nearest
 from jade_env.errors import DataError
 from jade_env.questions import Question
 from jade_env.questions.datasets import read_corpus, read_questions
@@ -43,27 +43,29 @@ class Source:
         """
         if isinstance(self._data, WorldData):
             return _world(self._data, split).questions
-        return _questions(self._folder(), split)
+        folder = self._folder()
+        return _questions(folder, split, file_state(folder / f"{split}.jsonl"))
 
     def documents(self, split: str) -> Sequence[Document]:
         """The corpus that a split's questions are asked over."""
         if isinstance(self._data, WorldData):
             return _world(self._data, split).documents
-        return _corpus(self._folder())
+        return _corpus(self._folder() / "corpus.jsonl")
 
     def retriever(self, split: str) -> Retriever:
         """A retriever over that corpus, with the scenario's settings and cache."""
         if isinstance(self._data, WorldData):
             _world(self._data, split)
             return _world_retriever(self._data.model_dump_json(), self._retriever, split)
-        return _file_retriever(self._folder(), self._retriever)
+        file = self._folder() / "corpus.jsonl"
+        return _file_retriever(file, self._retriever, file_state(file))
 
     def _folder(self) -> Path:
         assert isinstance(self._data, FileData)
         given = Path(self._data.folder)
         location = self._location or os.environ.get("JADE_DATA")
         places = [Path(location) / given] if location else []
-        for place in (*places, given):
+        for place in places if self._location else (*places, given):
             if place.is_dir():
                 return place
         if not location:
@@ -101,29 +103,33 @@ def _world_retriever(data: str, settings: RetrieverSettings, split: str) -> Retr
 
 
 @lru_cache(maxsize=8)
-def _file_retriever(folder: Path, settings: RetrieverSettings) -> Retriever:
-    return make_retriever(settings, _FileCorpus(folder))
+def _file_retriever(file: Path, settings: RetrieverSettings, _state: FileState) -> Retriever:
+    return make_retriever(settings, _FileCorpus(file))
 
 
 class _FileCorpus:
     """The corpus of a data folder, read when first asked for."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.file: Path | None = folder / "corpus.jsonl"
+    def __init__(self, file: Path) -> None:
+        self.file: Path | None = file
 
     @property
     def documents(self) -> Sequence[Document]:
-        return _corpus(self._folder)
+        assert self.file is not None
+        return _corpus(self.file)
+
+
+def _corpus(file: Path) -> Sequence[Document]:
+    return _read_corpus(file, file_state(file))
 
 
 @lru_cache(maxsize=4)
-def _corpus(folder: Path) -> Sequence[Document]:
-    return tuple(read_corpus(folder / "corpus.jsonl"))
+def _read_corpus(file: Path, _state: FileState) -> Sequence[Document]:
+    return tuple(read_corpus(file))
 
 
 @lru_cache(maxsize=16)
-def _questions(folder: Path, split: str) -> Sequence[Question]:
+def _questions(folder: Path, split: str, _state: FileState) -> Sequence[Question]:
     splits = sorted(path.stem for path in folder.glob("*.jsonl") if path.stem != "corpus")
     if split not in splits:
         raise DataError(

@@ -14,7 +14,7 @@ import numpy as np
 
 from jade_env.config import nearest
 from jade_env.envs.source import Source
-from jade_env.errors import DataError, RetrievalError
+from jade_env.errors import ConfigError, DataError, RetrievalError
 from jade_env.game.episode import Episode, Retrieval, Rules
 from jade_env.questions import Question
 from jade_env.retrieval import Hit, Retriever
@@ -33,7 +33,9 @@ class Dealer:
 
     def restart(self, seed: int) -> None:
         """Begin the order of a seed at episode 0."""
-        self.seed = seed
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise ConfigError(f"seed: {seed!r} is not a whole number from 0 on")
+        self.seed = int(seed)
         self.next_index = 0
         self._epoch = -1
         self._order: np.ndarray = np.empty(0, dtype=np.int64)
@@ -84,7 +86,7 @@ class Table:
         if split is not None and split != self.split:
             self._use(str(split), self.dealer.seed)
         if seed is not None:
-            self.dealer.restart(int(seed))
+            self.dealer.restart(seed)
         wanted = options.get("question_id")
         question = None if wanted is None else self.find(str(wanted))
         dealt = [self.dealer.deal(self.sides) for _ in self.sides]

@@ -86,8 +86,10 @@ class Rules:
         cards = list(scenario.cards.values())
         leaf = tuple(w for w in scenario.workflows if not decomposes(w))
         used = {code for workflow in scenario.workflows for code in workflow}
-        splits = len(leaf) < len(scenario.workflows) and scenario.limits.max_depth > 0
-        planner = next((c for c in cards if c.writes == "workflow"), None) if len(scenario.workflows) > 1 else None
+        limits = scenario.limits
+        splits = len(leaf) < len(scenario.workflows) and limits.max_depth > 0 and limits.max_rounds > 1
+        workflows = scenario.workflows if splits else leaf
+        planner = next((c for c in cards if c.writes == "workflow"), None) if len(workflows) > 1 else None
         rewriter = next((c for c in cards if c.writes == "query"), None)
         summarizer = next((c for c in cards if not c.code and c.writes == "answer"), None) if splits else None
         adversary = next((c for c in cards if c.writes == "document"), None)
@@ -96,9 +98,9 @@ class Rules:
         if rewriter and "QDS" in used and splits:
             playing.add(rewriter.name)
         return Rules(
-            workflows=scenario.workflows if splits else leaf,
+            workflows=workflows,
             leaf_workflows=leaf,
-            limits=scenario.limits,
+            limits=limits,
             reward=scenario.reward,
             top_k=scenario.retriever.top_k,
             planner=planner,
@@ -216,8 +218,7 @@ class Episode:
         node.clock += 1
         self.ledger.retrievals += 1
         if node.workflow == (SOLVER,):
-            node.searches.append((node.query, found))
-            node.query = node.question
+            node.searches.append((request.query, found))
             found = tuple(dict.fromkeys((*node.documents, *found)))
         node.retrieved = node.documents = found
         node.pool = tuple(documents[top_k : request.top_k])
@@ -255,7 +256,7 @@ class Episode:
             return self._plan(node)
         code, node.todo = node.todo[0], node.todo[1:]
         if code == RETRIEVE:
-            self.pending_queries.append(Retrieval(node, node.query, self.rules.depth))
+            self.pending_queries.append(Retrieval(node, node.search or node.query, self.rules.depth))
             return None
         card = self.rules.by_code[code]
         if card.writes == "document_ids" and not node.documents:
@@ -282,7 +283,7 @@ class Episode:
         again = bool(node.searches)
         self.ledger.rounds += again
         self.ledger.rounds_together += again
-        node.query, node.todo = query, (RETRIEVE, SOLVER)
+        node.search, node.todo = query, (RETRIEVE, SOLVER)
 
     def may_search(self, node: Node) -> bool:
         """Whether a lone solver has a search left."""
@@ -294,9 +295,9 @@ class Episode:
         old = node.documents[place]
         new = put if isinstance(put, Document) else Document(f"forged:{old.id}", old.title, put)
         node.documents = (*node.documents[:place], new, *node.documents[place + 1 :])
-        if node.searches:
-            query, found = node.searches[-1]
-            node.searches[-1] = (query, tuple(new if document is old else document for document in found))
+        node.searches = [
+            (query, tuple(new if document == old else document for document in found)) for query, found in node.searches
+        ]
 
     def judge(self, node: Node, verdict: str) -> None:
         """A verdict on a draft: it becomes the answer, or the generator writes again, once, knowing what was sent back.
@@ -343,7 +344,8 @@ class Episode:
         self.turns.clear()
         self.pending_queries.clear()
         self.ledger.latency = self.trace.root.clock
-        self.result = score(self.question, self.answer, self.ledger, self.rules.reward, self.trace.played)
+        own = [turn for turn in self.trace.played if turn.agent not in self.adversaries]
+        self.result = score(self.question, self.answer, self.ledger, self.rules.reward, own)
         if not self.rules.team:
             self.payoffs = payoffs(
                 self.rules.agents, self.adversaries, self.result, self.trace.played, self.rules.reward

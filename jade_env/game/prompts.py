@@ -40,7 +40,12 @@ def _documents(view: View) -> str:
 
 
 def _document(i: int, document: Document, name: str = "Document") -> str:
-    return f"{name}{i} ({defuse(document.title)}): {defuse(document.text)}"
+    return f"{name}{i} ({_line(document.title)}): {_line(document.text)}"
+
+
+def _line(text: str) -> str:
+    """Foreign text as one line, so that none of it can pose as a document of its own."""
+    return defuse(text if text.isprintable() else " ".join(text.split()))
 
 
 def _history(view: View) -> str:

@@ -41,7 +41,7 @@ class Ledger:
 class Result(NamedTuple):
     """The score of a finished episode: `value` is R_global = `outcome` - `cost`.
 
-    `own` is what the members spent themselves, on turns and tokens, where the scenario charges them for it.
+    `own` is what the team's members spent themselves, on turns and tokens, where the scenario charges them for it.
     """
 
     scores: metrics.Scores
@@ -61,7 +61,7 @@ def share(count: int, cap: int) -> float:
 
 
 def score(question: Question, answer: str, ledger: Ledger, reward: Reward, played: Sequence[Played] = ()) -> Result:
-    """Score a finished episode (paper, eq. 6-8; the `code` preset follows the released code)."""
+    """Score a finished episode (paper, eq. 6-8; the `code` preset follows the released code); `played` are the team's own turns."""
     scores = metrics.score(answer, question.golden_answers, reward.rule)
     if question.is_list and reward.lists != "as_others":
         outcome = metrics.list_score(answer, question.list_items, reward.lists)
@@ -91,8 +91,8 @@ def payoffs(
     """What each agent receives at the end of an episode that one team played, adversaries in it or not.
 
     `team`: R_global, the same for all. `private`: a weighted share of outcome minus common costs, minus what the agent spent
-    itself. `zero_sum`: R_global with the penalties for what was malformed on either side, for each of the team; adversaries
-    receive together minus what all of the team receive, so that the sum is 0.
+    itself. `zero_sum`: R_global with the penalties for what was malformed on either side and plus what adversaries spent
+    themselves, for each of the team; adversaries receive together minus what all of the team receive, so that the sum is 0.
     """
     if reward.sharing == "private":
         spent, common = own_costs(played, reward), result.outcome - result.cost
@@ -100,7 +100,8 @@ def payoffs(
     if reward.sharing == "team":
         return dict.fromkeys(agents, result.value)
     team = [agent for agent in agents if agent not in adversaries]
-    value = result.value
+    spent = own_costs(played, reward)
+    value = result.value + sum(spent.get(agent, 0.0) for agent in adversaries)
     for turn in played:
         if not turn.output.valid:
             value += -reward.format_penalty if turn.agent in adversaries else reward.format_penalty

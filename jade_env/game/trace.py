@@ -28,7 +28,8 @@ class Node:
         answer: None until solved.
         draft: an answer that waits for a verdict, or that a verdict sent back.
         sent_back: whether a verdict has sent one back.
-        searches: what a lone solver has searched for, and found.
+        search: what a lone solver has asked for last.
+        searches: what it has searched for, and found.
         pool: passages that an adversary may put among the documents.
         swaps: documents that it has replaced.
         serial: whether its children depend on each other; None without children.
@@ -47,6 +48,7 @@ class Node:
     answer: str | None = None
     draft: str = ""
     sent_back: bool = False
+    search: str = ""
     searches: list[tuple[str, tuple[Document, ...]]] = field(default_factory=list)
     pool: tuple[Document, ...] = ()
     swaps: int = 0

@@ -103,6 +103,7 @@ def question_from(record: Record) -> Question:
     if held is not None and not isinstance(held, dict):
         raise ValueError("metadata is not an object; write {} if there is none")
     metadata = {key: value for key, value in record.items() if key not in _OWN_FIELDS} | (held or {})
+    _check_list_items(metadata)
     return Question(
         id=name,
         text=text,
@@ -206,6 +207,14 @@ def _supporting_ids(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
         raise ValueError("metadata.supporting_ids is not a list of passage ids as strings")
     return tuple(ids)
+
+
+def _check_list_items(metadata: Mapping[str, Any]) -> None:
+    items = metadata.get("list_items")
+    if items is None:
+        return
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item.strip() for item in items):
+        raise ValueError("metadata.list_items is not a list of strings, none of them blank")
 
 
 def _decomposition(metadata: Mapping[str, Any]) -> tuple[Step, ...]:

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 import jade_env
+from jade_env.envs.candidates import candidates
+from jade_env.envs.features import candidate_features
 from jade_env.envs.turn import Turn
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Episode
+from jade_env.game.view import View
 from jade_env.policy import MixedPolicy, make_policy
+from jade_env.retrieval import Document
 
 Arguments = Callable[..., dict[str, Any]]
 ZERO_SUM = ("duel", "adversarial_retrieval")
@@ -287,3 +291,69 @@ def test_a_retriever_that_fails_for_one_side_ends_the_duel_for_both(monkeypatch:
     )
     red, blue = finished(pool, team, 2)
     assert red.truncated == blue.truncated == "the index is down" and not red.payoffs and not blue.payoffs
+
+
+@pytest.mark.parametrize("words", [1, 20])
+def test_what_an_adversary_spends_itself_goes_to_the_team(words: int) -> None:
+    script = Script(
+        planner="<workflow>R,AG</workflow>",
+        answer_generator="<answer>no idea</answer>",
+        adversary=f"<document>Document0 = {'x ' * words}</document>",
+    )
+    pool = pool_of("adversarial_retrieval", 1, "text", **{"reward.token_cost": 0.01})
+    episode = finished(pool, script, 1)[0]
+    assert episode.result is not None
+    spent = {turn.agent: 0.01 * turn.output.tokens for turn in episode.trace.played}
+    assert episode.result.own == pytest.approx(spent["planner"] + spent["answer_generator"])
+    expected = episode.result.outcome - episode.result.cost - episode.result.own + spent["adversary"]
+    assert episode.payoffs["planner"] == pytest.approx(expected)
+    assert sum(episode.payoffs.values()) == pytest.approx(0)
+
+
+def test_a_draft_that_was_sent_back_is_marked_in_discrete_mode() -> None:
+    script = Script(planner=1, verifier="<verdict>retry</verdict>", answer_generator=[3, 4])
+    pool = pool_of("verified", 1, workflows=[["R", "AG", "AV"]])
+    env_turn = pool.turns()[0]
+    before = candidate_features("answer", env_turn.view, env_turn.candidates)
+    episode = finished(pool, script, 1)[0]
+    after_turn = script.seen["answer_generator"][1]
+    after = candidate_features("answer", after_turn.view, after_turn.candidates)
+    assert before[:, 0].tolist() == [1.0] * len(before)
+    assert np.flatnonzero(after[:, 0] == -1.0).tolist() == [2], "the third candidate was the draft"
+    assert np.array_equal(before[:, 1:], after[:, 1:]) and episode.answer == env_turn.candidates[3]
+
+
+def test_a_solver_below_a_serial_decomposition_keeps_its_rewritten_question() -> None:
+    rewritten = "<query>Where was Ann Lee born?</query>"
+    script = Script(
+        planner=["<workflow>QDS</workflow>", "<workflow>SOLVE</workflow>", "<workflow>SOLVE</workflow>"],
+        serial_decomposer="<q1>Who founded it?</q1><q2>Where was #1 born?</q2>",
+        solver=["<answer>Ann Lee</answer>", "<search>Ann Lee</search>", "<answer>Oslo</answer>"],
+        query_rewriter=rewritten,
+    )
+    team = ["planner", "query_rewriter", "serial_decomposer", "answer_summarizer", "solver"]
+    pool = pool_of("monolithic", 1, "text", team=team, workflows=[["QDS"], ["SOLVE"]])
+    finished(pool, script, 1)
+    assert [turn.view.query for turn in script.seen["solver"][1:]] == ["Where was Ann Lee born?"] * 2
+    assert script.seen["solver"][2].view.history[0][0] == "Ann Lee"
+    assert script.seen["answer_summarizer"][0].view.answers[1] == ("Where was Ann Lee born?", "Oslo")
+
+
+def test_a_solver_in_discrete_mode_answers_from_what_it_found_last() -> None:
+    old = tuple(Document(f"o{i}", f"Old {i}", f"Nothing of note happened in Old {i}.") for i in range(12))
+    new = Document("n", "Ann Lee", "Ann Lee was born in Bergen.")
+    question = "Where was Ann Lee born?"
+    assert ("answer", "Bergen") in candidates("search_or_answer", View(question, question, documents=(*old, new)))
+
+
+def test_an_adversary_replaces_a_document_wherever_a_solver_has_found_it() -> None:
+    script = Script(
+        solver=["<search>born</search>", "<search>born in the city</search>", "<answer>x</answer>"],
+        adversary=["<document></document>", "<document>Document0 = forged text</document>"],
+    )
+    sharing = {"reward.sharing": "zero_sum", "team": ["solver", "adversary"], "workflows": [["SOLVE"]]}
+    finished(pool_of("monolithic", 1, "text", **sharing), script, 1)
+    view = script.seen["solver"][-1].view
+    first = script.seen["adversary"][0].view.documents[0]
+    assert view.documents[0].text == "forged text"
+    assert all(first not in found for _, found in view.history)

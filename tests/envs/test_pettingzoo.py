@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pettingzoo
 import pytest
 from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, render_test, seed_test
@@ -14,6 +16,7 @@ from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, ren
 import jade_env
 from jade_env.config import names
 from jade_env.errors import JadeError
+from jade_env.scenario import Scenario
 
 CASES = [(name, mode) for name in names("scenarios") for mode in ("discrete", "text")]
 Arguments = Callable[..., dict[str, Any]]
@@ -119,3 +122,21 @@ def test_torchrl_reads_the_specs(parallel: bool, arguments: Arguments) -> None:
     wrapped = PettingZooWrapper(env=env, use_mask=True, categorical_actions=True, done_on_any=False)
     check_env_specs(wrapped, seed=0)
     assert wrapped.rollout(20)["next", "done"].any()
+
+
+def test_what_reset_makes_is_not_there_before_it(small: Scenario) -> None:
+    env = jade_env.env(small)
+    assert not hasattr(env, "rewards") and len(inspect.getmembers(env)) > 10
+    with pytest.raises(JadeError, match="call reset"):
+        env.step(1)
+    env.reset(seed=0)
+    assert hasattr(env, "rewards")
+
+
+def test_an_action_may_come_alone_in_an_array_but_not_as_many(small: Scenario) -> None:
+    env = jade_env.env(small)
+    env.reset(seed=0)
+    env.step(np.array([1]))
+    assert not any(env.rewards.values()), "a legal action"
+    with pytest.raises(JadeError, match=r"not an array of shape \(3,\)"):
+        env.step(np.zeros(3))

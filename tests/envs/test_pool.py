@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,8 @@ from jade_env import streams
 from jade_env.envs.pool import Pool
 from jade_env.errors import ConfigError, DataError, JadeError, RetrievalError
 from jade_env.game.episode import Episode
+from jade_env.questions.datasets import write_corpus, write_questions
+from jade_env.questions.world import WorldSpec, make_world
 from jade_env.scenario import Scenario, load_scenario
 
 SMALL = {"data.passages": 300, "data.train": 60}
@@ -152,3 +157,40 @@ def test_the_next_worlds_have_other_facts(small: Scenario) -> None:
     train, dev = jade_env.make_pool(small, n=1), jade_env.make_pool(small, n=1, split="dev")
     texts = {d.text for d in train.source.documents("train")}
     assert not texts & {d.text for d in dev.source.documents("dev")}
+
+
+@pytest.mark.parametrize("limit", ["limits.max_depth=0", "limits.max_rounds=1"])
+def test_executions_do_not_wait_for_a_plan_that_nobody_is_asked_for(limit: str) -> None:
+    key, value = limit.split("=")
+    overrides = {**SMALL, "workflows": [["R", "AG"], ["QDS"]], key: int(value)}
+    pool = jade_env.make_pool("cooperative", 4, (1, 2), overrides=overrides)
+    assert "planner" not in pool.agents
+    done: list[Episode] = []
+    for _ in range(4):
+        done += pool.step({turn.id: 1 for turn in pool.turns()})
+    assert len(done) >= 12
+
+
+def test_a_folder_s_data_is_read_again_when_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make_world(WorldSpec(seed=1, passages=200), "train", 1)
+    question = world.questions[0]
+    for place in ("one", "other"):
+        (tmp_path / place / "mine").mkdir(parents=True)
+        write_corpus(tmp_path / place / "mine" / "corpus.jsonl", world.documents)
+        write_questions(tmp_path / place / "mine" / "train.jsonl", [replace(question, text=f"What of {place}?")])
+    scenario = load_scenario("hotpotqa", {"data.folder": "mine"})
+    asked = []
+    for place in ("one", "other"):
+        monkeypatch.chdir(tmp_path / place)
+        asked += [jade_env.make_pool(scenario, 1).questions[0].text]
+    write_questions(tmp_path / "other" / "mine" / "train.jsonl", [replace(question, text="What now, then?")])
+    asked += [jade_env.make_pool(scenario, 1).questions[0].text]
+    assert asked == ["What of one?", "What of other?", "What now, then?"]
+    with pytest.raises(DataError, match="no folder mine in the data location nowhere"):
+        jade_env.make_pool(scenario, 1, data="nowhere")
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, None, True])
+def test_a_seed_that_is_none_is_refused(seed: Any, small: Scenario) -> None:
+    with pytest.raises(ConfigError, match="seed: .* is not a whole number"):
+        jade_env.env(small, seed=seed)

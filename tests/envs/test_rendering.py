@@ -191,3 +191,33 @@ def test_trees_far_beyond_the_default_limits_are_drawn_all_the_same(width: int, 
     from jade_env.envs.picture import draw
 
     assert draw(tree(()), [("answer", "so")]).shape == (720, 1280, 3)
+
+
+def shown(scenario: str, *said: str, **overrides: object) -> str:
+    """An episode of a scenario in which the texts are written one after another."""
+    episode = Episode(QUESTION, Rules.of(load_scenario(scenario, overrides)))
+    for text in said:
+        while episode.pending_queries:
+            episode.supply(episode.pending_queries[0], [*DOCUMENTS, *DOCUMENTS, *DOCUMENTS])
+        turn = episode.turns[0]
+        episode.act(turn, parse(turn.kind, text, **turn.context))
+    assert episode.finished
+    return rendering.ansi(episode)
+
+
+def test_a_lone_solver_s_searches_stand_behind_the_turns_that_asked() -> None:
+    text = shown("monolithic", "<search>Ada</search>", "<search>Boris</search>", "<answer>no</answer>")
+    rows = [line.split()[:2] for line in text.splitlines() if line.startswith("   ") and "->" not in line]
+    assert rows[:4] == [["solver", "search:"], ["retrieval", "Ada"], ["solver", "search:"], ["retrieval", "Boris"]]
+
+
+def test_an_adversary_that_replaces_nothing_is_shown_to_do_so() -> None:
+    text = shown("adversarial_retrieval", "<document></document>", "<answer>no</answer>", workflows=[["R", "AG"]])
+    assert "replaces nothing" in text
+
+
+def test_what_members_spent_themselves_is_part_of_the_reward_s_sum() -> None:
+    text = shown("private_costs", "<answer>no</answer>", workflows=[["AG"]], **{"reward.turn_cost": 0.25})
+    reward = next(line for line in text.splitlines() if line.startswith("reward"))
+    value, outcome, cost, own = map(float, re.findall(r"-?\d+\.\d+", reward))
+    assert value == pytest.approx(outcome - cost - own) and own >= 0.25

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jade_env.envs.turn import Action, Turn
-from jade_env.errors import ConfigError
+from jade_env.errors import ConfigError, RetrievalError
 from jade_env.game.episode import Episode
 from jade_env.policy import SCRIPTED, MixedPolicy, Policy, make_policy
 from jade_env.policy.heuristic import HeuristicPolicy
@@ -154,3 +157,18 @@ def test_single_agent_environment_takes_partners_by_name_or_as_a_policy() -> Non
         assert terminated
         assert info["f1"] == 1.0
         assert reward == pytest.approx(info["net"])
+
+
+def test_a_single_agent_environment_is_copied_by_its_description() -> None:
+    scenario = load_scenario("cooperative", WORLD)
+    env = single_agent_env("planner", scenario, "heuristic", seed=2)
+    seen = [each.reset(seed=5)[0] for each in (env, pickle.loads(pickle.dumps(env)), copy.deepcopy(env))]
+    assert np.array_equal(seen[0], seen[1]) and np.array_equal(seen[0], seen[2])
+
+
+def test_a_retriever_that_is_down_is_named_and_not_the_partners() -> None:
+    settings = {"kind": "remote", "urls": ["http://127.0.0.1:9"], "retries": 0}
+    scenario = load_scenario("cooperative", {**WORLD, "retriever": settings, "workflows": [["R", "AG"]]})
+    env = single_agent_env("answer_generator", scenario, "random")
+    with pytest.raises(RetrievalError, match="no episode comes to a turn of answer_generator"):
+        env.reset(seed=0)
