@@ -261,7 +261,7 @@ def warm_start(
     from jade_env.learning.warm_start import warm_start as teach
 
     with _progress("warm start") as progress:
-        _done(teach(game, recipe, run, seed, resume=resume, data=data, progress=progress), "steps")
+        _done(teach(game, recipe, run, seed, resume=resume, data=data, progress=progress, notice=_notice), "steps")
     typer.echo(f"next: jade train {scenario} --policy jade_joint {shlex.quote(f'backbone={run}/backbone')}")
 
 

@@ -67,8 +67,6 @@ class LoraSettings(Settings):
     """Of the update of each matrix."""
     alpha: Annotated[float, Field(gt=0)] = 32.0
     """Its scale is alpha / rank."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """On the adapters' input while they train."""
     modules: tuple[str, ...] = ()
     """Names of the layers to adapt; all linear layers but the output head where empty."""
 
@@ -209,12 +207,13 @@ class PpoRecipe(LanguageSettings):
     critic_epochs: Positive = 1
     """Passes of a separate critic over a step's turns."""
     critic_warmup: Annotated[int, Field(ge=0)] = 0
-    """First steps in which only the critic learns."""
+    """First steps in which only the critic learns; of a value head on the backbone, the head alone."""
     normalize: Literal["none", "all", "per_role", "per_part"] = "per_part"
     """Advantages are scaled over all turns, each role's, or each part's (planner, sub-planner,
     executors); with a critic they are centred too."""
     loss_weights: dict[str, Weight] = Field(default_factory=lambda: {DEFAULT: 1.0})
-    """Weight of each agent's turns in the loss, with a `default`; `sub_planner` for plans of sub-questions."""
+    """Weight of each agent's turns in the loss, with a `default` (1 where it has none); `sub_planner` for plans of
+    sub-questions."""
     average: Literal["token", "turn"] = "token"
     """Whether each token or each turn weighs the same in the loss."""
     epochs: Positive = 1

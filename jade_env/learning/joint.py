@@ -214,13 +214,16 @@ class _Joint:
         return {"learner": figures, "roles": updated}
 
     def _values(self, experience: Experience) -> list[Any] | None:
-        """What the critics say of every turn that has tokens, each of its own agents'; None where nobody asks."""
+        """What the critics say of every turn that has tokens, each of its own agents'; None where nobody asks.
+
+        Of the turns of models that do not learn no critic says anything: None stands for them.
+        """
         sampled = [row for row in experience if row.sample is not None]
         found: list[Any] = [None] * len(sampled)
         for spec, learner in self.learners.items():
             places = [place for place, row in enumerate(sampled) if self.specs[row.agent] == spec]
             samples = [sample for place in places if (sample := sampled[place].sample) is not None]
-            values = learner.values(samples)
+            values = learner.values(samples, [sampled[place].role for place in places])
             if values is None:
                 return None
             for place, value in zip(places, values, strict=True):
@@ -260,8 +263,8 @@ class _Joint:
     def _evaluate(self) -> dict[str, float]:
         """Greedy play on the dev split, by whoever plays each role in the training."""
         greedy = manner_of(self.plan, True)
-        models = {id(p): p.backbone for p in self.players.values() if isinstance(p, LanguageModelPolicy)}
-        policies = {place: LanguageModelPolicy(backbone, greedy) for place, backbone in models.items()}
+        models = {id(p): p for p in self.players.values() if isinstance(p, LanguageModelPolicy)}
+        policies = {place: LanguageModelPolicy(p.backbone, greedy, bare=p.bare) for place, p in models.items()}
         team = MixedPolicy({agent: policies.get(id(player), player) for agent, player in self.players.items()})
         return means(evaluate(team, self.game, DEV, self.dev, data=self.data))
 

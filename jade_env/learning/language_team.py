@@ -43,7 +43,7 @@ def backbone_of(recipe: PpoRecipe, team: Sequence[str]) -> Backbone:
         recipe.backbone,
         dtype=recipe.dtype,
         device=recipe.device,
-        lora=None if lora is None else Lora(lora.rank, lora.alpha, lora.dropout, lora.modules),
+        lora=None if lora is None else Lora(lora.rank, lora.alpha, lora.modules),
         groups=recipe.adapters(team),
         gradient_checkpointing=recipe.gradient_checkpointing,
     )

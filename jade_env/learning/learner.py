@@ -48,7 +48,8 @@ class Learner:
         self.backbone = backbone_of(plan, roles)
         self.critic, self.reference = self._companions(everybody)
         self.player = LanguageModelPolicy(self.backbone, manner_of(plan))
-        self.frozen = self.player if everybody else LanguageModelPolicy(self.reference, manner_of(plan))
+        bare = self.reference is self.backbone
+        self.frozen = self.player if everybody else LanguageModelPolicy(self.reference, manner_of(plan), bare=bare)
         if not plan.train_embeddings:
             self.backbone.causal.get_input_embeddings().requires_grad_(False)
         self.optimizer = _optimizer(self.backbone, plan.learning_rate, plan)
@@ -60,7 +61,7 @@ class Learner:
         """A critic of its own, if there is one, and the policy as it began: the same object where adapters do all the learning."""
         critic = copy.deepcopy(self.backbone) if self.plan.critic == "separate" else None
         holds = any(knob.start or knob.end for knob in self.plan.kl.values())
-        if everybody and (self.plan.lora is not None or not holds):
+        if self.plan.lora is not None or (everybody and not holds):
             return critic, self.backbone
         reference = copy.deepcopy(self.backbone)
         for parameter in reference.parameters():
@@ -69,14 +70,14 @@ class Learner:
 
     # ---- learning ---------------------------------------------------------------------------------------------------
 
-    def values(self, samples: Sequence[Sample]) -> list[Any] | None:
-        """What the critic says of turns that it has tokens of; None where nobody asks."""
+    def values(self, samples: Sequence[Sample], roles: Sequence[str]) -> list[Any] | None:
+        """What the critic says of turns that it has tokens of, and of whose roles; None where nobody asks."""
         plan = self.plan
         if plan.credit in GROUPED:
             return None
-        if _value_at(plan) == "prompt" and self.critic is None:
+        if _value_at(plan) == "prompt" and self.critic is None and self.frozen is self.player:
             return [sample.value for sample in samples]
-        return values_of(self.critic or self.backbone, samples, _value_at(plan), plan.token_budget)
+        return values_of(self.critic or self.backbone, samples, _value_at(plan), plan.token_budget, roles)
 
     def learn(self, found: Sequence[Share], step: int, rng: np.random.Generator) -> dict[str, float]:
         """Update on a step's turns; the figures, those of single roles as `ROLE/...`.
@@ -86,19 +87,21 @@ class Learner:
             JadeError: memory does not suffice.
         """
         plan, factor = self.plan, self.plan.rate(step)
+        for player in (self.player, self.frozen):
+            player.generator.release()
         figures: dict[str, float] = {"learning_rate": plan.learning_rate * factor}
         if self.critic is not None and self.critic_optimizer is not None:
             _set_rate(self.critic_optimizer, plan.critic_learning_rate * min(1.0, (step + 1) / 5))
             figures |= self._train_critic(found, rng)
-        if step < plan.critic_warmup:
+        if warming := step < plan.critic_warmup:
             found = [_silenced(share) for share in found]
         _set_rate(self.optimizer, plan.learning_rate * factor)
         if plan.critic != "head":  # turns whose siblings did just as well teach nothing: time is spent on the others
             figures["teaching"] = float(np.mean([share.teaches for share in found])) if found else 0.0
             found = [share for share in found if share.teaches]
-        return figures | (self._update(found, rng) if found else {})
+        return figures | (self._update(found, rng, warming) if found else {})
 
-    def _update(self, found: Sequence[Share], rng: np.random.Generator) -> dict[str, float]:
+    def _update(self, found: Sequence[Share], rng: np.random.Generator, warming: bool) -> dict[str, float]:
         plan = self.plan
         settings = ppo.Settings(
             clip=plan.clip,
@@ -106,6 +109,7 @@ class Learner:
             vf_coef=plan.vf_coef if plan.critic == "head" else 0.0,
             value_at=_value_at(plan),
             frozen_values=plan.critic == "head",
+            head_only=warming,
             average=plan.average,
             epochs=plan.epochs,
             minibatches=plan.minibatches,

@@ -21,8 +21,9 @@ from jade_env.envs.encoding import Encoder
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Rules
-from jade_env.language_recipe import LoraSettings, PpoRecipe, said_of
+from jade_env.language_recipe import LANGUAGE_MODEL, LoraSettings, PpoRecipe, said_of
 from jade_env.learning.language_run import refuse_fp16
+from jade_env.learning.language_team import backbone_named, learned_of, specs_of
 from jade_env.policy.backbone import DTYPES, Lora, with_adapters
 from jade_env.policy.tiny import SHIPPED, shipped_folder
 from jade_env.recipe import MarlRecipe, Recipe, WarmStartRecipe
@@ -124,8 +125,6 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
     copies = 1 + _needs_reference(recipe, team) + (recipe.critic == "separate")
     learners = 1 + (recipe.critic == "separate")
     width, layers = int(config.hidden_size), int(config.num_hidden_layers)
-    heads = int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
-    head = int(getattr(config, "head_dim", None) or width // config.num_attention_heads)
     context = int(getattr(config, "max_position_embeddings", 0) or 2048)
     length = min(context, _longest(scenario, recipe, team, context))
     a_layer = float(recipe.token_budget * kept_by_a_layer(config) * number)
@@ -136,6 +135,8 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
     master = 4 if number < 4 else 0
     adapters_only = recipe.lora is not None
     own = trained if adapters_only else 0
+    # each adapter has rows of its own, and so has the model as it began where it plays those who do not learn
+    caches = max(1, len(set(recipe.adapters(roles).values()))) * (2 if set(recipe.trained(team)) < set(team) else 1)
     parts = [
         Part(
             f"weights ({copies} x {whole / 1e6:.1f} M x {number} bytes)",
@@ -153,8 +154,8 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
             "lora",
         ),
         Part(
-            f"key-value cache ({recipe.slots} slots x {length} tokens)",
-            float(recipe.slots * length * layers * 2 * heads * head * number),
+            f"key-value cache ({f'{caches} x ' * (caches > 1)}{recipe.slots} slots x {length} tokens)",
+            float(caches * recipe.slots * length * _cached(config) * number),
             "slots, max_prompt",
         ),
         Part(
@@ -170,6 +171,7 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
             min(recipe.token_budget, 2**26 // config.vocab_size) * config.vocab_size * LOGITS,
             "token_budget",
         ),
+        *_others(scenario, recipe, length),
     ]
     facts = f"{recipe.backbone}: {layers} layers of width {width}, {whole / 1e6:.1f} M parameters, {trained / 1e6:.1f} M learn"
     return parts, facts
@@ -185,9 +187,40 @@ def kept_by_a_layer(config: Any) -> int:
     return KEPT[0] * width + KEPT[1] * inner
 
 
+def _cached(config: Any) -> int:
+    """How many numbers a token takes in the key-value cache."""
+    heads = int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+    head = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+    return int(config.num_hidden_layers) * 2 * heads * head
+
+
+def _others(scenario: Scenario, recipe: PpoRecipe, length: int) -> list[Part]:
+    """The other language models of the team, each as one part."""
+    number = DTYPES[recipe.dtype].itemsize
+    specs, learned = specs_of(scenario, recipe), learned_of(scenario, recipe)
+    parts = []
+    for spec in sorted({spec for spec in specs.values() if spec.startswith(LANGUAGE_MODEL)}):
+        place = backbone_named(spec, recipe)
+        config = _config(place)
+        with torch.device("meta"):
+            model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        size = sum(p.numel() for p in model.parameters())
+        learns = any(specs[agent] == spec for agent in learned)
+        each = number + learns * (number + 8 + (4 if number < 4 else 0))
+        parts.append(
+            Part(
+                f"{place}, which {'learns' if learns else 'plays'} beside it ({size / 1e6:.1f} M, with its cache)",
+                float(size * each + recipe.slots * length * _cached(config) * number),
+                "a smaller model, slots",
+            )
+        )
+    return parts
+
+
 def _needs_reference(recipe: PpoRecipe, team: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the model as it began is kept beside it; with adapters it is the model without them."""
     partial = set(recipe.trained(team)) < set(team)
-    return partial or (recipe.lora is None and any(kl.start or kl.end for kl in recipe.kl.values()))
+    return recipe.lora is None and (partial or any(kl.start or kl.end for kl in recipe.kl.values()))
 
 
 def _longest(scenario: Scenario, recipe: PpoRecipe, team: Mapping[str, Sequence[str]], context: int) -> int:
@@ -200,7 +233,7 @@ def _longest(scenario: Scenario, recipe: PpoRecipe, team: Mapping[str, Sequence[
 
 
 def _lora(settings: LoraSettings) -> Lora:
-    return Lora(settings.rank, settings.alpha, settings.dropout, settings.modules)
+    return Lora(settings.rank, settings.alpha, settings.modules)
 
 
 def _device(recipe: PpoRecipe) -> str:

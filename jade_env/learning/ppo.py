@@ -14,7 +14,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 # isort: split
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -38,6 +38,7 @@ from jade_env.learning.batches import (
     minibatches,
     spared,
 )
+from jade_env.learning.economy import recomputing, says_what_to_lower
 from jade_env.learning.losses import clipped_policy_loss, clipped_value_loss, entropy, k2, k3, log_prob, masked
 from jade_env.learning.states import can_share, output_states, prompt_states
 from jade_env.policy.backbone import Backbone
@@ -65,6 +66,7 @@ class Settings:
         vf_coef: weight of the value loss where the value head shares the backbone; 0 trains none.
         value_at: "prompt": one value a turn, read at the last prompt token; "token": one before each output token.
         frozen_values: rows of weight 0 still train the values.
+        head_only: the value loss trains the value head and nothing below it, so that the policy stays as it is.
         average: "token": all output tokens of a minibatch weigh as their rows do; "turn": each turn weighs as its row does,
             whatever its length.
         epochs: how often each row is seen. minibatches: optimizer steps an epoch.
@@ -84,6 +86,7 @@ class Settings:
     vf_coef: float = 0.0
     value_at: Literal["prompt", "token"] = "prompt"
     frozen_values: bool = False
+    head_only: bool = False
     average: Literal["token", "turn"] = "token"
     epochs: int = 1
     minibatches: int = 8
@@ -139,7 +142,7 @@ def update(
     budget = settings.token_budget or _budget(backbone)
     held, bonus = bool(columns.kl_R.any()), bool(columns.entropy_R.any())
     estimate = k3 if settings.kl_loss == "k3" else k2
-    with _memory(), _checkpointing(backbone), _checkpointing(critic):
+    with says_what_to_lower(), recomputing(backbone), recomputing(critic):
         sharing = _sharing(columns, budget, backbone, critic) if settings.share_prompts else None
         if held:
             columns.reference_N = _reference(backbone, reference, columns, budget)
@@ -158,7 +161,7 @@ def update(
                     loss = policy_loss + (micro.weight_M * (micro.kl_M * kl_M - micro.entropy_M * spread)).sum()
                     value_loss = torch.zeros_like(loss)
                     if values:
-                        value, at = _values(critic, backbone, hidden, micro, settings.value_at)
+                        value, at = _values(critic, backbone, hidden, micro, settings)
                         value_loss = _value_loss(value, micro, at, settings).sum() / count
                         loss = loss + (settings.vf_coef if critic is None else 1.0) * value_loss
                     loss.backward()  # type: ignore[no-untyped-call]
@@ -219,14 +222,15 @@ def _scores(backbone: Backbone, hidden: Tensor, micro: Micro, bonus: bool) -> tu
 
 
 def _values(
-    critic: Backbone | None, backbone: Backbone, hidden: Tensor, micro: Micro, value_at: str
+    critic: Backbone | None, backbone: Backbone, hidden: Tensor, micro: Micro, settings: Settings
 ) -> tuple[Tensor, Tensor]:
     """Values, and which of the M output tokens they are expected before."""
-    at = micro.first_B if value_at == "prompt" else torch.arange(len(hidden), device=hidden.device)
+    at_prompt = settings.value_at == "prompt"
+    at = micro.first_B if at_prompt else torch.arange(len(hidden), device=hidden.device)
     if critic is not None:
-        hidden = prompt_states(critic, micro) if value_at == "prompt" else output_states(critic, micro)
-        return critic.values(hidden), at
-    return backbone.values(hidden[at]), at
+        critic.use(micro.adapter)
+        return critic.values(prompt_states(critic, micro) if at_prompt else output_states(critic, micro)), at
+    return backbone.values((hidden.detach() if settings.head_only else hidden)[at]), at
 
 
 def _value_loss(value: Tensor, micro: Micro, at: Tensor, settings: Settings) -> Tensor:
@@ -306,37 +310,6 @@ def _sharing(columns: Columns, budget: int, *models: Backbone | None) -> Sharing
 
 def _budget(backbone: Backbone) -> int:
     return 1024 if backbone.device.type == "cpu" else 16_384
-
-
-# ---- memory ----------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _memory() -> Iterator[None]:
-    """Says what to lower when memory runs out."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
-            raise
-        raise JadeError(
-            "the update ran out of memory: lower token_budget or the lengths of prompts and outputs, or switch on "
-            "gradient_checkpointing or lora"
-        ) from None
-
-
-@contextlib.contextmanager
-def _checkpointing(backbone: Backbone | None) -> Iterator[None]:
-    """Lets layers recompute their activations if they are told to: they do so only in training mode, dropout stays off."""
-    modules = [] if backbone is None else list(backbone.causal.modules())
-    layers = [m for m in modules if getattr(m, "gradient_checkpointing", False) and not m.training]
-    for layer in layers:
-        layer.training = True
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.training = False
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------

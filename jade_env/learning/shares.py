@@ -57,12 +57,12 @@ def part_of(row: Transition) -> str:
     return SUB_PLANNER if row.kind == "workflow" and row.path else row.agent
 
 
-def knob(table: Mapping[str, Any], row: Transition) -> Any:
-    """What a table by agent, role or team says of a turn; the closest name counts."""
+def knob(table: Mapping[str, Any], row: Transition, unsaid: float = 0.0) -> Any:
+    """What a table by agent, role or team says of a turn; the closest name counts, and `unsaid` where it has none."""
     for key in (part_of(row), row.agent, row.role, row.team, DEFAULT):
         if key in table:
             return table[key]
-    return 0.0
+    return unsaid
 
 
 def kl_now(settings: KlSettings, progress: float) -> float:
@@ -87,19 +87,22 @@ def shares(
         recipe: its `credit`, `normalize`, `loss_weights`, `entropy` and `kl` are obeyed.
         learned: agents that learn.
         progress: share of the training done, for schedules.
-        values: the critic's, one of each turn that has tokens: a number, or one a token for `broadcast`.
+        values: the critic's, one of each turn that has tokens: a number, or one a token for `broadcast`. Turns of which it
+            says nothing, None, are not learned from.
     """
     rows = list(experience)
     sampled = [place for place, row in enumerate(rows) if row.sample is not None]
+    told = zip(sampled, values or [0.0] * len(sampled), strict=True)
+    given = {place: value for place, value in told if value is not None}
+    sampled = list(given)
     if not sampled:
         return []
-    given = dict(zip(sampled, values or [0.0] * len(sampled), strict=True))
     advantage, returns = (
         _broadcast(rows, sampled, given, recipe)
         if recipe.credit == "broadcast"
         else _by_turn(experience, rows, sampled, given, recipe)
     )
-    weight = np.array([float(knob(recipe.loss_weights, rows[p])) * (rows[p].agent in learned) for p in sampled])
+    weight = np.array([float(knob(recipe.loss_weights, rows[p], 1.0)) * (rows[p].agent in learned) for p in sampled])
     advantage = _normalized(advantage, [rows[place] for place in sampled], weight, recipe)
     found = []
     for place, own, return_, w in zip(sampled, advantage, returns, weight, strict=True):
@@ -137,9 +140,13 @@ def _by_turn(
     returns = outcome
     if recipe.credit == "episode_gae":
         plan_value = {plan[place]: given[place] for place in sampled if root[place]}
-        value = np.array([given.get(p, plan_value.get(plan[p], 0.0)) for p in range(len(rows))], float)
-        advantage, returns = credit.episode_gae(
-            column("reward"), value, episode, gamma=recipe.gamma, lam=recipe.gae_lambda
+        said = [given.get(p, plan_value.get(plan[p]) if root[p] else None) for p in range(len(rows))]
+        valued = np.array([word is not None for word in said])
+        reward = _to_those_valued(column("reward"), valued, episode)
+        advantage, returns = np.zeros(len(rows)), np.zeros(len(rows))
+        value = np.array([word for word in said if word is not None], float)
+        advantage[valued], returns[valued] = credit.episode_gae(
+            reward[valued], value, episode[valued], gamma=recipe.gamma, lam=recipe.gae_lambda
         )
     elif recipe.credit == "group":
         advantage = credit.group(outcome, penalty, episode, question)
@@ -149,6 +156,19 @@ def _by_turn(
         advantage = credit.tied_group(outcome, penalty, episode, question, plan, root)
     advantage, returns = _mean_by_plan(advantage, plan, root), _mean_by_plan(returns, plan, root)
     return [float(advantage[place]) for place in sampled], [float(returns[place]) for place in sampled]
+
+
+def _to_those_valued(reward: Floats, valued: NDArray[np.bool_], sequence: NDArray[Any]) -> Floats:
+    """Rewards, those of turns without a value given to the last turn before them in their sequence that has one.
+
+    To a critic such a turn, of a script or of a model that does not learn, is part of what the turn before it led to.
+    """
+    order = np.argsort(sequence, kind="stable")
+    before = np.maximum.accumulate(np.where(valued[order], np.arange(len(order)), -1))
+    kept = (before >= 0) & (sequence[order[before]] == sequence[order])
+    moved = np.zeros(len(reward))
+    np.add.at(moved, order[before[kept]], reward[order[kept]])
+    return moved
 
 
 def _mean_by_plan(values: Floats, plan: NDArray[Any], root: NDArray[np.bool_]) -> Floats:

@@ -162,7 +162,7 @@ class _Training:
         """Train to the end, and leave the summary."""
         total, path = self.plan.total_timesteps, self.folder.path
         try:
-            if not self.model.num_timesteps:
+            if not self.folder.records:
                 self.folder.log({"timesteps": 0, **self._evaluate()})
             while self.model.num_timesteps < total:
                 self._iterate()

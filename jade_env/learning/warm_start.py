@@ -29,8 +29,9 @@ from jade_env.language_recipe import WarmStartRecipe
 from jade_env.learning import checkpoint
 from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.curves import learning_curve
+from jade_env.learning.economy import recomputing, says_what_to_lower
 from jade_env.learning.evaluation import evaluate, means
-from jade_env.learning.joint import DEV
+from jade_env.learning.joint import DEV, Notice
 from jade_env.learning.language_run import refuse_fp16
 from jade_env.learning.lessons import Lesson, chapter
 from jade_env.learning.optimizer import adamw, muon
@@ -56,6 +57,7 @@ def warm_start(
     resume: bool = False,
     data: str | Path | None = None,
     progress: Progress | None = None,
+    notice: Notice | None = None,
 ) -> RunSummary:
     """Train a backbone on a teacher's turns; `OUT/backbone` is a Hugging Face folder to go on from.
 
@@ -69,6 +71,7 @@ def warm_start(
         resume: goes on where the run in `out` stopped; only `steps` may have changed.
         data: the data location for scenarios with files; else JADE_DATA.
         progress: called with (steps done, steps in all).
+        notice: called with a sentence where lessons are too long to be read, and left out.
 
     Raises:
         ConfigError: the scenario has nothing to teach, the recipe trains in fp16, or the run to resume was begun with another
@@ -80,7 +83,7 @@ def warm_start(
     refuse_fp16(recipe)
     game = scenario.model_copy(update={"mode": "text", "prompt": recipe.prompt})
     with reproducible(recipe.threads), terminate_as_interrupt():
-        return _WarmStart(game, recipe, Path(out), seed, resume, data, progress).run()
+        return _WarmStart(game, recipe, Path(out), seed, resume, data, progress, notice).run()
 
 
 class _WarmStart:
@@ -95,19 +98,29 @@ class _WarmStart:
         resume: bool,
         data: str | Path | None,
         progress: Progress | None,
+        notice: Notice | None,
     ) -> None:
         self.game, self.plan, self.seed, self.data, self.progress = game, plan, seed, data, progress
+        self.notice = notice or (lambda sentence: None)
         self.dev = min(plan.eval_episodes, len(open_source(game, data).questions(DEV)))
         first = chapter(game, 0, 8, seed, data)
         if not first:
             raise ConfigError(f"{game.name}: its teacher has nothing to teach")
-        self.backbone = begin(plan.backbone, seed, kinds=game.kinds, dtype=plan.dtype, device=plan.device)
+        self.backbone = begin(
+            plan.backbone,
+            seed,
+            kinds=game.kinds,
+            dtype=plan.dtype,
+            device=plan.device,
+            gradient_checkpointing=plan.gradient_checkpointing,
+        )
         agents = Rules.of(game).agents
         self.folder = RunFolder(out, config_of(game, plan.resolved(), seed, data, agents, agents), resume)
         self.optimizers = _optimizers(self.backbone, plan)
         self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.steps, self.seconds, self.since = 0, 0.0, time.monotonic()
         self.last: dict[str, float] = {}
+        self.left_out = 0.0
         saved = checkpoint.saved_timesteps(self.folder.path)
         if saved:
             self._restore(checkpoint.load(self.folder.path, saved[-1]))
@@ -126,7 +139,8 @@ class _WarmStart:
                 over = self.steps == plan.steps
                 if over or self.steps % plan.eval_every == 0:
                     self.last = means(evaluate(self._policy(), self.game, DEV, self.dev, data=self.data))
-                    self.folder.log({"timesteps": self.steps, "loss": float(np.mean(losses)), DEV: self.last})
+                    record = {"timesteps": self.steps, "loss": float(np.mean(losses)), "left_out": self.left_out}
+                    self.folder.log({**record, DEV: self.last})
                     losses.clear()
                 if over or self.steps % plan.checkpoint_every == 0:
                     self._save()
@@ -143,7 +157,9 @@ class _WarmStart:
             self.folder.close()
 
     def _policy(self) -> LanguageModelPolicy:
-        return LanguageModelPolicy(self.backbone, Manner(prompt=self.plan.prompt, greedy=True))
+        plan = self.plan
+        manner = Manner(prompt=plan.prompt, greedy=True, max_prompt=plan.max_prompt, overlong=plan.overlong)
+        return LanguageModelPolicy(self.backbone, manner)
 
     def _step(self, lessons: Sequence[Ids]) -> float:
         plan = self.plan
@@ -152,7 +168,8 @@ class _WarmStart:
             for group, value in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = value * factor
         weight = 0.0 if self.steps < plan.practice else plan.prompt_weight
-        loss = supervised(self.backbone, lessons, weight, plan.token_budget)
+        with says_what_to_lower(), recomputing(self.backbone):
+            loss = supervised(self.backbone, lessons, weight, plan.token_budget)
         weights = [p for p in self.backbone.causal.parameters() if p.requires_grad]
         norm = float(torch.nn.utils.clip_grad_norm_(weights, plan.max_grad_norm))
         if not math.isfinite(loss) or not math.isfinite(norm):
@@ -186,9 +203,22 @@ class _WarmStart:
 
     def _encoded(self, lessons: Sequence[Lesson]) -> list[Ids]:
         prompts = self.backbone.encode_batch([lesson.messages for lesson in lessons])
-        room = self.plan.max_prompt or self.backbone.context
+        context = self.backbone.context
+        room = self.plan.max_prompt or context
         pairs = [(p, self.backbone.encode_output(o.output)) for p, o in zip(prompts, lessons, strict=True)]
-        return [(p, o) for p, o in pairs if len(p) <= room and len(p) + len(o) <= self.backbone.context]
+        kept = [(p, o) for p, o in pairs if len(p) <= room and len(p) + len(o) <= context]
+        if not kept:
+            raise ConfigError(
+                f"all lessons of {self.game.name} are longer than {min(room, context)} tokens: raise max_prompt, lower "
+                "retriever.top_k, take prompt=brief, or begin from a model with a longer context"
+            )
+        if len(kept) < len(pairs) and not self.left_out:
+            self.notice(
+                f"{len(pairs) - len(kept)} of {len(pairs)} lessons are longer than {min(room, context)} tokens, and left out; "
+                "`left_out` in metrics.jsonl goes on counting"
+            )
+        self.left_out = 1.0 - len(kept) / len(pairs)
+        return kept
 
     def _finish(self) -> RunSummary:
         folder = self.folder

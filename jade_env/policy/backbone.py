@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 import torch
 from jinja2 import TemplateError
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
@@ -47,13 +47,11 @@ class Lora:
     Attributes:
         rank: of the update of each matrix.
         alpha: its scale is alpha / rank.
-        dropout: on the adapter's input while it trains.
         modules: names of the layers to adapt; all linear layers but the output head where empty.
     """
 
     rank: int = 16
     alpha: float = 32.0
-    dropout: float = 0.0
     modules: tuple[str, ...] = ()
 
 
@@ -72,6 +70,7 @@ class Backbone(nn.Module):
         context: the longest sequence, in tokens.
         stop_ids: tokens that end an output.
         pad_id: what fills up shorter rows; nothing real ever reads it.
+        bears_batches: whether it has been tried, and found, that many rows can be written at once.
     """
 
     causal: Any
@@ -100,9 +99,10 @@ class Backbone(nn.Module):
         self.head.to(causal.device)
         self.context = int(getattr(config, "max_position_embeddings", 0) or 2048)
         self._cap = float(getattr(config, "final_logit_softcapping", None) or 0.0)
+        self.bears_batches = False
         self.stop_ids = _stop_ids(causal, tokenizer)
         pad = tokenizer.pad_token_id
-        self.pad_id = int(pad if pad is not None else min(self.stop_ids, default=0))
+        self.pad_id = int(pad) if pad is not None and pad < int(config.vocab_size) else min(self.stop_ids)
         self._check()
 
     @property
@@ -160,7 +160,10 @@ class Backbone(nn.Module):
 
     def _templated(self, messages: Sequence[Message]) -> str:
         chat = [dict(message) for message in messages]
-        return str(self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+        # templates that can switch thinking off are told to: outputs are tags, and short
+        return str(
+            self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+        )
 
     # ---- tensors ----------------------------------------------------------------------------------------------------
 
@@ -254,12 +257,24 @@ class Backbone(nn.Module):
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
+    def load_head(self, file: Path) -> None:
+        """Take the value head that `save` has written.
+
+        Raises:
+            ConfigError: it is of another model, or broken.
+        """
+        try:
+            self.head.load_state_dict(load_file(file))
+        except (SafetensorError, RuntimeError) as error:
+            raise ConfigError(f"backbone: {file} is not the value head of this model: {error}") from None
+
     def _check(self) -> None:
         """Refuse a model whose logits are not those of its last hidden state and output head."""
         ids = torch.arange(4, device=self.device).unsqueeze(0) % int(self.causal.config.vocab_size)
         with torch.no_grad():
             mine, own = self.logits(self.hidden(ids, use_cache=False)), self.causal(ids, use_cache=False).logits.float()
-        if not torch.allclose(mine, own, atol=TOLERANCE * max(1.0, float(own.abs().max()))):
+        close = TOLERANCE if self.dtype == torch.float32 else 30 * TOLERANCE
+        if not torch.allclose(mine, own, atol=close * max(1.0, float(own.abs().max()))):
             raise ConfigError(f"{self.name}: its architecture changes the logits in a way that is not supported here")
 
 
@@ -289,7 +304,7 @@ def load_backbone(
         causal: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=DTYPES[dtype], trust_remote_code=False, use_safetensors=True
         )
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
             f"backbone: {place} cannot be loaded: {first}; give a folder, an id of the hub, or {SHIPPED}"
@@ -299,7 +314,14 @@ def load_backbone(
         causal.gradient_checkpointing_enable({"use_reentrant": False})
         if lora is not None:
             causal.enable_input_require_grads()
-    backbone = Backbone(causal, tokenizer, str(place), lora, groups)
+    try:
+        backbone = Backbone(causal, tokenizer, str(place), lora, groups)
+    except (AttributeError, TypeError) as error:  # of a model that is more, or other, than a decoder of text
+        raise ConfigError(
+            f"backbone: {place} is a {type(causal).__name__}, which cannot be used here: {error}"
+        ) from None
+    if (head := Path(folder) / HEAD).is_file():
+        backbone.load_head(head)
     return backbone.eval()
 
 
@@ -329,7 +351,6 @@ def with_adapters(causal: Any, lora: Lora, adapters: Sequence[str], name: str) -
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float is as good
-        lora_dropout=lora.dropout,
         target_modules=list(lora.modules) or "all-linear",
         task_type="CAUSAL_LM",
     )

@@ -18,15 +18,17 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
 from jade_env.errors import ConfigError
 from jade_env.policy.backbone import Backbone
-from jade_env.policy.decoding import Batch, Chooser
+from jade_env.policy.decoding import ROUND, Batch, Chooser
 from jade_env.policy.sampling import Request, Sample
 
+CLOSE = 1e-2
+"""Log-probabilities of a row in a batch may differ so much from those of the row alone."""
 Finished = list[tuple[Request, Sample]]
 
 
@@ -42,9 +44,13 @@ class Generator:
         kept_tokens: at most about so many tokens of common beginnings are kept.
         chunk: tokens of prompts, padding included, in one forward pass; chosen by device where None.
         ignore_stop: never end an output before `max_new`; for measurements.
+        bare: the model as it was before its adapters learned.
+
+    Attributes:
+        limit: the most tokens that a prompt and its output may have, all together.
 
     Raises:
-        ConfigError: an argument is not valid.
+        ConfigError: an argument is not valid, or the backbone's architecture does not bear batches of this kind.
     """
 
     def __init__(
@@ -58,15 +64,17 @@ class Generator:
         kept_tokens: int = 32_768,
         chunk: int | None = None,
         ignore_stop: bool = False,
+        bare: bool = False,
     ) -> None:
         if slots < 1:
             raise ConfigError(f"slots: {slots} is not at least 1")
         if not 0 <= refill <= 1:
             raise ConfigError(f"refill: {refill} is not a share between 0 and 1")
-        self.backbone = backbone
+        self.backbone, self._bare = backbone, bare
         self._choose = Chooser(backbone, greedy, ignore_stop)
         self._options = (slots, refill, kept_tokens if share else 0, chunk or (2048 if _on_cpu(backbone) else 16_384))
-        self._limit = longest(backbone)
+        self.limit = longest(backbone)
+        _refuse_what_cannot_be_batched(backbone)
         self._batches: dict[str | None, Batch] = {}
         self._turn: deque[str | None] = deque()
         self._weights = self._version()
@@ -130,6 +138,12 @@ class Generator:
         for batch in self._batches.values():
             batch.forget()
 
+    def release(self) -> None:
+        """Give back the memory of rows, if none is pending."""
+        if not self.pending:
+            self._batches.clear()
+            self._turn.clear()
+
     def _check(self, request: Request) -> None:
         size = len(request.prompt)
         if not size or request.max_new < 1:
@@ -138,10 +152,10 @@ class Generator:
             raise ConfigError(
                 f"request {request.key}: temperature {request.temperature} is not above 0; use greedy for the likeliest token"
             )
-        if size + request.max_new > self._limit:
+        if size + request.max_new > self.limit:
             raise ConfigError(
                 f"request {request.key}: the prompt has {size} tokens, and with {request.max_new} new ones it is longer than"
-                f" {self.backbone.name} can read ({self._limit}); shorten the documents or lower max_new"
+                f" {self.backbone.name} can read ({self.limit}); shorten the documents or lower max_new"
             )
 
     def _version(self) -> tuple[int, int]:
@@ -159,7 +173,7 @@ class Generator:
         if training:
             self.backbone.eval()
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), self.backbone.without_adapters() if self._bare else nullcontext():
                 yield
         finally:
             if training:
@@ -171,10 +185,47 @@ def longest(backbone: Backbone) -> int:
     config = backbone.causal.config
     kinds = set(getattr(config, "layer_types", None) or ())
     if kinds - {"full_attention", "sliding_attention"}:
-        raise ConfigError(f"{backbone.name}: layers of {', '.join(sorted(kinds))} are not supported in generation")
+        unknown = sorted(kinds - {"full_attention", "sliding_attention"})
+        raise ConfigError(f"{backbone.name}: layers of {', '.join(unknown)} are not supported in generation")
     window = getattr(config, "sliding_window", None)
     slides = "sliding_attention" in kinds or (not kinds and getattr(config, "use_sliding_window", True))
+    if "local" in (
+        getattr(config, "attention_layers", None) or ()
+    ):  # GPT-Neo, whose window counts from the batch's end
+        window, slides = int(config.window_size) // ROUND * ROUND, True
     return min(backbone.context, int(window)) if window and slides else backbone.context
+
+
+@torch.inference_mode()
+def _refuse_what_cannot_be_batched(backbone: Backbone) -> None:
+    """Try out two rows of different lengths in slots: some architectures ignore masks or caches, or want them otherwise.
+
+    Raises:
+        ConfigError: what comes out is not what the model says of each row alone.
+    """
+    if backbone.bears_batches:
+        return
+    lengths, new, vocabulary = (11, 4), 3, int(backbone.causal.config.vocab_size)
+    requests = [Request(("probe", str(n)), tuple(7 * i % vocabulary for i in range(n)), new) for n in lengths]
+    close = CLOSE if backbone.dtype == torch.float32 else 30 * CLOSE
+    try:
+        batch = Batch(backbone, Chooser(backbone, greedy=True, ignore_stop=True), len(lengths), 0.25, 0, 64)
+        batch.submit(requests)
+        found: Finished = []
+        while batch.pending:
+            found += batch.advance()
+        for request, sample in found:
+            ids = torch.tensor([[*request.prompt, *sample.output]], device=backbone.device)
+            said = backbone.logits(backbone.hidden(ids, use_cache=False)[0, -new - 1 : -1]).log_softmax(-1)
+            alone = said.gather(1, ids[0, -new:, None])[:, 0].cpu()
+            if not torch.allclose(torch.from_numpy(sample.logprobs), alone, atol=close * max(1.0, float(-alone.min()))):
+                raise ValueError("its rows do not obey a mask of their own")
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if "out of memory" in str(error):
+            raise
+        kind = type(backbone.causal).__name__
+        raise ConfigError(f"{backbone.name}: a {kind} cannot write many rows at once here: {error}") from None
+    backbone.bears_batches = True
 
 
 def _on_cpu(backbone: Backbone) -> bool:

@@ -67,12 +67,13 @@ class LanguageModelPolicy:
     """Plays turns of any agent with one backbone.
 
     Attributes:
+        bare: whether it plays as the backbone was before its adapters learned.
         truncated: prompts that lost documents so far.
     """
 
-    def __init__(self, backbone: Backbone, manner: Manner | None = None) -> None:
-        self.backbone, self.manner = backbone, manner or Manner()
-        self.generator = Generator(backbone, slots=self.manner.slots, greedy=self.manner.greedy)
+    def __init__(self, backbone: Backbone, manner: Manner | None = None, *, bare: bool = False) -> None:
+        self.backbone, self.manner, self.bare = backbone, manner or Manner(), bare
+        self.generator = Generator(backbone, slots=self.manner.slots, greedy=self.manner.greedy, bare=bare)
         self.truncated = 0
 
     def act(self, turns: Sequence[Turn]) -> list[Action]:
@@ -94,14 +95,15 @@ class LanguageModelPolicy:
         return [self._request(turn, ids) for turn, ids in zip(turns, encoded, strict=True)]
 
     def _request(self, turn: Turn, ids: list[int]) -> Request:
-        room = self.backbone.context - min(turn.card.max_tokens, self.backbone.context // 2)
+        limit = self.generator.limit
+        room = limit - min(turn.card.max_tokens, limit // 2)
         room = min(room, self.manner.longest_prompt(turn) or room)
         if len(ids) > room:
             ids = self._shortened(turn, len(ids), room)
         return Request(
             key=(turn.seed, *map(str, turn.id)),
             prompt=tuple(ids),
-            max_new=min(turn.card.max_tokens, self.backbone.context - len(ids)),
+            max_new=min(turn.card.max_tokens, limit - len(ids)),
             grammar=grammar_of(turn, self.backbone) if {turn.agent, turn.role} & set(self.manner.constrained) else None,
             adapter=self.backbone.adapter_of(turn.role),
             stop=turn.card.stop,

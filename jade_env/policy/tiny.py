@@ -94,7 +94,13 @@ def make_tokenizer(kinds: Collection[str] = ()) -> PreTrainedTokenizerFast:
 
 
 def begin(
-    place: str, seed: int, *, kinds: Collection[str] = (), dtype: Dtype = "fp32", device: str = "auto"
+    place: str,
+    seed: int,
+    *,
+    kinds: Collection[str] = (),
+    dtype: Dtype = "fp32",
+    device: str = "auto",
+    gradient_checkpointing: bool = False,
 ) -> Backbone:
     """What a warm start begins with: a jade-tiny made from the seed where `place` is `fresh`, else the model named.
 
@@ -104,8 +110,11 @@ def begin(
         ConfigError: there is no such model, or it cannot be used.
     """
     if place != FRESH:
-        return load_backbone(place, dtype=dtype, device=device)
-    return make_tiny(seed, kinds=kinds, dtype=dtype).to(torch.device(pick_device(device)))
+        return load_backbone(place, dtype=dtype, device=device, gradient_checkpointing=gradient_checkpointing)
+    made = make_tiny(seed, kinds=kinds, dtype=dtype).to(torch.device(pick_device(device)))
+    if gradient_checkpointing:
+        made.causal.gradient_checkpointing_enable({"use_reentrant": False})
+    return made
 
 
 def make_tiny(

@@ -207,7 +207,7 @@ def test_every_credit_rule_trains_and_a_critic_is_reported_beside_a_table(
     [
         {"credit": "episode_gae", "critic": "separate", "train_embeddings": True},
         {"credit": "episode_gae", "critic": "separate", "train_embeddings": False},
-        {"lora": {"rank": 2, "alpha": 4, "dropout": 0.2}},
+        {"lora": {"rank": 2, "alpha": 4}},
         {"dtype": "bf16", "credit": "leave_one_out"},
     ],
 )

@@ -67,3 +67,35 @@ def test_the_activations_of_a_layer_are_what_the_backward_pass_finds(kind: str, 
     config = CONFIGS[kind]
     a_layer = (kept(config(4), dtype) - kept(config(2), dtype)) / 2 / (4 * 128)
     assert 0.85 < a_layer / (kept_by_a_layer(config(1)) * dtype.itemsize) < 1.05
+
+
+def parts(**overrides: Any) -> dict[str, float]:
+    recipe = load_recipe("jade_joint", overrides)
+    assert isinstance(recipe, PpoRecipe)
+    return {part.name: part.size for part in plan(load_scenario("cooperative"), recipe)[0]}
+
+
+def test_every_adapter_and_the_model_that_plays_the_others_has_a_cache_of_its_own() -> None:
+    def cache(**overrides: Any) -> float:
+        return next(size for name, size in parts(**overrides).items() if "cache" in name)
+
+    one = cache()
+    lora = {"rank": 4}
+    assert cache(lora=lora) == one and cache(lora=lora, sharing="per_role") == 7 * one
+    assert cache(train=["planner"]) == 2 * one == cache(train=["planner"], lora=lora)
+
+
+def test_adapters_need_no_second_model_to_play_those_who_do_not_learn() -> None:
+    def copies(**overrides: Any) -> str:
+        return next(name for name in parts(**overrides) if name.startswith("weights"))
+
+    assert copies(train=["planner"], kl={}).startswith("weights (2 x")
+    assert copies(train=["planner"], kl={}, lora={"rank": 4}).startswith("weights (1 x")
+
+
+def test_other_models_of_the_team_are_counted() -> None:
+    other = {"answer_generator": "language_model:Qwen/Qwen2.5-0.5B-Instruct"}
+    plays, learns = (parts(policies=other, train=train) for train in (["planner"], ["planner", "answer_generator"]))
+    (beside,) = [size for name, size in plays.items() if "which plays beside it (494.0 M" in name]
+    (learning,) = [size for name, size in learns.items() if "which learns beside it (494.0 M" in name]
+    assert beside > 494e6 * 4 and learning - beside == pytest.approx(494e6 * 12, rel=0.001)

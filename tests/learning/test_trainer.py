@@ -322,3 +322,15 @@ def test_one_network_a_role_trains_and_resumes_too(tmp_path: Path):
     started = time.monotonic()
     assert len(evaluate(load_policy(tmp_path / "run"), SCENARIO, "dev", 8)) == 8
     assert time.monotonic() - started < 10
+
+
+def test_a_run_stopped_in_its_first_iteration_is_not_measured_twice_at_the_start(tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        if done > 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", total_timesteps=512, progress=stop)
+    run(tmp_path / "run", total_timesteps=512, resume=True)
+    records = [json.loads(line)["timesteps"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert records.count(0) == 1

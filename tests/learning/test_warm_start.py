@@ -14,13 +14,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from jade_env.errors import ConfigError
 from jade_env.language_recipe import WarmStartRecipe
 from jade_env.learning import checkpoint
+from jade_env.learning.economy import recomputing
 from jade_env.learning.evaluation import evaluate
 from jade_env.learning.lessons import chapter
 from jade_env.learning.warm_start import supervised, warm_start
 from jade_env.policy import make_policy
 from jade_env.policy.backbone import DTYPES, load_backbone
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
-from jade_env.policy.tiny import SHIPPED, make_tiny, make_tokenizer, shipped_folder
+from jade_env.policy.tiny import SHIPPED, begin, make_tiny, make_tokenizer, shipped_folder
 from jade_env.recipe import load_recipe
 from jade_env.scenario import Scenario, load_scenario
 
@@ -185,3 +186,33 @@ def test_the_shipped_checkpoint_scores_what_its_card_says() -> None:
         mean = np.mean([row.f1 for row in rows])
         spread = np.std([row.f1 for row in rows]) / 10
         assert said["low"] - 2 * spread <= mean <= said["high"] + 2 * spread
+
+
+def test_lessons_that_are_too_long_are_counted_said_and_never_all_left_out(game: Scenario, tmp_path: Path) -> None:
+    said: list[str] = []
+    knobs = {"steps": 1, "practice": 0, "eval_every": 1, "overlong": "truncate"}
+    reads_more = game.model_copy(update={"retriever": game.retriever.model_copy(update={"top_k": 6})})
+    done = warm_start(reads_more, recipe(**knobs, max_prompt=140), tmp_path / "run", notice=said.append)
+    record = json.loads((done.folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert 0 < record["left_out"] < 1 and len(said) == 1 and "longer than 140 tokens, and left out" in said[0]
+    with pytest.raises(ConfigError, match="all lessons of small_world are longer than 5 tokens"):
+        warm_start(game, recipe(**knobs, max_prompt=5), tmp_path / "none")
+
+
+@pytest.mark.parametrize("backbone", ["fresh", SHIPPED])
+def test_activations_are_computed_twice_where_that_is_wanted_and_learn_the_same(
+    backbone: str, game: Scenario, tmp_path: Path
+) -> None:
+    knobs = {"steps": 2, "practice": 0, "eval_every": 2, "backbone": backbone}
+    found = []
+    for twice in (False, True):
+        plan = recipe(**knobs, gradient_checkpointing=twice)
+        done = warm_start(game, plan, tmp_path / f"{backbone}-{twice}")
+        found.append(checkpoint.load_weights(done.folder, 2))
+    assert all(torch.allclose(found[0][name], found[1][name], atol=1e-6) for name in found[0])
+    made = begin(backbone, 0, gradient_checkpointing=True)
+    calls: list[int] = []
+    made.causal.model.layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
+    with recomputing(made):
+        supervised(made, [([4, 5], [6, 7])], 0.1)
+    assert len(calls) == 2
