@@ -17,6 +17,7 @@ from transformers import GPTNeoConfig, GPTNeoForCausalLM
 from jade_env.errors import JadeError
 from jade_env.learning import ppo
 from jade_env.learning.batches import Columns, Sharing
+from jade_env.learning.economy import says_what_to_lower
 from jade_env.learning.ppo import Diverged, Row, Settings, log_probs, update
 from jade_env.learning.states import can_share
 from jade_env.policy.backbone import Backbone, Lora, load_backbone
@@ -482,7 +483,7 @@ def test_broken_rows_are_named(load: Callable[..., Backbone], turns: list) -> No
 
 
 def test_running_out_of_memory_says_what_to_lower() -> None:
-    with pytest.raises(JadeError, match="token_budget"), ppo._memory():
+    with pytest.raises(JadeError, match="token_budget"), says_what_to_lower():
         torch.empty(2**52)
 
 
