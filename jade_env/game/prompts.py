@@ -40,12 +40,11 @@ def _documents(view: View) -> str:
 
 
 def _document(i: int, document: Document, name: str = "Document") -> str:
-    return f"{name}{i} ({_line(document.title)}): {_line(document.text)}"
-
-
-def _line(text: str) -> str:
-    """Foreign text as one line, so that none of it can pose as a document of its own."""
-    return defuse(text if text.isprintable() else " ".join(text.split()))
+    shown = f"({document.title}): {document.text}"
+    # one line, so that no text can pose as another document; asked one by one, which is fast
+    if "\n" in shown or "\r" in shown or "\v" in shown or "\f" in shown or not shown.isascii():
+        shown = " ".join(shown.splitlines())
+    return f"{name}{i} {_TAGS.sub('‹', shown) if '<' in shown else shown}"
 
 
 def _history(view: View) -> str:
