@@ -9,8 +9,9 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -25,6 +26,7 @@ from jade_env.config import Kind, first_line, names, parse_overrides
 from jade_env.errors import ConfigError, DataError, JadeError
 
 if TYPE_CHECKING:
+    from jade_env.learning.evaluation import EpisodeRow
     from jade_env.learning.session import RunSummary
     from jade_env.policy.base import Policy
     from jade_env.scenario import Mode, Scenario
@@ -76,6 +78,12 @@ DataOpt = Annotated[
 ]
 ForceOpt = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
 SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
+RunSeedOpt = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Seed of everything that is drawn; 0 if not given.")
+]
+ResumeOpt = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in --out where it stopped, as it was begun.")
+]
 SplitOpt = Annotated[str, typer.Option("--split", help="train, dev, test, or any file stem of the data folder.")]
 PLAYER_HELP = (
     "A scripted policy's name, a run folder, remote_chat:FILE for a model behind a server, "
@@ -163,15 +171,18 @@ def train(
     scenario: ScenarioArg,
     overrides: OverridesArg = None,
     policy: Annotated[
-        str, typer.Option("--policy", metavar="RECIPE", help="How to learn: a recipe's name or path.")
-    ] = ("sb3_shared"),
+        str | None,
+        typer.Option(
+            "--policy", metavar="RECIPE", help="How to learn: a recipe's name or path; sb3_shared if not given."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="RUN", help="The run folder; runs/SCENARIO-RECIPE-SEED if not given."),
     ] = None,
-    seed: SeedOpt = 0,
+    seed: RunSeedOpt = None,
     data: DataOpt = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")] = False,
+    resume: ResumeOpt = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Resolve everything, print a memory plan and what to lower, and train nothing."),
@@ -180,24 +191,34 @@ def train(
     """Train a team and leave everything in a run folder: configuration, metrics, checkpoints, a learning curve.
 
     A key that is a scenario's goes to the scenario, a recipe's to the recipe; `scenario.` or `recipe.` before it says which.
+    With --resume everything is as the run was begun, and only its length may be given anew (steps=200).
 
-    Example: jade train cooperative --policy jade_joint --out runs/joint steps=40
+    Example: jade train small_world --policy jade_joint --out runs/joint steps=40
 
     Example: jade train cooperative --policy sb3_shared --out runs/first total_timesteps=100000 reward.round_cost=0.1
     """
     from jade_env.chat_recipe import RemoteChatRecipe
+    from jade_env.cli_resume import begun
     from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
     from jade_env.recipe import MarlRecipe, load_recipe, split_overrides
     from jade_env.scenario import load_scenario
 
     for_scenario, for_recipe = split_overrides(parse_overrides(overrides or []))
-    recipe, game = load_recipe(policy, for_recipe), load_scenario(scenario, for_scenario)
+    if resume and out is not None:
+        before = begun(out, scenario, policy, for_scenario, for_recipe)
+        recipe, game, data = before.recipe, before.game, data or before.data
+        seed = before.seed if seed is None else seed
+    else:
+        recipe, game = load_recipe(policy or "sb3_shared", for_recipe), load_scenario(scenario, for_scenario)
+    seed = seed or 0
     if recipe.learner == "scripted":
         raise ConfigError(f"{recipe.name} is scripted and does not learn: try jade eval {recipe.script} {scenario}")
     if isinstance(recipe, RemoteChatRecipe):
-        raise ConfigError(f"{recipe.name} plays and does not learn here: try jade eval remote_chat:{policy} {scenario}")
+        raise ConfigError(
+            f"{recipe.name} plays and does not learn here: try jade eval remote_chat:{recipe.name} {scenario}"
+        )
     if isinstance(recipe, WarmStartRecipe):
-        raise ConfigError(f"{recipe.name} is a warm start: jade warm-start {scenario} --policy {policy}")
+        raise ConfigError(f"{recipe.name} is a warm start: jade warm-start {scenario} --policy {recipe.name}")
     if dry_run:
         from jade_env.learning.memory_plan import dry_run as plan_of
 
@@ -223,9 +244,7 @@ def train(
         with _progress("training") as progress:
             done = trainer.train(game, recipe, run, seed, resume=resume, data=data, progress=progress)
     _done(done, "steps" if isinstance(recipe, PpoRecipe) else "turns")
-    where = ["--data", str(data)] if data else []
-    changes = [f"{key}={json.dumps(value)}" for key, value in for_scenario.items()]
-    typer.echo(f"next: {shlex.join(['jade', 'eval', str(run), scenario, *where, *changes])}")
+    typer.echo(f"next: {shlex.join(['jade', 'eval', str(run), scenario, *_again(data, for_scenario)])}")
 
 
 @app.command(name="warm-start")
@@ -233,41 +252,67 @@ def warm_start(
     scenario: ScenarioArg,
     overrides: OverridesArg = None,
     policy: Annotated[
-        str, typer.Option("--policy", metavar="RECIPE", help="A warm start's name or path.")
-    ] = "jade_tiny",
+        str | None,
+        typer.Option("--policy", metavar="RECIPE", help="A warm start's name or path; jade_tiny if not given."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="RUN", help="The run folder; runs/SCENARIO-RECIPE-SEED if not given."),
     ] = None,
-    seed: SeedOpt = 0,
+    seed: RunSeedOpt = None,
     data: DataOpt = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")] = False,
+    resume: ResumeOpt = False,
 ) -> None:
     """Teach a language model what each role writes, from a teacher's turns: what reinforcement learning begins with.
 
     RUN/backbone is then a Hugging Face folder, and `jade train SCENARIO --policy jade_joint backbone=RUN/backbone` goes on from it.
 
-    Example: jade warm-start cooperative --policy jade_tiny --out runs/warm
+    Example: jade warm-start small_world --policy jade_tiny --out runs/warm
     """
+    from jade_env.cli_resume import begun
     from jade_env.language_recipe import WarmStartRecipe
     from jade_env.recipe import load_recipe, split_overrides
     from jade_env.scenario import load_scenario
 
     for_scenario, for_recipe = split_overrides(parse_overrides(overrides or []))
-    recipe, game = load_recipe(policy, for_recipe), load_scenario(scenario, for_scenario)
+    if resume and out is not None:
+        before = begun(out, scenario, policy, for_scenario, for_recipe)
+        recipe, game, data = before.recipe, before.game, data or before.data
+        seed = before.seed if seed is None else seed
+    else:
+        recipe, game = load_recipe(policy or "jade_tiny", for_recipe), load_scenario(scenario, for_scenario)
+    seed = seed or 0
     if not isinstance(recipe, WarmStartRecipe):
-        raise ConfigError(f"{recipe.name} is no warm start (learner: sft): try jade train {scenario} --policy {policy}")
+        raise ConfigError(
+            f"{recipe.name} is no warm start (learner: sft): try jade train {scenario} --policy {recipe.name}"
+        )
     run = out or Path("runs") / f"{game.name}-{recipe.name}-{seed}"
     from jade_env.learning.warm_start import warm_start as teach
 
     with _progress("warm start") as progress:
         _done(teach(game, recipe, run, seed, resume=resume, data=data, progress=progress, notice=_notice), "steps")
-    typer.echo(f"next: jade train {scenario} --policy jade_joint {shlex.quote(f'backbone={run}/backbone')}")
+    learn = [
+        "jade",
+        "train",
+        scenario,
+        "--policy",
+        "jade_joint",
+        *_again(data, for_scenario),
+        f"backbone={run}/backbone",
+    ]
+    typer.echo(f"next: {shlex.join(learn)}")
+
+
+def _again(data: Path | None, for_scenario: Mapping[str, Any]) -> list[str]:
+    """What a further command needs so as to mean the same game."""
+    return [*(["--data", str(data)] if data else []), *(f"{k}={json.dumps(v)}" for k, v in for_scenario.items())]
 
 
 def _done(run: RunSummary, unit: str) -> None:
     figures = "  ".join(f"{name} {value:.3f}" for name, value in run.dev.items() if name in ("f1", "em", "net"))
     typer.echo(f"{run.timesteps} {unit} in {run.seconds:.0f} s; dev: {figures}; learning curve: {run.picture}")
+    if failed := run.dev.get("failed"):
+        _notice(f"{failed:.0%} of the dev questions were cut short, as the retriever failed; they count as 0")
 
 
 def _notice(sentence: str) -> None:
@@ -290,6 +335,9 @@ def evaluate(
         bool, typer.Option("--sampled", help="A trained run draws its actions; else it plays the likeliest.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object in place of the table.")] = False,
+    rows_to: Annotated[
+        Path | None, typer.Option("--rows", metavar="FILE", help="Write a JSON line a question, for tests in pairs.")
+    ] = None,
 ) -> None:
     """Play each question of a split once and print how well it went, every figure with its 95 % interval.
 
@@ -305,6 +353,7 @@ def evaluate(
     from jade_env.learning.evaluation import evaluate as play_all
     from jade_env.policy import make_policy
     from jade_env.policy.token_ledger import ledgers
+    from jade_env.questions.jsonl import written_whole
     from jade_env.research.summary import kinds_table, summarize, table, teams_table
     from jade_env.retrieval.remote_watch import Watch
 
@@ -314,6 +363,9 @@ def evaluate(
     with _progress("playing", quiet=as_json) as progress:
         watch = Watch(open_source(game, data).retriever(split))
         rows = play_all(player, game, split, episodes, seed, data=data, progress=progress)
+    if rows_to is not None:
+        with written_whole(rows_to) as (file,):
+            file.writelines(f"{json.dumps(_as_row(row))}\n".encode() for row in rows)
     summary = summarize(rows, game.name, policy, split)
     if as_json:
         typer.echo(json.dumps(summary))
@@ -328,6 +380,11 @@ def evaluate(
         typer.echo(watch.sentence())
     for ledger in ledgers(player, game):
         typer.echo(ledger, err=True)
+
+
+def _as_row(row: EpisodeRow) -> dict[str, Any]:
+    """A question as it was played, under the names of `docs/game.md`; null where there is nothing to tell."""
+    return {key.rstrip("_"): None if value != value else value for key, value in asdict(row).items()}
 
 
 def _scenario(name: str, overrides: Sequence[str] | None, mode: Mode | None = None) -> Scenario:
@@ -458,14 +515,18 @@ def world(
     seed: SeedOpt = 0,
     force: ForceOpt = False,
 ) -> None:
-    """Write a world of made-up facts as DIR/corpus.jsonl and DIR/SPLIT.jsonl. Each split is a world of its own.
+    """Write a world of made-up facts as DIR/corpus.jsonl and DIR/SPLIT.jsonl. Each split is a world of its own, in its own folder.
 
     Example: jade data world --out data/world --passages 10000 --questions 1000
     """
     from jade_env.questions.datasets import write_corpus, write_questions
     from jade_env.questions.world import WorldSpec, make_world
 
+    if split == "corpus" or not split.isidentifier():
+        raise ConfigError(f"--split: {split!r} cannot name a split; take letters, digits and _, and not 'corpus'")
     corpus, asked = out / "corpus.jsonl", out / f"{split}.jsonl"
+    if others := [path.name for path in sorted(out.glob("*.jsonl")) if path not in (corpus, asked)]:
+        raise DataError(f"{out} has {', '.join(others)}, of another world: each split needs a folder of its own")
     for path in (corpus, asked):
         if path.exists() and not force:
             raise DataError(f"{path} is there already: --force replaces it")

@@ -112,7 +112,7 @@ def _read_text(kind: Kind, name_or_path: str | Path) -> tuple[str, str]:
         singular = {"agents": "agent", "policies": "policy", "scenarios": "scenario", "studies": "study"}[kind]
         hint = nearest(given, known)
         raise ConfigError(
-            f"there is no {singular} {given!r}{hint} shipped: {', '.join(known)}; a file of your own is given by path"
+            f"there is no {singular} {given!r}{hint}; shipped: {', '.join(known)}; a file of your own is given by path"
         )
     file = resources.files(importlib.import_module(f"jade_env.{kind}")) / f"{given}.yaml"
     return file.read_text(encoding="utf-8"), f"{kind}/{given}.yaml"
@@ -189,7 +189,8 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
         return str(problem["ctx"]["error"]) if problem["type"] == "value_error" else str(problem["msg"])
     kind, found = problem["type"], problem["input"]
     if kind == "extra_forbidden":
-        return f"{path}: unknown key{nearest(str(location[-1]), allowed)} allowed: {', '.join(allowed)}"
+        hint = nearest(str(location[-1]), allowed) or _further_down(model, str(location[-1]))
+        return f"{path}: unknown key{hint}; allowed: {', '.join(allowed)}"
     if kind == "missing":
         return f"{path}: missing, and it has no default"
     if kind == "literal_error":
@@ -205,6 +206,14 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
     if kind == "value_error":
         return f"{path}: {problem['ctx']['error']}"
     return f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}, found {_found(found)}"
+
+
+def _further_down(model: type[BaseModel], key: str) -> str:
+    """A hint at a key of this name within one of the model's own keys."""
+    for name, field in model.model_fields.items():
+        if any(key in inner.model_fields for inner in _types_in(field.annotation) if _is_model(inner)):
+            return f"; did you mean '{name}.{key}'?"
+    return ""
 
 
 def _is_variant_tag(part: str) -> bool:
@@ -266,21 +275,24 @@ def first_line(kind: Kind, name: str) -> str:
     return str(tree.get("summary", ""))
 
 
-def answering(team: Mapping[str, Sequence[str]] | Sequence[str], wanted: Iterable[str], where: str) -> tuple[str, ...]:
+def answering(
+    team: Mapping[str, Sequence[str]] | Sequence[str], wanted: Iterable[str], where: str, absent: Collection[str] = ()
+) -> tuple[str, ...]:
     """The agents of a team that answer to one of the wanted names, in team order.
 
     Args:
         team: agents, or each agent with the names it answers to.
         wanted: names.
         where: what names them, for the error.
+        absent: names that may be without anybody who answers to them.
 
     Raises:
-        ConfigError: nobody answers to one of the names.
+        ConfigError: nobody answers to one of the other names.
     """
     names = team if isinstance(team, Mapping) else {agent: (agent,) for agent in team}
     known = list(dict.fromkeys(name for given in names.values() for name in given))
     chosen = set(wanted)
     for name in sorted(chosen):
-        if name not in known:
+        if name not in known and name not in absent:
             raise ConfigError(f"{where}: {name!r} is not in the team: {', '.join(known)}{nearest(name, known)}")
     return tuple(agent for agent, given in names.items() if chosen.intersection(given))

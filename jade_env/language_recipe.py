@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from jade_env.agent import PromptStyle
-from jade_env.config import Settings, answering
+from jade_env.config import Settings, answering, names
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -276,8 +276,10 @@ class PpoRecipe(LanguageSettings):
     def trained(self, team: Mapping[str, Sequence[str]] | Sequence[str]) -> tuple[str, ...]:
         """The agents of a team that learn, in team order; `team` as `Rules.names` gives it, or agents alone.
 
+        Roles that ship may be named though a team lacks them: a recipe serves many teams. Not all of `train` may be lacking.
+
         Raises:
-            ConfigError: an agent is named that the team does not have.
+            ConfigError: an agent is named that is none, or nobody of `train` is in the team.
         """
         tables: dict[str, Iterable[str]] = {
             "constrained": self.constrained,
@@ -286,13 +288,16 @@ class PpoRecipe(LanguageSettings):
             "kl": self.kl,
         }
         for key, agents in tables.items():
-            answering(team, set(agents) - {DEFAULT, SUB_PLANNER}, f"recipe {self.name}: {key}")
+            answering(team, set(agents) - {DEFAULT, SUB_PLANNER}, f"recipe {self.name}: {key}", names("agents"))
         for key in BY_AGENT:
             if isinstance(setting := getattr(self, key), Mapping):
-                answering(team, set(setting) - {DEFAULT}, f"recipe {self.name}: {key}")
+                answering(team, set(setting) - {DEFAULT}, f"recipe {self.name}: {key}", names("agents"))
         if self.train == "none":
             return ()
-        return tuple(team) if self.train == "all" else answering(team, self.train, f"recipe {self.name}: train")
+        if self.train == "all":
+            return tuple(team)
+        found = answering(team, self.train, f"recipe {self.name}: train", names("agents"))
+        return found or answering(team, self.train, f"recipe {self.name}: train")
 
     def adapters(self, team: Sequence[str]) -> dict[str, str]:
         """Which adapter plays each agent; empty where there is one for all."""

@@ -180,7 +180,15 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     Raises:
         ConfigError: the recipe does not exist or is not valid; one line for each mistake.
     """
-    tree, label = _extended(name_or_path)
+    return recipe_of(*_extended(name_or_path), overrides)
+
+
+def recipe_of(tree: dict[str, Any], label: str, overrides: Mapping[str, Any] | None = None) -> AnyRecipe:
+    """The typed form of a recipe's tree, with overrides; errors begin with the label.
+
+    Raises:
+        ConfigError: as `load_recipe`.
+    """
     if overrides:
         tree = apply_overrides(tree, overrides, label, BY_AGENT if tree.get("learner") == "ppo" else ())
         label = f"{label} (with {', '.join(f'{key}={value}' for key, value in overrides.items())})"
@@ -244,5 +252,6 @@ __all__ = [
     "Script",
     "WarmStartRecipe",
     "load_recipe",
+    "recipe_of",
     "split_overrides",
 ]

@@ -262,6 +262,15 @@ def load_scenario(name_or_path: str | Path, overrides: Mapping[str, Any] | None 
     tree, label = load_tree("scenarios", name_or_path)
     if is_path(name_or_path) and isinstance(tree.get("team"), list):
         tree["team"] = [_beside(Path(name_or_path), card) for card in tree["team"]]
+    return scenario_of(tree, label, overrides)
+
+
+def scenario_of(tree: dict[str, Any], label: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
+    """The typed form of a scenario's tree, with overrides; errors begin with the label.
+
+    Raises:
+        ConfigError: as `load_scenario`.
+    """
     if overrides:
         tree = apply_overrides(tree, overrides, label)
         label = f"{label} (with {', '.join(f'{key}={value}' for key, value in overrides.items())})"

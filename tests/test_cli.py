@@ -393,3 +393,111 @@ def test_a_mistake_with_a_language_model_is_one_clear_line(
     result = jade(*words)
     assert result.exit_code == 2 and says in result.output and "Traceback" not in result.output
     assert not list(tmp_path.iterdir())
+
+
+def test_eval_writes_a_line_a_question(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    result = jade("eval", "random", "cooperative", "--episodes", "5", "--rows", str(rows), *SMALL)
+    assert result.exit_code == 0, result.stderr
+    found = [json.loads(line) for line in rows.read_text("utf-8").splitlines()]
+    assert len(found) == 5 and {"question_id", "f1", "net", "return", "answer"} <= set(found[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("eval", "heuristic", "cooperative", "--split", "tets"),
+            "the world has no split 'tets'; did you mean 'test'?",
+        ),
+        (("data", "world", "--out", "DIR", "--split", "corpus"), "'corpus' cannot name a split"),
+        (("show", "cooperative", "round_cost=0.1"), "round_cost: unknown key; did you mean 'reward.round_cost'?"),
+        (("show", "cooperative", "zzz=1"), "zzz: unknown key; allowed: name, summary"),
+        (("compare", "zzz"), "there is no study 'zzz'; shipped: adversaries"),
+    ],
+)
+def test_near_misses_are_named(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    result = jade(*(str(tmp_path) if word == "DIR" else word for word in words))
+    assert result.exit_code == 2 and message in result.stderr
+
+
+def test_each_world_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    world = ("data", "world", "--out", str(tmp_path), "--passages", "200", "--questions", "5")
+    assert jade(*world).exit_code == 0
+    before = (tmp_path / "corpus.jsonl").read_bytes()
+    result = jade(*world, "--split", "dev", "--force")
+    assert result.exit_code == 2 and "has train.jsonl, of another world" in result.stderr
+    assert (tmp_path / "corpus.jsonl").read_bytes() == before and jade(*world, "--force").exit_code == 0
+
+
+def test_a_baseline_is_not_chosen_by_a_retriever_that_is_down() -> None:
+    down = ("retriever.kind=remote", "retriever.urls=[http://127.0.0.1:9]", "retriever.retries=0")
+    result = jade("eval", "heuristic", "cooperative", "--episodes", "3", *SMALL, *down)
+    assert result.exit_code == 2 and "the best fixed workflow cannot be chosen on train" in result.stderr
+
+
+def test_what_cannot_learn_together_leaves_no_folder_behind(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = jade("train", "private_costs", "--policy", "sb3_shared", "--out", str(run), *SMALL)
+    assert result.exit_code == 2 and "one agent learns at a time" in result.stderr and not run.exists()
+
+
+@pytest.mark.parametrize("recipe", ["jade_joint", "static_joint", "executors_only", "frozen"])
+@pytest.mark.parametrize("game", ["static", "vanilla_rag"])
+def test_recipes_of_a_whole_team_serve_teams_without_a_planner(recipe: str, game: str) -> None:
+    result = jade("train", game, "--policy", recipe, "--dry-run", *SMALL)
+    assert result.exit_code == 0, result.stderr
+    assert "answer_generator" in result.stdout
+
+
+def test_nobody_left_to_learn_and_misspelt_roles_are_refused() -> None:
+    alone = jade("train", "vanilla_rag", "--policy", "planner_only", "--dry-run", *SMALL)
+    assert alone.exit_code == 2 and "train: 'planner' is not in the team: answer_generator" in alone.stderr
+    misspelt = jade("train", "static", "--policy", "jade_joint", "--dry-run", "kl.planer.start=1", *SMALL)
+    assert misspelt.exit_code == 2 and "'planer' is not in the team" in misspelt.stderr
+
+
+def test_resume_takes_everything_from_the_run_but_its_length(tmp_path: Path) -> None:
+    run, warm = tmp_path / "run", tmp_path / "warm"
+    small = ("data.passages=200", "data.train=20", "data.dev=8")
+    first = (
+        "warm-start",
+        "small_world",
+        "--out",
+        str(warm),
+        *small,
+        "steps=1",
+        "practice=1",
+        "chapter=8",
+        "batch_size=4",
+    )
+    taught = jade(*first, "eval_every=1", "eval_episodes=2")
+    assert taught.exit_code == 0, taught.stderr
+    assert (
+        f"next: jade train small_world --policy jade_joint data.passages=200 data.train=20 data.dev=8 backbone={warm}"
+        in (taught.stdout.replace("'", ""))
+    )
+    knobs = (
+        "steps=1",
+        "questions=2",
+        "plans=2",
+        "executions=1",
+        "eval_episodes=2",
+        "slots=8",
+        f"backbone={warm}/backbone",
+    )
+    train = ("train", "small_world", "--out", str(run))
+    assert jade(*train, "--policy", "jade_joint", "--seed", "3", *small, *knobs).exit_code == 0
+    longer = jade(*train, "--resume", "steps=2")
+    assert longer.exit_code == 0, longer.stderr
+    config = json.loads((run / "config.json").read_text())
+    assert (config["seed"], config["recipe"]["steps"], config["scenario"]["data"]["passages"]) == (3, 2, 200)
+    for words, message in (
+        (("steps=1",), "2 are done already"),
+        (("steps=3", "questions=4"), "recipe.questions: the run was begun with 2"),
+        (("--policy", "frozen"), "begun with the recipe jade_joint, and cannot go on with frozen"),
+    ):
+        result = jade(*train, "--resume", *words)
+        assert result.exit_code == 2 and message in result.stderr, result.stderr
+    other = jade("train", "cooperative", "--out", str(run), "--resume")
+    assert other.exit_code == 2 and "begun with the scenario small_world" in other.stderr

@@ -42,6 +42,7 @@ class ParallelEnv(PettingZooParallelEnv[str, Any, Any]):  # type: ignore[misc]
         self.render_mode = render_mode
         self.scenario = loaded
         self.possible_agents = list(self._match.agents)
+        self._known = frozenset(self.possible_agents)
         self.agents: list[str] = []
         self.observation_spaces = self._match.observation_spaces
         self.action_spaces = self._match.action_spaces
@@ -78,14 +79,19 @@ class ParallelEnv(PettingZooParallelEnv[str, Any, Any]):  # type: ignore[misc]
     def step(
         self, actions: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], Any]:
-        """Play one tick. What an agent without a turn submits is ignored; a missing action counts as the no-op.
+        """Play one tick. What an agent without a turn submits is ignored.
 
         Raises:
-            JadeError: before the first reset, or after the episode has ended.
+            JadeError: before the first reset, or after the episode has ended; an action for somebody who is no agent, or none
+                for an agent that has a turn.
         """
         if not self.agents:
             raise JadeError("no episode is in play: call reset()")
         match = self._match
+        if strangers := [name for name in actions if name not in self._known]:
+            raise JadeError(f"{strangers[0]!r} is no agent here: {', '.join(self.possible_agents)}")
+        if missing := [agent for agent in self.turns() if actions.get(agent) is None]:
+            raise JadeError(f'{missing[0]} has a turn and no action: give one for every agent, 0 or "" without a turn')
         rewards = dict.fromkeys(self.agents, 0.0)
         for agent, turn in self.turns().items():
             if not turn.game.finished:  # a limit may end the episode on an earlier turn of this tick

@@ -52,6 +52,11 @@ class Source:
             return _world(self._data, split).documents
         return _corpus(self._folder() / "corpus.jsonl")
 
+    def expected(self, split: str) -> Sequence[Document] | None:
+        """The passages that a server has to search, where the scenario knows them better than the server: those of a world."""
+        elsewhere = getattr(self._retriever, "kind", "") == "remote"
+        return self.documents(split) if elsewhere and isinstance(self._data, WorldData) else None
+
     def retriever(self, split: str) -> Retriever:
         """A retriever over that corpus, with the scenario's settings and cache."""
         if isinstance(self._data, WorldData):
@@ -94,6 +99,8 @@ def _make_world(description: str, split: str) -> World:
 def _world(data: WorldData, split: str) -> World:
     if not split.isidentifier():
         raise DataError(f"split {split!r} is not a name; the world's splits are {', '.join(WORLD_SPLITS)}")
+    if split not in WORLD_SPLITS and (hint := nearest(split, WORLD_SPLITS)):  # any other name is a world of its own
+        raise DataError(f"the world has no split {split!r}{hint}")
     return _make_world(data.model_dump_json(), split)
 
 

@@ -65,6 +65,7 @@ class Table:
     def _use(self, split: str, seed: int) -> None:
         self.questions = self._source.questions(split)
         self.retriever: Retriever = self._source.retriever(split)
+        self._expected = self._source.expected(split)
         self.split = split
         self.dealer = Dealer(self.questions, seed, self._group, len(self.sides))
 
@@ -130,8 +131,22 @@ class Table:
 
         Raises:
             RetrievalError: the retriever cannot answer.
+            ConfigError: a server searches another world than the one that the questions are about.
         """
-        return self.retriever.search([request.query for _, request in waiting], self.depth)
+        found = self.retriever.search([request.query for _, request in waiting], self.depth)
+        if self._expected is not None and any(found):
+            self._refuse_foreign(found)
+        return found
+
+    def _refuse_foreign(self, found: Sequence[Sequence[Hit]]) -> None:
+        """Look once whether what is found is of this split's world: each split is a world of its own."""
+        own = frozenset(self._expected or ())
+        if not any(hit.document in own for hits in found for hit in hits):
+            raise ConfigError(
+                f"the retriever's server does not search the world of the split {self.split!r}: serve that one "
+                "(jade serve SCENARIO --split SPLIT, with the same overrides), or keep the retriever local"
+            )
+        self._expected = None
 
     @staticmethod
     def supply(waiting: Waiting, found: Sequence[Sequence[Hit]]) -> None:

@@ -136,7 +136,7 @@ def by_kind(rows: Iterable[EpisodeRow]) -> dict[str, list[EpisodeRow]]:
 
 def means(rows: Sequence[EpisodeRow]) -> dict[str, float]:
     """The figures of an evaluation that a curve is drawn from, and how many `episodes` they are of."""
-    names = ("f1", "em", "net", "rounds", "retrievals", "malformed")
+    names = ("f1", "em", "net", "rounds", "retrievals", "malformed", "failed")
     found = {name: float(np.mean([getattr(row, name) for row in rows])) for name in names}
     return found | {"episodes": float(len(rows))}
 

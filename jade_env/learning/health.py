@@ -15,8 +15,9 @@ from jade_env.learning.experience import Experience
 from jade_env.learning.rollout import Rollout
 from jade_env.learning.shares import Share, part_of
 
-LOW_ENTROPY, HIGH_MALFORMED, HIGH_SHARE = 0.01, 0.5, 0.95
-"""Bounds of the warnings: nats a token of a planner, share of a role's outputs, share of one workflow for original questions."""
+LOW_ENTROPY, HIGH_MALFORMED, HIGH_SHARE, HIGH_FAILED = 0.01, 0.5, 0.95, 0.1
+"""Bounds of the warnings: nats a token of a planner, share of a role's outputs, share of one workflow for original questions, share
+of episodes that a retriever cut short."""
 OF_ROLES = ("kl", "approx_kl", "clip_fraction", "advantage", "ratio_max")
 
 
@@ -115,6 +116,9 @@ def warnings(record: Mapping[str, Any], learned: Collection[str]) -> list[str]:
             said.append(
                 f"{part}: its entropy is {figures['entropy']:.4f} nats a token: it no longer explores; raise kl or entropy"
             )
+    if (failed := record["played"].get("failed", 0.0)) > HIGH_FAILED:
+        said.append(f"{failed:.0%} of its episodes were cut short, as the retriever failed, and taught nothing")
+        return said
     shares = record["played"]["workflows"]
     for workflow, share in shares.items():
         if share > HIGH_SHARE:

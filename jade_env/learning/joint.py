@@ -31,7 +31,7 @@ from jade_env.learning.curves import learning_curve
 from jade_env.learning.evaluation import evaluate, means
 from jade_env.learning.experience import Experience
 from jade_env.learning.language_run import refuse_fp16
-from jade_env.learning.language_team import backbone_named, learned_of, manner_of, other, specs_of, team_of
+from jade_env.learning.language_team import backbone_named, learned_of, manner_of, other, places_of, specs_of, team_of
 from jade_env.learning.learner import Learner, under
 from jade_env.learning.rollout import Rollout, collect
 from jade_env.learning.run_folder import PICTURE, RunFolder, config_of
@@ -112,7 +112,9 @@ class _Joint:
             if own.intersection(self.learned) or spec == OWN:
                 recipe = plan.model_copy(update={"backbone": backbone_named(spec, plan)})
                 self.learners[spec] = Learner(recipe, roles, own <= set(self.learned))
-        self.folder = RunFolder(out, config_of(game, plan.resolved(), seed, data, roles, self.learned), resume)
+        config = config_of(game, plan.resolved(), seed, data, roles, self.learned)
+        config["backbones"] = places_of(plan, self.specs.values())
+        self.folder = RunFolder(out, config, resume)
         models = {spec: (learner.player, learner.frozen) for spec, learner in self.learners.items()}
         self.players = team_of(game, plan, self.learned, models, data, seed)
         self.pool = Pool(game, self.episodes, (plan.plans, plan.executions), seed, "train", data, overlap=True)

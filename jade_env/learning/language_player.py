@@ -19,6 +19,7 @@ from jade_env.learning import checkpoint
 from jade_env.learning.language_team import backbone_named, backbone_of, manner_of, other, specs_of, team_of
 from jade_env.learning.learner import under
 from jade_env.policy import Policy
+from jade_env.policy.fingerprint import fingerprint
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
 from jade_env.policy.mixed import MixedPolicy
 from jade_env.policy.tiny import begin
@@ -75,16 +76,41 @@ def load_language_policy(
         s for s in dict.fromkeys(own.values()) if s == OWN or (backbone_named(s, recipe) and _learns(s, own, learned))
     ]
     for number, spec in enumerate(trained):
-        plan = recipe.model_copy(update={"backbone": backbone_named(spec, recipe)})
+        everybody = {agent for agent, own in specs.items() if own == spec} <= set(agents)
+        whole = recipe.lora is None and everybody and weights is not None
+        own_copy = folder / (f"backbone-{number}" if number else "backbone") if whole else None
+        place = _place(folder, backbone_named(spec, recipe), config.get("backbones", {}).get(spec), own_copy)
+        plan = recipe.model_copy(update={"backbone": place})
         backbone = backbone_of(plan, team)
         if weights is not None:
             backbone.load_learned(under(weights, other(number)))
         policy = LanguageModelPolicy(backbone, manner)
-        everybody = {agent for agent, own in specs.items() if own == spec} <= set(agents)
-        models[spec] = (policy, policy if everybody else LanguageModelPolicy(backbone_of(plan, team), manner))
+        if everybody:
+            models[spec] = policy, policy
+        elif recipe.lora is not None:
+            models[spec] = policy, LanguageModelPolicy(backbone, manner, bare=True)
+        else:
+            models[spec] = policy, LanguageModelPolicy(backbone_of(plan, team), manner)
     if list(models) == [OWN] and set(specs.values()) == {OWN} and known.issuperset(playing):
         return models[OWN][0]
     return MixedPolicy(team_of(scenario, recipe, agents, models, seed=seed))
+
+
+def _place(run: Path, named: str, noted: Mapping[str, str] | None, own_copy: Path | None) -> str:
+    """Where the model lies that a run began with, or, if all of it was trained anew, the run's own copy of it.
+
+    Raises:
+        ConfigError: the model is not there any more, or another one is in its place.
+    """
+    if noted is None:  # of the hub, shipped, or not noted
+        return named
+    for place in (named, noted.get("place", "")):
+        if place and fingerprint(place) == noted.get("holds"):
+            return place
+    if own_copy is not None and own_copy.is_dir():
+        return str(own_copy)
+    found = "holds another model now" if fingerprint(named) else "is not there any more"
+    raise ConfigError(f"{run} was trained from {named} ({noted.get('place')}), which {found}")
 
 
 def _learned(folder: Path, which: Literal["best", "last"]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 # isort: split
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jade_env.config import answering
@@ -18,6 +18,7 @@ from jade_env.game.episode import Rules
 from jade_env.language_recipe import DEFAULT, LANGUAGE_MODEL, OWN, PpoRecipe
 from jade_env.policy import Policy, make_policy
 from jade_env.policy.backbone import Backbone, Lora, load_backbone
+from jade_env.policy.fingerprint import fingerprint
 from jade_env.policy.fixed import FixedPlanner
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
 from jade_env.scenario import Scenario
@@ -66,6 +67,16 @@ def specs_of(game: Scenario, recipe: PpoRecipe) -> dict[str, str]:
 def backbone_named(spec: str, recipe: PpoRecipe) -> str:
     """The backbone that a spec means; "" where it means none."""
     return recipe.backbone if spec == OWN else spec.partition(":")[2] if spec.startswith(LANGUAGE_MODEL) else ""
+
+
+def places_of(recipe: PpoRecipe, specs: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Where the backbones of specs lie, and what they hold; of the hub's and the shipped one, nothing."""
+    found = {}
+    for spec in dict.fromkeys(specs):
+        place = backbone_named(spec, recipe)
+        if place and (holds := fingerprint(place)):
+            found[spec] = {"place": str(Path(place).absolute()), "holds": holds}
+    return found
 
 
 def learned_of(game: Scenario, recipe: PpoRecipe) -> tuple[str, ...]:

@@ -60,7 +60,9 @@ class RunFolder:
                 raise DataError(f"{path}: there is no run to resume here, as {CONFIG} is missing")
             path.mkdir(parents=True, exist_ok=True)
         if resume:
-            _compare(path / CONFIG, checkpoint.read_json(path / CONFIG), config)
+            before = checkpoint.read_json(path / CONFIG)
+            _compare(path / CONFIG, before, config)
+            _refuse_shorter(path, before, config)
             with writing(path):
                 (path / SUMMARY).unlink(missing_ok=True)
         write_whole(path / CONFIG, as_json(config))
@@ -189,11 +191,20 @@ def versions() -> dict[str, str]:
 def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     old, new = _flat(there), _flat(json.loads(as_json(here)))
     for key in dict.fromkeys((*old, *new)):
-        if not key.startswith(MAY_CHANGE) and old.get(key) != new.get(key):
+        unknown = key.startswith("backbones.") and (key.endswith(".place") or key not in old)  # of runs begun before
+        if not unknown and not key.startswith(MAY_CHANGE) and old.get(key) != new.get(key):
             raise ConfigError(
                 f"{path}: {key}: the run was begun with {old.get(key)!r} and cannot go on with {new.get(key)!r}; "
                 "only its length may change (total_timesteps, steps); another place (--out) begins a new run"
             )
+
+
+def _refuse_shorter(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    done = (checkpoint.saved_timesteps(path) or [0])[-1]
+    for key in ("steps", "total_timesteps"):
+        before, now = there.get("recipe", {}).get(key), here.get("recipe", {}).get(key)
+        if isinstance(before, int) and isinstance(now, int) and now < min(before, done):
+            raise ConfigError(f"{path}: {key}: {done} are done already, which cannot become {now}")
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:

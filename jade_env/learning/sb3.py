@@ -110,7 +110,7 @@ class TurnVecEnv(VecEnv):
             )
         self.pool, self.encoder = pool, Encoder(pool.scenario)
         self.agents = frozenset(pool.rules.agents if agents is None else agents)
-        self._side = _side_of(pool, self.agents)
+        self._side = side_of(pool, self.agents)
         if partners is None and len(self.agents) < len(team):
             raise ConfigError(
                 f"{', '.join(a for a in team if a not in self.agents)}: no partners are given to play them"
@@ -316,7 +316,7 @@ class TurnVecEnv(VecEnv):
         return self._obs.copy()
 
 
-def _side_of(pool: Pool, agents: frozenset[str]) -> int:
+def side_of(pool: Pool, agents: frozenset[str]) -> int:
     """The side that the learning agents play for.
 
     Raises:

@@ -36,7 +36,7 @@ from jade_env.learning.evaluation import EpisodeRow, evaluate, means
 from jade_env.learning.past_selves import PastSelves
 from jade_env.learning.player import NetworkPolicy, feature_names, load_policy, network_weights
 from jade_env.learning.run_folder import PICTURE, RunFolder, config_of
-from jade_env.learning.sb3 import TurnVecEnv, outcome
+from jade_env.learning.sb3 import TurnVecEnv, outcome, side_of
 from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, undisturbed
 from jade_env.learning.training_pool import HELD_OUT_SEED, SPLIT, TrainingPool, held_out_count
 from jade_env.policy import MixedPolicy, Policy, make_policy
@@ -114,6 +114,7 @@ class _Training:
         if set(learned) < set(names) and plan.partners != PAST:
             partners = make_policy(plan.partners, game, data=data, seed=seed)
         pool = TrainingPool(game, plan.n_envs * len(Rules.sides(game)), seed, self.held_out, data)
+        side_of(pool, frozenset(learned))  # whether they can learn together, before a folder is made
         self.folder = RunFolder(
             out, config_of(game, plan.resolved(), seed, data, team, learned, features=feature_names()), resume
         )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jade_env.errors import RetrievalError
 from jade_env.game.workflow import RETRIEVE, decomposes
 from jade_env.policy import lexical
 from jade_env.policy.wording import fill, words
@@ -63,6 +64,7 @@ class HeuristicPolicy:
 
         Raises:
             DataError: the scenario has no train split to choose a workflow on.
+            RetrievalError: the retriever fails while it is chosen.
         """
         return [self._act(turn) for turn in turns]
 
@@ -110,6 +112,8 @@ def _net(pool: Pool, policy: HeuristicPolicy) -> float:
     episodes = {episode.index: episode for episode in pool.episodes[: len(pool.questions)]}
     while turns := [turn for turn in pool.turns() if turn.episode in episodes]:
         pool.step({turn.id: action for turn, action in zip(turns, policy.act(turns), strict=True)})
+    if reason := next((episode.truncated for episode in episodes.values() if episode.truncated), ""):
+        raise RetrievalError(f"the best fixed workflow cannot be chosen on {_SPLIT}: {reason}")
     return sum(episode.result.value for episode in episodes.values() if episode.result) / len(episodes)
 
 

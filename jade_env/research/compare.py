@@ -27,6 +27,7 @@ from typing import Any
 
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, DataError
+from jade_env.policy.fingerprint import fingerprint
 from jade_env.research.files import indented, line, read, write
 from jade_env.research.one_run import (
     LOG,
@@ -264,6 +265,7 @@ def _plan(study: Study, run: Run) -> dict[str, Any]:
         "scenario": run.game.model_dump(mode="json"),
         "judged_by": run.judged.reward.model_dump(mode="json"),
         "player": run.player,
+        **({"holds": holds} if (holds := _holds(run)) else {}),
         "recipe": None if run.recipe is None else run.recipe.resolved(),
         "train": run.train,
         **({"warm_start": {**run.warm.resolved(), "seed": run.warm_seed}} if run.warm else {}),
@@ -271,6 +273,14 @@ def _plan(study: Study, run: Run) -> dict[str, Any]:
         "splits": list(study.splits),
         "questions": study.questions,
         "modes": list(study.modes),
+    }
+
+
+def _holds(run: Run) -> dict[str, str]:
+    """What the checkpoints of run folders hold that play in a run; of others nothing."""
+    players = dict.fromkeys(run.team.values() or [run.player or ""])
+    return {
+        player: held for player in players if player and (held := fingerprint(player, "checkpoints/*/*.safetensors"))
     }
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Summary = Mapping[str, Any]
-_COSTS = ("rounds", "retrievals", "turns", "malformed")
+_COSTS = ("rounds", "retrievals", "turns", "malformed", "failed")
 
 
 def tables(summary: Summary) -> list[Table]:
@@ -63,7 +63,8 @@ def _differences(summary: Summary, view: Mapping[str, Any]) -> Table:
     for name, arm in view["arms"].items():
         if found := arm["against"]:
             gains = [_with_interval(found[metric], "+.3f") for metric in ("f1", "net")]
-            shown.add_row(name, *gains, _with_interval(found["probability_of_improvement"], ".2f"))
+            better = found["probability_of_improvement"]
+            shown.add_row(name, *gains, _with_interval(better, ".2f") if _told(better) else "-")
     return shown
 
 

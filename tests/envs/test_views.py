@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import jade_env
 from jade_env import streams
 from jade_env.envs.turn import Turn
+from jade_env.errors import JadeError
 from jade_env.game.episode import Episode
 from jade_env.scenario import Scenario
 
@@ -299,3 +300,16 @@ def play_texts(scenario: Scenario, mode: str, change: Callable[[Sequence[Any]], 
         (e.index, e.answer, e.ledger, e.result, [(p.agent, p.output.value, p.output.valid) for p in e.trace.played])
         for e in sorted(done, key=lambda e: e.index)
     ]
+
+
+def test_the_parallel_environment_refuses_strangers_and_missing_actions(small: Scenario) -> None:
+    env = jade_env.parallel_env(small)
+    env.reset(seed=0)
+    for actions, message in (
+        ({}, "planner has a turn and no action"),
+        ({"planner": None}, "planner has a turn and no action"),
+        ({"plannr": 3}, "'plannr' is no agent here: planner"),
+    ):
+        with pytest.raises(JadeError, match=message):
+            env.step(actions)
+    assert env.step({"planner": 1})[1]["planner"] == 0.0, "nothing was lost"

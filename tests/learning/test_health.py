@@ -47,3 +47,10 @@ def test_a_planner_without_entropy_is_warned_of_if_it_learns() -> None:
     assert not warnings(record(planner=0.2), ["planner"])
     (blue,) = warnings(record(red_planner=0.2, blue_planner=0.0), ["red_planner", "blue_planner"])
     assert blue.startswith("blue_planner")
+
+
+def test_a_retriever_that_fails_is_named_and_not_the_planner_that_is_left_with_one_workflow() -> None:
+    collapsed = record(planner=0.2)
+    collapsed["played"] = {"workflows": {"AG": 1.0}, "failed": 0.4}
+    (said,) = warnings(collapsed, ["planner"])
+    assert "40% of its episodes were cut short, as the retriever failed" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,25 @@ def test_agents_are_told_apart_by_name_role_and_team(backbones: tuple[str, str],
         specs_of(game, load_recipe("jade_joint", {"policies": {"planer": "heuristic"}}))
     with pytest.raises(ConfigError, match="planner is played by heuristic, which does not learn here"):
         learned_of(game, load_recipe("jade_joint", {"policies": {"planner": "heuristic"}, "train": ["planner"]}))
+
+
+def test_a_run_is_read_back_over_the_model_it_began_with_or_its_own_copy_and_over_no_other(
+    backbones: tuple[str, str], game: Scenario, tmp_path: Path
+) -> None:
+    place = tmp_path / "model"
+    shutil.copytree(backbones[0], place)
+    knobs = {**KNOBS, "steps": 1, "backbone": str(place)}
+    whole = train_language(game, load_recipe("jade_joint", knobs), tmp_path / "whole").folder
+    adapted = train_language(game, load_recipe("jade_joint", {**knobs, "lora": {"rank": 2}}), tmp_path / "lora").folder
+    turn = make_pool(game, 1, seed=0, mode="text").turns()[0]
+    before = make_policy(str(whole), game).act([turn])
+    make_tiny(5, width=32, layers=1, inner=32).save(place)
+    assert make_policy(str(whole), game).act([turn]) == before, "its own copy has the weights and the words"
+    with pytest.raises(ConfigError, match="was trained from .*, which holds another model now"):
+        make_policy(str(adapted), game)
+    with pytest.raises(ConfigError, match="backbones.self.holds: the run was begun with"):
+        train_language(game, load_recipe("jade_joint", {**knobs, "steps": 2}), whole, resume=True)
+    shutil.rmtree(place)
+    assert make_policy(str(whole), game).act([turn]) == before
+    with pytest.raises(ConfigError, match="is not there any more"):
+        make_policy(str(adapted), game)

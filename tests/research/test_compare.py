@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from jade_env.policy import make_policy
 from jade_env.policy.tiny import make_tiny
 from jade_env.questions.datasets import write_corpus, write_questions
 from jade_env.questions.world import WorldSpec, make_world
-from jade_env.research.compare import Outcome, _next, collect, compare
+from jade_env.research.compare import Outcome, _next, _plan, collect, compare
 from jade_env.research.report import write_report
 from jade_env.research.report.page import unpacked
 from jade_env.research.study import load_study, runs_of
@@ -438,3 +439,16 @@ def test_an_arm_has_a_warm_start_of_its_own_once_for_all_its_seeds(tmp_path: Pat
         compare(load_study(path, {"arms.monolithic.warm_start": "jade_joint"}), out)
     with pytest.raises(ConfigError, match="warm_start: only a recipe of a language model has one"):
         compare(load_study(path, {"arms.monolithic.policy": "random", "arms.monolithic.overrides": {}}), out)
+
+
+def test_a_run_folder_that_has_been_trained_anew_is_another_player(tmp_path: Path) -> None:
+    weights = tmp_path / "earlier" / "checkpoints" / "000000001" / "policy.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"one" * 100)
+    study = load_study("paper_ablation")
+    (run, *_) = runs_of(study)
+    told = [_plan(study, replace(run, player=str(tmp_path / "earlier")))["holds"]]
+    weights.write_bytes(b"two" * 100)
+    told += [_plan(study, replace(run, player=f"planner={tmp_path / 'earlier'},default=random"))["holds"]]
+    assert [list(each) for each in told] == [[str(tmp_path / "earlier")]] * 2 and told[0] != told[1]
+    assert "holds" not in _plan(study, run)

@@ -17,11 +17,13 @@ from typing import Any
 import httpx
 import pytest
 
-from jade_env.errors import RetrievalError
+from jade_env.envs.pool import Pool
+from jade_env.errors import ConfigError, RetrievalError
 from jade_env.questions.datasets import document_record
 from jade_env.retrieval.bm25 import BM25Retriever
 from jade_env.retrieval.remote import RemoteRetriever
 from jade_env.retrieval.types import Hit
+from jade_env.scenario import load_scenario
 
 Served = Any
 
@@ -306,3 +308,18 @@ def test_a_scenario_is_played_alike_over_its_own_retriever_and_over_a_server_of_
     assert games[0].retriever.top_k == 3
     here, there = (evaluate(make_policy("random", game), game, "dev", seed=2) for game in games)
     assert here == there and any(row.retrievals for row in here)
+
+
+def test_a_server_of_another_world_is_refused_and_one_of_the_right_world_is_not(serve: Callable[..., Served]) -> None:
+    small = {"data.passages": 300, "data.train": 20, "data.dev": 20}
+    words = [f"{key}={value}" for key, value in small.items()]
+    url = serve("cooperative", "--split", "dev", *words).url
+    scenario = load_scenario("cooperative", {**small, "retriever": {"kind": "remote", "urls": [url]}})
+    pools = {split: Pool(scenario, 4, split=split) for split in ("train", "dev")}
+    said = "<workflow>R,AG</workflow>"
+    assert (
+        not pools["dev"].step({turn.id: said for turn in pools["dev"].turns()})
+        and pools["dev"].turns()[0].view.documents
+    )
+    with pytest.raises(ConfigError, match="does not search the world of the split 'train'"):
+        pools["train"].step({turn.id: said for turn in pools["train"].turns()})
