@@ -18,7 +18,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -244,9 +244,9 @@ def arms_there(study: str) -> list[str]:
     return [arm for arm in ARMS if _result(study, arm, plan.warm_starts[0], plan.seeds[0]).exists()]
 
 
-def runs_there(study: str) -> list[tuple[int, int]]:
-    """The warm starts and seeds for which all of `arms_there` are done."""
-    plan, arms = STUDIES[study], arms_there(study)
+def runs_there(study: str, arms: Sequence[str] = ()) -> list[tuple[int, int]]:
+    """The warm starts and seeds for which some arms are done, all of `arms_there` where none is named."""
+    plan, arms = STUDIES[study], arms or arms_there(study)
     pairs = [(warm, seed) for warm in plan.warm_starts for seed in plan.seeds]
     return [pair for pair in pairs if all(_result(study, arm, *pair).exists() for arm in arms)]
 
@@ -260,10 +260,10 @@ def _read(study: str, arm: str, warm: int, seed: int) -> dict[str, Any]:
     return found
 
 
-def cube(study: str, arm: str, manner: str, field: str) -> np.ndarray:
-    """[W, R, Q] of what is there for every arm; a warm start with fewer finished seeds than others repeats its own."""
+def cube(study: str, arm: str, manner: str, field: str, beside: Sequence[str] = ()) -> np.ndarray:
+    """[W, R, Q] of what is there for all arms `beside` it; a warm start with fewer finished seeds than others repeats its own."""
     there: dict[int, list[int]] = {}
-    for warm, seed in runs_there(study):
+    for warm, seed in runs_there(study, beside):
         there.setdefault(warm, []).append(seed)
     most = max(map(len, there.values()))
     found = [
@@ -295,10 +295,21 @@ def show(study: str, console: Console) -> None:
     if set(devices) != {"cpu"}:
         console.print(f"results made on: {', '.join(f'{name} ({count})' for name, count in sorted(devices.items()))}")
     for arm in arms[:-1]:
+        both = (arm, "jade_joint")
+        pairs = runs_there(study, both)  # which may be more than those that are done in every arm
         for manner in ("sampled", "greedy"):
-            gain = nested_mean(cube(study, "jade_joint", manner, "net") - cube(study, arm, manner, "net"))
+            other, joint = (cube(study, each, manner, "net", both) for each in both)
+            gain = nested_mean(joint - other)
             verdict = "above 0" if gain.low > 0 else "NOT above 0"
-            console.print(f"joint - {arm}, net, {manner}: {said(gain)}: {verdict}")
+            console.print(f"joint - {arm}, net, {manner}: {said(gain)}: {verdict} ({len(pairs)} of {wanted} pairs)")
+            if len(pairs) > 1:
+                each = [
+                    np.mean(_read(study, "jade_joint", *pair)[manner]["net"])
+                    - np.mean(_read(study, arm, *pair)[manner]["net"])
+                    for pair in pairs
+                ]
+                named = (f"w{warm} s{seed} {gain:+.3f}" for (warm, seed), gain in zip(pairs, each, strict=True))
+                console.print(f"    {', '.join(named)}")
 
     show_kinds(study, console)
 

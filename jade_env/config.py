@@ -112,7 +112,7 @@ def _read_text(kind: Kind, name_or_path: str | Path) -> tuple[str, str]:
         singular = {"agents": "agent", "policies": "policy", "scenarios": "scenario", "studies": "study"}[kind]
         hint = nearest(given, known)
         raise ConfigError(
-            f"there is no {singular} {given!r}{hint}; shipped: {', '.join(known)}; a file of your own is given by path"
+            f"there is no {singular} {given!r}{hint or ';'} shipped: {', '.join(known)}; a file of your own is given by path"
         )
     file = resources.files(importlib.import_module(f"jade_env.{kind}")) / f"{given}.yaml"
     return file.read_text(encoding="utf-8"), f"{kind}/{given}.yaml"
@@ -190,7 +190,7 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
     kind, found = problem["type"], problem["input"]
     if kind == "extra_forbidden":
         hint = nearest(str(location[-1]), allowed) or _further_down(model, str(location[-1]))
-        return f"{path}: unknown key{hint}; allowed: {', '.join(allowed)}"
+        return f"{path}: unknown key{hint or ';'} allowed: {', '.join(allowed)}"
     if kind == "missing":
         return f"{path}: missing, and it has no default"
     if kind == "literal_error":

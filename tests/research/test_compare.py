@@ -256,7 +256,7 @@ def test_the_command_shows_tables_and_pictures_and_again_without_running(tiny: P
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("nope",), "there is no study 'nope' shipped: "),
+        (("nope",), "there is no study 'nope'; shipped: "),
         (("nope.yaml",), "nope.yaml: no such file"),
         (("paradigms", "--table-only"), "runs/paradigms: there is no such folder, so nothing of the study paradigms is done"),
         (("paradigms", "--seeds", "a"), "--seeds a: expected numbers with commas between them"),
