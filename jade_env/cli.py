@@ -198,27 +198,21 @@ def train(
     Example: jade train cooperative --policy sb3_shared --out runs/first total_timesteps=100000 reward.round_cost=0.1
     """
     from jade_env.chat_recipe import RemoteChatRecipe
-    from jade_env.cli_resume import begun
+    from jade_env.cli_resume import configured
     from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
-    from jade_env.recipe import MarlRecipe, load_recipe, split_overrides
-    from jade_env.scenario import load_scenario
+    from jade_env.recipe import MarlRecipe, split_overrides
 
-    for_scenario, for_recipe = split_overrides(parse_overrides(overrides or []))
-    if resume and out is not None:
-        before = begun(out, scenario, policy, for_scenario, for_recipe)
-        recipe, game, data = before.recipe, before.game, data or before.data
-        seed = before.seed if seed is None else seed
-    else:
-        recipe, game = load_recipe(policy or "sb3_shared", for_recipe), load_scenario(scenario, for_scenario)
-    seed = seed or 0
+    changed = parse_overrides(overrides or [])
+    began = configured(out if resume else None, scenario, policy, changed, default="sb3_shared", seed=seed, data=data)
+    game, recipe, seed, data = began.game, began.recipe, began.seed, began.data
     if recipe.learner == "scripted":
         raise ConfigError(f"{recipe.name} is scripted and does not learn: try jade eval {recipe.script} {scenario}")
     if isinstance(recipe, RemoteChatRecipe):
         raise ConfigError(
-            f"{recipe.name} plays and does not learn here: try jade eval remote_chat:{recipe.name} {scenario}"
+            f"{recipe.name} plays and does not learn here: try jade eval remote_chat:{policy or recipe.name} {scenario}"
         )
     if isinstance(recipe, WarmStartRecipe):
-        raise ConfigError(f"{recipe.name} is a warm start: jade warm-start {scenario} --policy {recipe.name}")
+        raise ConfigError(f"{recipe.name} is a warm start: jade warm-start {scenario} --policy {policy or recipe.name}")
     if dry_run:
         from jade_env.learning.memory_plan import dry_run as plan_of
 
@@ -244,7 +238,7 @@ def train(
         with _progress("training") as progress:
             done = trainer.train(game, recipe, run, seed, resume=resume, data=data, progress=progress)
     _done(done, "steps" if isinstance(recipe, PpoRecipe) else "turns")
-    typer.echo(f"next: {shlex.join(['jade', 'eval', str(run), scenario, *_again(data, for_scenario)])}")
+    typer.echo(f"next: {shlex.join(['jade', 'eval', str(run), scenario, *_again(data, split_overrides(changed)[0])])}")
 
 
 @app.command(name="warm-start")
@@ -269,22 +263,16 @@ def warm_start(
 
     Example: jade warm-start small_world --policy jade_tiny --out runs/warm
     """
-    from jade_env.cli_resume import begun
+    from jade_env.cli_resume import configured
     from jade_env.language_recipe import WarmStartRecipe
-    from jade_env.recipe import load_recipe, split_overrides
-    from jade_env.scenario import load_scenario
+    from jade_env.recipe import split_overrides
 
-    for_scenario, for_recipe = split_overrides(parse_overrides(overrides or []))
-    if resume and out is not None:
-        before = begun(out, scenario, policy, for_scenario, for_recipe)
-        recipe, game, data = before.recipe, before.game, data or before.data
-        seed = before.seed if seed is None else seed
-    else:
-        recipe, game = load_recipe(policy or "jade_tiny", for_recipe), load_scenario(scenario, for_scenario)
-    seed = seed or 0
+    changed = parse_overrides(overrides or [])
+    began = configured(out if resume else None, scenario, policy, changed, default="jade_tiny", seed=seed, data=data)
+    game, recipe, seed, data = began.game, began.recipe, began.seed, began.data
     if not isinstance(recipe, WarmStartRecipe):
         raise ConfigError(
-            f"{recipe.name} is no warm start (learner: sft): try jade train {scenario} --policy {recipe.name}"
+            f"{recipe.name} is no warm start (learner: sft): try jade train {scenario} --policy {policy or recipe.name}"
         )
     run = out or Path("runs") / f"{game.name}-{recipe.name}-{seed}"
     from jade_env.learning.warm_start import warm_start as teach
@@ -297,7 +285,7 @@ def warm_start(
         scenario,
         "--policy",
         "jade_joint",
-        *_again(data, for_scenario),
+        *_again(data, split_overrides(changed)[0]),
         f"backbone={run}/backbone",
     ]
     typer.echo(f"next: {shlex.join(learn)}")

@@ -1,4 +1,4 @@
-"""What `--resume` goes on with: the configuration that a run was begun with, in which only its length may be changed.
+"""What `jade train` and `jade warm-start` train: what is said, or with `--resume` what a run was begun with.
 
 Knows run folders by their `config.json`; imports no learning library.
 """
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from jade_env.errors import ConfigError, DataError
-from jade_env.recipe import AnyRecipe, load_recipe, recipe_of
+from jade_env.recipe import AnyRecipe, load_recipe, recipe_of, split_overrides
 from jade_env.scenario import Scenario, load_scenario, scenario_of
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A run as it was begun: its game, how it learns, its seed, and where its data is."""
+    """A run as it begins, or was begun: its game, how it learns, its seed, and where its data is."""
 
     game: Scenario
     recipe: AnyRecipe
@@ -26,24 +26,36 @@ class Begun:
     data: Path | None
 
 
-def begun(
-    run: Path, scenario: str, policy: str | None, for_scenario: Mapping[str, Any], for_recipe: Mapping[str, Any]
+def configured(
+    run: Path | None,
+    scenario: str,
+    policy: str | None,
+    overrides: Mapping[str, Any],
+    *,
+    default: str,
+    seed: int | None,
+    data: Path | None,
 ) -> Begun:
-    """Read what a run was begun with, and set what is given anew.
+    """What a command trains: what it says itself, or how a run was begun that it goes on with.
 
     Args:
-        run: its folder.
-        scenario, policy: as they are named now; other ones than those of the run are refused. No policy: the run's.
-        for_scenario, for_recipe: overrides, which need not be said again.
+        run: the folder of a run to go on with; None for a new one.
+        scenario, policy: as they are named; without a policy the run's, or `default` for a new one.
+        overrides: of the scenario and the recipe. Those that a run was begun with need not be said again.
+        seed, data: as they are said; else the run's, or 0 and none.
 
     Raises:
         ConfigError: the run is of another scenario or recipe, or an override is not valid.
         DataError: there is no run in the folder.
     """
+    for_scenario, for_recipe = split_overrides(overrides)
+    if run is None:
+        game, recipe = load_scenario(scenario, for_scenario), load_recipe(policy or default, for_recipe)
+        return Begun(game, recipe, seed or 0, data)
     place = run / "config.json"
     try:
         config = json.loads(place.read_bytes())
-        trees, seed, data = (dict(config["scenario"]), dict(config["recipe"])), int(config["seed"]), config.get("data")
+        trees, its_seed = (dict(config["scenario"]), dict(config["recipe"])), int(config["seed"])
     except FileNotFoundError:
         raise DataError(f"{run}: there is no run to resume here, as config.json is missing") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -52,9 +64,7 @@ def begun(
     for what, tree, name in zip(("scenario", "recipe"), trees, named, strict=True):
         if name is not None and name != tree.get("name"):
             raise ConfigError(f"{run} was begun with the {what} {tree.get('name')}, and cannot go on with {name}")
-    return Begun(
-        scenario_of(trees[0], str(place), for_scenario),
-        recipe_of(trees[1], str(place), for_recipe),
-        seed,
-        None if data is None else Path(data),
-    )
+    game = scenario_of(trees[0], str(place), for_scenario)
+    recipe = recipe_of(trees[1], str(place), for_recipe)
+    its_data = Path(config["data"]) if config.get("data") else None
+    return Begun(game, recipe, its_seed if seed is None else seed, data or its_data)
