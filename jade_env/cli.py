@@ -351,9 +351,6 @@ def evaluate(
     with _progress("playing", quiet=as_json) as progress:
         watch = Watch(open_source(game, data).retriever(split))
         rows = play_all(player, game, split, episodes, seed, data=data, progress=progress)
-    if rows_to is not None:
-        with written_whole(rows_to) as (file,):
-            file.writelines(f"{json.dumps(_as_row(row))}\n".encode() for row in rows)
     summary = summarize(rows, game.name, policy, split)
     if as_json:
         typer.echo(json.dumps(summary))
@@ -368,6 +365,9 @@ def evaluate(
         typer.echo(watch.sentence())
     for ledger in ledgers(player, game):
         typer.echo(ledger, err=True)
+    if rows_to is not None:
+        with written_whole(rows_to) as (file,):
+            file.writelines(f"{json.dumps(_as_row(row))}\n".encode() for row in rows)
 
 
 def _as_row(row: EpisodeRow) -> dict[str, Any]:

@@ -116,7 +116,9 @@ def _answer_rows(view: View, values: Sequence[Any]) -> bytes:
     """The rows of answers; one that `survey` did not find is a row of zeros."""
     result = survey(view.query, view.documents)
     packed, size = answers.rows(result), 4 * _F
-    if view.draft in result.values:  # it comes first in a row: whether the candidate is there, or was sent back
+    if (
+        view.draft and view.draft in result.values
+    ):  # it comes first in a row: whether the candidate is there, or was sent back
         place = size * result.values.index(view.draft)
         packed = packed[:place] + _SENT_BACK + packed[place + len(_SENT_BACK) :]
     if values == result.values:

@@ -90,12 +90,13 @@ class ParallelEnv(PettingZooParallelEnv[str, Any, Any]):  # type: ignore[misc]
         match = self._match
         if strangers := [name for name in actions if name not in self._known]:
             raise JadeError(f"{strangers[0]!r} is no agent here: {', '.join(self.possible_agents)}")
-        if missing := [agent for agent in self.turns() if actions.get(agent) is None]:
+        due = self.turns()
+        if missing := [agent for agent in due if actions.get(agent) is None]:
             raise JadeError(f'{missing[0]} has a turn and no action: give one for every agent, 0 or "" without a turn')
         rewards = dict.fromkeys(self.agents, 0.0)
-        for agent, turn in self.turns().items():
+        for agent, turn in due.items():
             if not turn.game.finished:  # a limit may end the episode on an earlier turn of this tick
-                rewards[agent] += match.play(turn, actions.get(agent, 0))
+                rewards[agent] += match.play(turn, actions[agent])
         match.settle()
         for agent, earned in match.payoffs.items():
             rewards[agent] += earned

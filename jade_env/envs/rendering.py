@@ -76,11 +76,15 @@ def branch(episode: Episode, node: Node | None = None) -> Branch:
     """What is to be drawn of a node (the root where none is given) and of everything below it."""
     node = node or episode.trace.root
     gold = frozenset(episode.question.supporting_ids)
-    rows = [_turn_row(turn) for turn in episode.trace.played if turn.path == node.path]
+    searches = iter(_retrieval_row(query, found, gold) for query, found in node.searches)
+    rows: list[Row] = []
+    for turn in episode.trace.played:
+        if turn.path == node.path:
+            rows.append(_turn_row(turn))
+            if turn.output.kind == "search_or_answer" and turn.output.value[0] == "search":
+                rows += [row for row in [next(searches, None)] if row]
     rows += [Row("waiting", turn.agent, "…") for turn in episode.turns if turn.node is node]
-    if node.searches:
-        rows = _with_searches(rows, [_retrieval_row(query, found, gold) for query, found in node.searches])
-    elif node.retrieved is not None:
+    if node.retrieved is not None and not node.searches:
         rows.insert(_place_of_retrieval(episode, node), _retrieval_row(node.query, node.retrieved, gold))
     rules = episode.rules
     summarizer = rules.agent(rules.summarizer) if rules.summarizer and node.children else None
@@ -99,16 +103,6 @@ def branch(episode: Episode, node: Node | None = None) -> Branch:
 def _retrieval_row(query: str, found: Sequence[Document], gold: frozenset[str]) -> Row:
     titles = tuple((plain(document.title, 80) or document.id, document.id in gold) for document in found)
     return Row("retrieval", "retrieval", plain(query), titles)
-
-
-def _with_searches(rows: Sequence[Row], searches: Sequence[Row]) -> list[Row]:
-    """A lone solver's turns, each search followed by what it found."""
-    found, told = iter(searches), list[Row]()
-    for row in rows:
-        told.append(row)
-        if row.kind == "turn" and row.text.startswith("search: "):
-            told += [each] if (each := next(found, None)) else []
-    return told
 
 
 def _turn_row(turn: Played) -> Row:

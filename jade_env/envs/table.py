@@ -17,7 +17,7 @@ from jade_env.envs.source import Source
 from jade_env.errors import ConfigError, DataError, RetrievalError
 from jade_env.game.episode import Episode, Retrieval, Rules
 from jade_env.questions import Question
-from jade_env.retrieval import Hit, Retriever
+from jade_env.retrieval import Document, Hit, Retriever
 
 KNOWN_OPTIONS = ("question_id", "split")
 Waiting = list[tuple[Episode, Retrieval]]
@@ -134,13 +134,13 @@ class Table:
             ConfigError: a server searches another world than the one that the questions are about.
         """
         found = self.retriever.search([request.query for _, request in waiting], self.depth)
-        if self._expected is not None and any(found):
-            self._refuse_foreign(found)
+        expected = self._expected  # other threads may be here, too
+        if expected is not None and any(found):
+            self._refuse_foreign(found, frozenset(expected))
         return found
 
-    def _refuse_foreign(self, found: Sequence[Sequence[Hit]]) -> None:
+    def _refuse_foreign(self, found: Sequence[Sequence[Hit]], own: frozenset[Document]) -> None:
         """Look once whether what is found is of this split's world: each split is a world of its own."""
-        own = frozenset(self._expected or ())
         if not any(hit.document in own for hits in found for hit in hits):
             raise ConfigError(
                 f"the retriever's server does not search the world of the split {self.split!r}: serve that one "

@@ -189,10 +189,8 @@ def longest(backbone: Backbone) -> int:
         raise ConfigError(f"{backbone.name}: layers of {', '.join(unknown)} are not supported in generation")
     window = getattr(config, "sliding_window", None)
     slides = "sliding_attention" in kinds or (not kinds and getattr(config, "use_sliding_window", True))
-    if "local" in (
-        getattr(config, "attention_layers", None) or ()
-    ):  # GPT-Neo, whose window counts from the batch's end
-        window, slides = int(config.window_size) // ROUND * ROUND, True
+    if "local" in (getattr(config, "attention_layers", None) or ()):
+        window, slides = int(config.window_size) // ROUND * ROUND, True  # GPT-Neo's, which counts from the batch's end
     return min(backbone.context, int(window)) if window and slides else backbone.context
 
 

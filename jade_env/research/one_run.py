@@ -99,8 +99,18 @@ def _warmed(run: Run, place: Path, data: str | Path | None, progress: Callable[[
     with _alone(place, f"the warm start of {run.scenario}/{run.arm}", say):
         if not (place / TIMES).exists():
             resume = _begun(folder)
-            done = warm_start(run.game, run.warm, folder, run.warm_seed, resume=resume, data=data, progress=progress)
-            say(f"{run.scenario}/{run.arm}: warm start of {done.timesteps} steps in {done.seconds:.0f} s")
+            name = f"{run.scenario}/{run.arm}"
+            done = warm_start(
+                run.game,
+                run.warm,
+                folder,
+                run.warm_seed,
+                resume=resume,
+                data=data,
+                progress=progress,
+                notice=lambda sentence: say(f"{name}: {sentence}"),
+            )
+            say(f"{name}: warm start of {done.timesteps} steps in {done.seconds:.0f} s")
             write(place / TIMES, indented({"seconds_training": done.seconds}))
     return replace(run, recipe=run.recipe.model_copy(update={"backbone": str(folder / "backbone")}))
 
