@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -20,19 +18,27 @@ from typer.core import TyperGroup
 
 from jade_env.cli_compare import compare, studies
 from jade_env.cli_index import index_app
+from jade_env.cli_options import (
+    PLAYER_HELP,
+    DataOpt,
+    ForceOpt,
+    ModeOpt,
+    OverridesArg,
+    ScenarioArg,
+    SeedOpt,
+    SplitOpt,
+    progress_bar,
+)
 from jade_env.cli_report import report
 from jade_env.cli_serve import serve
+from jade_env.cli_train import train, warm_start
 from jade_env.config import Kind, first_line, names, parse_overrides
 from jade_env.errors import ConfigError, DataError, JadeError
 
 if TYPE_CHECKING:
     from jade_env.learning.evaluation import EpisodeRow
-    from jade_env.learning.session import RunSummary
     from jade_env.policy.base import Policy
     from jade_env.scenario import Mode, Scenario
-
-Progress = Callable[[int, int], None]
-Overrides = dict[str, Any]
 
 
 class _Group(TyperGroup):
@@ -66,33 +72,6 @@ app = typer.Typer(
 data_app = typer.Typer(cls=_Group, no_args_is_help=True, help="Make or convert questions and corpora on disk.")
 app.add_typer(data_app, name="data")
 app.add_typer(index_app, name="index")
-
-ScenarioArg = Annotated[
-    str, typer.Argument(metavar="SCENARIO", help="A shipped scenario's name, or a path to a YAML file.")
-]
-OverridesArg = Annotated[
-    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides, such as reward.round_cost=0.1.")
-]
-DataOpt = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="The data location; else the variable JADE_DATA says it.")
-]
-ForceOpt = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
-SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
-RunSeedOpt = Annotated[
-    int | None, typer.Option("--seed", min=0, help="Seed of everything that is drawn; 0 if not given.")
-]
-ResumeOpt = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in --out where it stopped, as it was begun.")
-]
-SplitOpt = Annotated[str, typer.Option("--split", help="train, dev, test, or any file stem of the data folder.")]
-PLAYER_HELP = (
-    "A scripted policy's name, a run folder, remote_chat:FILE for a model behind a server, "
-    "language_model:PLACE for a Hugging Face model as it is, "
-    "or a team such as planner=runs/first,default=heuristic."
-)
-ModeOpt = Annotated[
-    Literal["text", "discrete"] | None, typer.Option("--mode", help="Replaces the scenario's mode, for all agents.")
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -166,145 +145,8 @@ def show(
 # ---- train and evaluate ---------------------------------------------------------------------------------------------
 
 
-@app.command()
-def train(
-    scenario: ScenarioArg,
-    overrides: OverridesArg = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            "--policy", metavar="RECIPE", help="How to learn: a recipe's name or path; sb3_shared if not given."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="RUN", help="The run folder; runs/SCENARIO-RECIPE-SEED if not given."),
-    ] = None,
-    seed: RunSeedOpt = None,
-    data: DataOpt = None,
-    resume: ResumeOpt = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Resolve everything, print a memory plan and what to lower, and train nothing."),
-    ] = False,
-) -> None:
-    """Train a team and leave everything in a run folder: configuration, metrics, checkpoints, a learning curve.
-
-    A key that is a scenario's goes to the scenario, a recipe's to the recipe; `scenario.` or `recipe.` before it says which.
-    With --resume everything is as the run was begun, and only its length may be given anew (steps=200).
-
-    Example: jade train small_world --policy jade_joint --out runs/joint steps=40
-
-    Example: jade train cooperative --policy sb3_shared --out runs/first total_timesteps=100000 reward.round_cost=0.1
-    """
-    from jade_env.chat_recipe import RemoteChatRecipe
-    from jade_env.cli_resume import configured
-    from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
-    from jade_env.recipe import MarlRecipe, split_overrides
-
-    changed = parse_overrides(overrides or [])
-    began = configured(out if resume else None, scenario, policy, changed, default="sb3_shared", seed=seed, data=data)
-    game, recipe, seed, data = began.game, began.recipe, began.seed, began.data
-    if recipe.learner == "scripted":
-        raise ConfigError(f"{recipe.name} is scripted and does not learn: try jade eval {recipe.script} {scenario}")
-    if isinstance(recipe, RemoteChatRecipe):
-        raise ConfigError(
-            f"{recipe.name} plays and does not learn here: try jade eval remote_chat:{policy or recipe.name} {scenario}"
-        )
-    if isinstance(recipe, WarmStartRecipe):
-        raise ConfigError(f"{recipe.name} is a warm start: jade warm-start {scenario} --policy {policy or recipe.name}")
-    if dry_run:
-        from jade_env.learning.memory_plan import dry_run as plan_of
-
-        typer.echo(plan_of(game, recipe, data))
-        return
-    run = out or Path("runs") / f"{game.name}-{recipe.name}-{seed}"
-    done: RunSummary  # the modules are imported after the arguments are known to be good: they take seconds to load
-    if isinstance(recipe, PpoRecipe):
-        from jade_env.learning.joint import train_language
-
-        with _progress("training") as progress:
-            done = train_language(game, recipe, run, seed, resume=resume, data=data, progress=progress, notice=_notice)
-    elif isinstance(recipe, MarlRecipe):
-        if resume:
-            raise ConfigError(f"{recipe.name}: BenchMARL's runs cannot be gone on with: begin again with another --out")
-        from jade_env.learning.marl import train_marl
-
-        with _progress("training") as progress:
-            done = train_marl(game, recipe, run, seed, data=data, progress=progress)
-    else:
-        from jade_env.learning import trainer
-
-        with _progress("training") as progress:
-            done = trainer.train(game, recipe, run, seed, resume=resume, data=data, progress=progress)
-    _done(done, "steps" if isinstance(recipe, PpoRecipe) else "turns")
-    typer.echo(f"next: {shlex.join(['jade', 'eval', str(run), scenario, *_again(data, split_overrides(changed)[0])])}")
-
-
-@app.command(name="warm-start")
-def warm_start(
-    scenario: ScenarioArg,
-    overrides: OverridesArg = None,
-    policy: Annotated[
-        str | None,
-        typer.Option("--policy", metavar="RECIPE", help="A warm start's name or path; jade_tiny if not given."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="RUN", help="The run folder; runs/SCENARIO-RECIPE-SEED if not given."),
-    ] = None,
-    seed: RunSeedOpt = None,
-    data: DataOpt = None,
-    resume: ResumeOpt = False,
-) -> None:
-    """Teach a language model what each role writes, from a teacher's turns: what reinforcement learning begins with.
-
-    RUN/backbone is then a Hugging Face folder, and `jade train SCENARIO --policy jade_joint backbone=RUN/backbone` goes on from it.
-
-    Example: jade warm-start small_world --policy jade_tiny --out runs/warm
-    """
-    from jade_env.cli_resume import configured
-    from jade_env.language_recipe import WarmStartRecipe
-    from jade_env.recipe import split_overrides
-
-    changed = parse_overrides(overrides or [])
-    began = configured(out if resume else None, scenario, policy, changed, default="jade_tiny", seed=seed, data=data)
-    game, recipe, seed, data = began.game, began.recipe, began.seed, began.data
-    if not isinstance(recipe, WarmStartRecipe):
-        raise ConfigError(
-            f"{recipe.name} is no warm start (learner: sft): try jade train {scenario} --policy {policy or recipe.name}"
-        )
-    run = out or Path("runs") / f"{game.name}-{recipe.name}-{seed}"
-    from jade_env.learning.warm_start import warm_start as teach
-
-    with _progress("warm start") as progress:
-        _done(teach(game, recipe, run, seed, resume=resume, data=data, progress=progress, notice=_notice), "steps")
-    learn = [
-        "jade",
-        "train",
-        scenario,
-        "--policy",
-        "jade_joint",
-        *_again(data, split_overrides(changed)[0]),
-        f"backbone={run}/backbone",
-    ]
-    typer.echo(f"next: {shlex.join(learn)}")
-
-
-def _again(data: Path | None, for_scenario: Mapping[str, Any]) -> list[str]:
-    """What a further command needs so as to mean the same game."""
-    return [*(["--data", str(data)] if data else []), *(f"{k}={json.dumps(v)}" for k, v in for_scenario.items())]
-
-
-def _done(run: RunSummary, unit: str) -> None:
-    figures = "  ".join(f"{name} {value:.3f}" for name, value in run.dev.items() if name in ("f1", "em", "net"))
-    typer.echo(f"{run.timesteps} {unit} in {run.seconds:.0f} s; dev: {figures}; learning curve: {run.picture}")
-    if failed := run.dev.get("failed"):
-        _notice(f"{failed:.0%} of the dev questions were cut short, as the retriever failed; they count as 0")
-
-
-def _notice(sentence: str) -> None:
-    typer.echo(f"warning: {sentence}", err=True)
+app.command()(train)
+app.command(name="warm-start")(warm_start)
 
 
 @app.command(name="eval")
@@ -346,9 +188,9 @@ def evaluate(
     from jade_env.retrieval.remote_watch import Watch
 
     game = _scenario(scenario, overrides, mode)
-    with _progress("getting ready", quiet=as_json):
+    with progress_bar("getting ready", quiet=as_json):
         player: Policy = make_policy(policy, game, data=data, seed=seed, greedy=not sampled)
-    with _progress("playing", quiet=as_json) as progress:
+    with progress_bar("playing", quiet=as_json) as progress:
         watch = Watch(open_source(game, data).retriever(split))
         rows = play_all(player, game, split, episodes, seed, data=data, progress=progress)
     summary = summarize(rows, game.name, policy, split)
@@ -381,22 +223,6 @@ def _scenario(name: str, overrides: Sequence[str] | None, mode: Mode | None = No
 
     changes = {key.removeprefix("scenario."): value for key, value in parse_overrides(overrides or []).items()}
     return load_scenario(name, changes | ({"mode": mode} if mode else {}))
-
-
-@contextmanager
-def _progress(what: str, quiet: bool = False) -> Iterator[Progress | None]:
-    """A progress bar on stderr while something runs; none where nobody watches."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
-    with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 app.command()(compare)
@@ -437,7 +263,7 @@ def play(
     game = _scenario(scenario, overrides, mode)
     console = Console(highlight=False)
     table = Table(open_source(game, data), Rules.sides(game), split, seed)
-    with _progress("getting ready"):
+    with progress_bar("getting ready"):
         player: Policy = make_policy(policy, game, data=data, seed=seed)
     session = Session(game, table, player, console, console.input, role, mode)
     session.play(table.open(options={"question_id": question} if question else None))

@@ -11,6 +11,8 @@ from transformers import GPT2Config, LlamaConfig, PreTrainedTokenizerFast, Qwen2
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 import jade_env
+from jade_env.policy.tiny import make_tiny
+from jade_env.scenario import Scenario, load_scenario
 
 SIZES = {"vocab_size": 400, "eos_token_id": 1, "bos_token_id": 0, "pad_token_id": 1}
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, **SIZES}
@@ -56,3 +58,17 @@ def folders(turns: list[tuple[str, list[dict[str, str]]]], tmp_path_factory: pyt
         tokenizer.chat_template = template
         tokenizer.save_pretrained(places[name])
     return places
+
+
+@pytest.fixture(scope="session")
+def backbones(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Two small models of different shapes."""
+    folder = tmp_path_factory.mktemp("backbones")
+    for name, width in (("one", 32), ("two", 48)):
+        make_tiny(0, width=width, layers=1, inner=32).save(folder / name)
+    return str(folder / "one"), str(folder / "two")
+
+
+@pytest.fixture(scope="session")
+def game() -> Scenario:
+    return load_scenario("cooperative", {"data.passages": 200, "data.train": 40, "data.dev": 8, "data.test": 8})

@@ -19,28 +19,14 @@ from jade_env.learning.learner import Learner
 from jade_env.learning.shares import shares
 from jade_env.policy.backbone import Lora, load_backbone
 from jade_env.policy.sampling import Sample
-from jade_env.policy.tiny import make_tiny
 from jade_env.recipe import load_recipe
-from jade_env.scenario import Scenario, load_scenario
+from jade_env.scenario import Scenario
 
 KNOBS = {
     "steps": 2, "questions": 2, "plans": 1, "executions": 2, "minibatches": 1, "epochs": 2, "eval_every": 2, "eval_episodes": 2,
     "checkpoint_every": 1, "keep": 9, "slots": 16, "credit": "episode_gae", "warmup": 0,
 }  # fmt: skip
 SAMPLE = Sample((4, 5, 6), (7, 8), np.zeros(2, np.float32), value=1.0)
-
-
-@pytest.fixture(scope="module")
-def backbones(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    folder = tmp_path_factory.mktemp("backbones")
-    for name, width in (("one", 32), ("two", 48)):
-        make_tiny(0, width=width, layers=1, inner=32).save(folder / name)
-    return str(folder / "one"), str(folder / "two")
-
-
-@pytest.fixture(scope="module")
-def game() -> Scenario:
-    return load_scenario("cooperative", {"data.passages": 200, "data.train": 40, "data.dev": 8, "data.test": 8})
 
 
 def recipe(backbone: str, **changes: object) -> PpoRecipe:

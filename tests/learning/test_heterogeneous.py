@@ -27,20 +27,6 @@ KNOBS = {
 EXECUTORS = ("serial_decomposer", "parallel_decomposer", "query_rewriter", "document_selector", "answer_summarizer")
 
 
-@pytest.fixture(scope="module")
-def backbones(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Two small models of different shapes."""
-    folder = tmp_path_factory.mktemp("backbones")
-    for name, width in (("one", 32), ("two", 48)):
-        make_tiny(0, width=width, layers=1, inner=32).save(folder / name)
-    return str(folder / "one"), str(folder / "two")
-
-
-@pytest.fixture(scope="module")
-def game() -> Scenario:
-    return load_scenario("cooperative", {"data.passages": 200, "data.train": 40, "data.dev": 8, "data.test": 8})
-
-
 def moved(folder: Path, number: int) -> dict[bool, bool]:
     """Whether the weights of the first learner, and those of the second, changed between the start and a checkpoint."""
     before, after = checkpoint.load_weights(folder, 0), checkpoint.load_weights(folder, number)

@@ -1,0 +1,56 @@
+"""What the commands of `jade` have in common: arguments and options by one name, and the bar that shows how far they are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Progress = Callable[[int, int], None]
+
+ScenarioArg = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A shipped scenario's name, or a path to a YAML file.")
+]
+OverridesArg = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides, such as reward.round_cost=0.1.")
+]
+DataOpt = Annotated[
+    Path | None, typer.Option("--data", metavar="DIR", help="The data location; else the variable JADE_DATA says it.")
+]
+ForceOpt = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
+SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
+RunSeedOpt = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Seed of everything that is drawn; 0 if not given.")
+]
+ResumeOpt = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in --out where it stopped, as it was begun.")
+]
+SplitOpt = Annotated[str, typer.Option("--split", help="train, dev, test, or any file stem of the data folder.")]
+PLAYER_HELP = (
+    "A scripted policy's name, a run folder, remote_chat:FILE for a model behind a server, "
+    "language_model:PLACE for a Hugging Face model as it is, "
+    "or a team such as planner=runs/first,default=heuristic."
+)
+ModeOpt = Annotated[
+    Literal["text", "discrete"] | None, typer.Option("--mode", help="Replaces the scenario's mode, for all agents.")
+]
+
+
+@contextmanager
+def progress_bar(what: str, quiet: bool = False) -> Iterator[Progress | None]:
+    """A progress bar on stderr while something runs; none where nobody watches."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
+    with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,155 @@
+"""The commands `jade train` and `jade warm-start`: arguments in, one call into `learning/`, a line about what came of it out."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jade_env.cli_options import DataOpt, OverridesArg, ResumeOpt, RunSeedOpt, ScenarioArg, progress_bar
+from jade_env.config import parse_overrides
+from jade_env.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jade_env.cli_resume import Given
+    from jade_env.learning.session import RunSummary
+
+
+def train(
+    scenario: ScenarioArg,
+    overrides: OverridesArg = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy", metavar="RECIPE", help="How to learn: a recipe's name or path; sb3_shared if not given."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="RUN", help="The run folder; runs/SCENARIO-RECIPE-SEED if not given."),
+    ] = None,
+    seed: RunSeedOpt = None,
+    data: DataOpt = None,
+    resume: ResumeOpt = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Resolve everything, print a memory plan and what to lower, and train nothing."),
+    ] = False,
+) -> None:
+    """Train a team and leave everything in a run folder: configuration, metrics, checkpoints, a learning curve.
+
+    A key that is a scenario's goes to the scenario, a recipe's to the recipe; `scenario.` or `recipe.` before it says which.
+    With --resume everything is as the run was begun, and only its length may be given anew (steps=200).
+
+    Example: jade train small_world --policy jade_joint --out runs/joint steps=40
+
+    Example: jade train cooperative --policy sb3_shared --out runs/first total_timesteps=100000 reward.round_cost=0.1
+    """
+    from jade_env.chat_recipe import RemoteChatRecipe
+    from jade_env.cli_resume import Given, begun
+    from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
+    from jade_env.recipe import MarlRecipe
+
+    given = Given(scenario, policy or "sb3_shared", parse_overrides(overrides or []), out, seed, data)
+    game, recipe, run, seed, data = begun(given, policy is not None) if resume else given.new()
+    if recipe.learner == "scripted":
+        raise ConfigError(f"{recipe.name} is scripted and does not learn: try jade eval {recipe.script} {scenario}")
+    if isinstance(recipe, RemoteChatRecipe):
+        raise ConfigError(
+            f"{recipe.name} plays and does not learn here: try jade eval remote_chat:{policy or recipe.name} {scenario}"
+        )
+    if isinstance(recipe, WarmStartRecipe):
+        raise ConfigError(f"{recipe.name} is a warm start: jade warm-start {scenario} --policy {policy or recipe.name}")
+    if dry_run:
+        from jade_env.learning.memory_plan import dry_run as plan_of
+
+        typer.echo(plan_of(game, recipe, data))
+        return
+    done: RunSummary  # the modules are imported after the arguments are known to be good: they take seconds to load
+    if isinstance(recipe, PpoRecipe):
+        from jade_env.learning.joint import train_language
+
+        with progress_bar("training") as progress:
+            done = train_language(game, recipe, run, seed, resume=resume, data=data, progress=progress, notice=_notice)
+    elif isinstance(recipe, MarlRecipe):
+        if resume:
+            raise ConfigError(f"{recipe.name}: BenchMARL's runs cannot be gone on with: begin again with another --out")
+        from jade_env.learning.marl import train_marl
+
+        with progress_bar("training") as progress:
+            done = train_marl(game, recipe, run, seed, data=data, progress=progress)
+    else:
+        from jade_env.learning import trainer
+
+        with progress_bar("training") as progress:
+            done = trainer.train(game, recipe, run, seed, resume=resume, data=data, progress=progress)
+    _done(done, "steps" if isinstance(recipe, PpoRecipe) else "turns")
+    typer.echo(f"next: {shlex.join(['jade', 'eval', str(run), scenario, *_again(given, data)])}")
+
+
+def warm_start(
+    scenario: ScenarioArg,
+    overrides: OverridesArg = None,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", metavar="RECIPE", help="A warm start's name or path; jade_tiny if not given."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="RUN", help="The run folder; runs/SCENARIO-RECIPE-SEED if not given."),
+    ] = None,
+    seed: RunSeedOpt = None,
+    data: DataOpt = None,
+    resume: ResumeOpt = False,
+) -> None:
+    """Teach a language model what each role writes, from a teacher's turns: what reinforcement learning begins with.
+
+    RUN/backbone is then a Hugging Face folder, and `jade train SCENARIO --policy jade_joint backbone=RUN/backbone` goes on from it.
+
+    Example: jade warm-start small_world --policy jade_tiny --out runs/warm
+    """
+    from jade_env.cli_resume import Given, begun
+    from jade_env.language_recipe import WarmStartRecipe
+
+    given = Given(scenario, policy or "jade_tiny", parse_overrides(overrides or []), out, seed, data)
+    game, recipe, run, seed, data = begun(given, policy is not None) if resume else given.new()
+    if not isinstance(recipe, WarmStartRecipe):
+        raise ConfigError(
+            f"{recipe.name} is no warm start (learner: sft): try jade train {scenario} --policy {policy or recipe.name}"
+        )
+    from jade_env.learning.warm_start import warm_start as teach
+
+    with progress_bar("warm start") as progress:
+        _done(teach(game, recipe, run, seed, resume=resume, data=data, progress=progress, notice=_notice), "steps")
+    learn = [
+        "jade",
+        "train",
+        scenario,
+        "--policy",
+        "jade_joint",
+        *_again(given, data),
+        f"backbone={run}/backbone",
+    ]
+    typer.echo(f"next: {shlex.join(learn)}")
+
+
+def _again(given: Given, data: Path | None) -> list[str]:
+    """What a further command needs so as to mean the same game."""
+    from jade_env.recipe import split_overrides
+
+    for_scenario = split_overrides(given.overrides)[0]
+    return [*(["--data", str(data)] if data else []), *(f"{k}={json.dumps(v)}" for k, v in for_scenario.items())]
+
+
+def _done(run: RunSummary, unit: str) -> None:
+    figures = "  ".join(f"{name} {value:.3f}" for name, value in run.dev.items() if name in ("f1", "em", "net"))
+    typer.echo(f"{run.timesteps} {unit} in {run.seconds:.0f} s; dev: {figures}; learning curve: {run.picture}")
+    if failed := run.dev.get("failed"):
+        _notice(f"{failed:.0%} of the dev questions were cut short, as the retriever failed; they count as 0")
+
+
+def _notice(sentence: str) -> None:
+    typer.echo(f"warning: {sentence}", err=True)

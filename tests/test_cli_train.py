@@ -1,0 +1,86 @@
+"""`jade train` and `jade warm-start`: which teams a recipe serves, and what a run is gone on with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from jade_env import cli
+
+SMALL = ("data.passages=300", "data.train=20", "data.dev=20")
+
+
+def jade(*words: str) -> Result:
+    return CliRunner().invoke(cli.app, list(words))
+
+
+def test_what_cannot_learn_together_leaves_no_folder_behind(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = jade("train", "private_costs", "--policy", "sb3_shared", "--out", str(run), *SMALL)
+    assert result.exit_code == 2 and "one agent learns at a time" in result.stderr and not run.exists()
+
+
+@pytest.mark.parametrize("recipe", ["jade_joint", "static_joint", "executors_only", "frozen"])
+@pytest.mark.parametrize("game", ["static", "vanilla_rag"])
+def test_recipes_of_a_whole_team_serve_teams_without_a_planner(recipe: str, game: str) -> None:
+    result = jade("train", game, "--policy", recipe, "--dry-run", *SMALL)
+    assert result.exit_code == 0, result.stderr
+    assert "answer_generator" in result.stdout
+
+
+def test_nobody_left_to_learn_and_misspelt_roles_are_refused() -> None:
+    alone = jade("train", "vanilla_rag", "--policy", "planner_only", "--dry-run", *SMALL)
+    assert alone.exit_code == 2 and "train: 'planner' is not in the team: answer_generator" in alone.stderr
+    misspelt = jade("train", "static", "--policy", "jade_joint", "--dry-run", "kl.planer.start=1", *SMALL)
+    assert misspelt.exit_code == 2 and "'planer' is not in the team" in misspelt.stderr
+
+
+def test_resume_takes_everything_from_the_run_but_its_length(tmp_path: Path) -> None:
+    run, warm = tmp_path / "run", tmp_path / "warm"
+    small = ("data.passages=200", "data.train=20", "data.dev=8")
+    first = (
+        "warm-start",
+        "small_world",
+        "--out",
+        str(warm),
+        *small,
+        "steps=1",
+        "practice=1",
+        "chapter=8",
+        "batch_size=4",
+    )
+    taught = jade(*first, "eval_every=1", "eval_episodes=2")
+    assert taught.exit_code == 0, taught.stderr
+    assert (
+        f"next: jade train small_world --policy jade_joint data.passages=200 data.train=20 data.dev=8 backbone={warm}"
+        in (taught.stdout.replace("'", ""))
+    )
+    knobs = (
+        "steps=1",
+        "questions=2",
+        "plans=2",
+        "executions=1",
+        "eval_episodes=2",
+        "slots=8",
+        f"backbone={warm}/backbone",
+    )
+    train = ("train", "small_world", "--out", str(run))
+    assert jade(*train, "--policy", "jade_joint", "--seed", "3", *small, *knobs).exit_code == 0
+    longer = jade(*train, "--resume", "steps=2")
+    assert longer.exit_code == 0, longer.stderr
+    config = json.loads((run / "config.json").read_text())
+    assert (config["seed"], config["recipe"]["steps"], config["scenario"]["data"]["passages"]) == (3, 2, 200)
+    for words, message in (
+        (("steps=1",), "2 are done already"),
+        (("steps=3", "questions=4"), "recipe.questions: the run was begun with 2"),
+        (("--policy", "frozen"), "begun with the recipe jade_joint, and cannot go on with frozen"),
+    ):
+        result = jade(*train, "--resume", *words)
+        assert result.exit_code == 2 and message in result.stderr, result.stderr
+    nowhere = jade("train", "small_world", "--policy", "jade_joint", "--seed", "977", "--resume")
+    assert nowhere.exit_code == 2 and "small_world-jade_joint-977: there is no run to resume here" in nowhere.stderr
+    other = jade("train", "cooperative", "--out", str(run), "--resume")
+    assert other.exit_code == 2 and "begun with the scenario small_world" in other.stderr
