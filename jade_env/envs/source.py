@@ -99,8 +99,9 @@ def _make_world(description: str, split: str) -> World:
 def _world(data: WorldData, split: str) -> World:
     if not split.isidentifier():
         raise DataError(f"split {split!r} is not a name; the world's splits are {', '.join(WORLD_SPLITS)}")
-    if split not in WORLD_SPLITS and (hint := nearest(split, WORLD_SPLITS)):  # any other name is a world of its own
-        raise DataError(f"the world has no split {split!r}{hint}")
+    for name in WORLD_SPLITS:  # any other name is a world of its own, but for letters that changed places
+        if split != name and sorted(split) == sorted(name):
+            raise DataError(f"the world has no split {split!r}; did you mean {name!r}?")
     return _make_world(data.model_dump_json(), split)
 
 
