@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from jade_env.agent import PromptStyle
 from jade_env.config import Settings, answering, names
+from jade_env.hub import ModelName
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -88,7 +89,7 @@ class LanguageSettings(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     summary: str = Field(min_length=1, max_length=200)
     """One line for listings."""
-    backbone: str = "jade-tiny"
+    backbone: ModelName = "jade-tiny"
     """`jade-tiny`, `fresh` (an untrained one, for a warm start), a folder in the Hugging Face layout (such as RUN/backbone of a
     warm start), or an id of its hub."""
     prompt: PromptStyle = "full"

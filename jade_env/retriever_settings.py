@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from jade_env.config import Settings
+from jade_env.hub import ModelName
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
@@ -47,7 +48,7 @@ class Dense(Settings):
     """Any string of `faiss.index_factory`: `Flat` (exact), `HNSW32`, `IVF4096,PQ64`, `SQ8`, `SQfp16`."""
     metric: Literal["ip", "l2"] = "ip"
     """Inner product (the cosine where vectors are normalised) or squared Euclidean distance."""
-    encoder: str = Field(default=EMBEDDED, min_length=1)
+    encoder: ModelName = Field(default=EMBEDDED, min_length=1)
     """`tfidf-svd`, which needs no weights, or the folder or id of a Hugging Face or sentence-transformers encoder."""
     pooling: Literal["auto", "mean", "cls"] = "auto"
     """How a neural encoder's tokens become one vector; `auto` follows the encoder's own files, else the mean."""
