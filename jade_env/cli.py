@@ -152,7 +152,12 @@ app.command(name="warm-start")(warm_start)
 @app.command(name="eval")
 def evaluate(
     policy: Annotated[str, typer.Argument(metavar="POLICY|RUN", help=PLAYER_HELP)],
-    scenario: ScenarioArg,
+    scenario: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SCENARIO", help="A shipped scenario's name, or a path to a YAML file; a run's own if not given."
+        ),
+    ] = None,
     overrides: OverridesArg = None,
     split: SplitOpt = "dev",
     episodes: Annotated[
@@ -173,6 +178,8 @@ def evaluate(
 
     What a server's model has cost in requests and tokens is printed below.
 
+    Example: jade eval runs/first --split test
+
     Example: jade eval heuristic cooperative --split dev --episodes 200
 
     Example: jade eval planner=runs/first,default=heuristic cooperative
@@ -187,7 +194,7 @@ def evaluate(
     from jade_env.research.summary import kinds_table, summarize, table, teams_table
     from jade_env.retrieval.remote_watch import Watch
 
-    game = _scenario(scenario, overrides, mode)
+    game, data = _to_play(policy, scenario, overrides or [], mode, data)
     with progress_bar("getting ready", quiet=as_json):
         player: Policy = make_policy(policy, game, data=data, seed=seed, greedy=not sampled)
     with progress_bar("playing", quiet=as_json) as progress:
@@ -217,12 +224,32 @@ def _as_row(row: EpisodeRow) -> dict[str, Any]:
     return {key.rstrip("_"): None if value != value else value for key, value in asdict(row).items()}
 
 
+def _to_play(
+    policy: str, scenario: str | None, overrides: Sequence[str], mode: Mode | None, data: Path | None
+) -> tuple[Scenario, Path | None]:
+    """The scenario that is named, or else the run's own, and where its data is."""
+    from jade_env.cli_resume import game_of
+
+    if scenario is not None:
+        if "=" not in scenario or Path(scenario).exists():
+            return _scenario(scenario, overrides, mode), data
+        overrides = [scenario, *overrides]  # the scenario was left out
+    if not Path(policy).is_dir():
+        raise ConfigError(f"which scenario? only the folder of a run has its own: try jade eval {policy} cooperative")
+    game, noted = game_of(Path(policy), _changes(overrides, mode))
+    return game, data or noted
+
+
 def _scenario(name: str, overrides: Sequence[str] | None, mode: Mode | None = None) -> Scenario:
     """A scenario with overrides; `scenario.` before a key is allowed."""
     from jade_env.scenario import load_scenario
 
-    changes = {key.removeprefix("scenario."): value for key, value in parse_overrides(overrides or []).items()}
-    return load_scenario(name, changes | ({"mode": mode} if mode else {}))
+    return load_scenario(name, _changes(overrides or [], mode))
+
+
+def _changes(overrides: Sequence[str], mode: Mode | None) -> dict[str, Any]:
+    changes = {key.removeprefix("scenario."): value for key, value in parse_overrides(overrides).items()}
+    return changes | ({"mode": mode} if mode else {})
 
 
 app.command()(compare)

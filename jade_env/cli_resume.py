@@ -73,22 +73,48 @@ def begun(given: Given, policy_said: bool) -> Training:
     """
     scenario, recipe = load_scenario(given.scenario).name, load_recipe(given.policy).name
     run = given.folder(scenario, recipe)
-    place = run / "config.json"
-    try:
-        config = json.loads(place.read_bytes())
-        game_tree, recipe_tree, seed = dict(config["scenario"]), dict(config["recipe"]), int(config["seed"])
-    except FileNotFoundError:
-        raise DataError(f"{run}: there is no run to resume here, as config.json is missing") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{place}: cannot be read as the configuration of a run: {error}") from None
-    for what, tree, name in (("scenario", game_tree, scenario), ("recipe", recipe_tree, recipe)):
+    noted = _noted(run, "run to resume")
+    for what, tree, name in (("scenario", noted.game, scenario), ("recipe", noted.recipe, recipe)):
         if name != tree.get("name") and (what == "scenario" or policy_said):
             raise ConfigError(f"{run} was begun with the {what} {tree.get('name')}, and cannot go on with {name}")
     for_scenario, for_recipe = split_overrides(given.overrides)
     return Training(
-        scenario_of(game_tree, str(place), for_scenario),
-        recipe_of(recipe_tree, str(place), for_recipe),
+        scenario_of(noted.game, noted.place, for_scenario),
+        recipe_of(noted.recipe, noted.place, for_recipe),
         run,
-        seed if given.seed is None else given.seed,
-        given.data or (Path(config["data"]) if config.get("data") else None),
+        noted.seed if given.seed is None else given.seed,
+        given.data or noted.data,
     )
+
+
+def game_of(run: Path, overrides: Mapping[str, Any]) -> tuple[Scenario, Path | None]:
+    """The game that a run was begun with, changed by overrides, and where its data is.
+
+    Raises:
+        ConfigError: an override is not valid.
+        DataError: there is no run in the folder.
+    """
+    noted = _noted(run, "run")
+    return scenario_of(noted.game, noted.place, overrides), noted.data
+
+
+class _Noted(NamedTuple):
+    """What a run's `config.json` says."""
+
+    game: dict[str, Any]
+    recipe: dict[str, Any]
+    seed: int
+    data: Path | None
+    place: str
+
+
+def _noted(run: Path, what: str) -> _Noted:
+    place = run / "config.json"
+    try:
+        config = json.loads(place.read_bytes())
+        data = Path(config["data"]) if config.get("data") else None
+        return _Noted(dict(config["scenario"]), dict(config["recipe"]), int(config["seed"]), data, str(place))
+    except FileNotFoundError:
+        raise DataError(f"{run}: there is no {what} here, as config.json is missing") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{place}: cannot be read as the configuration of a run: {error}") from None

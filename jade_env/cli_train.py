@@ -14,8 +14,8 @@ from jade_env.config import parse_overrides
 from jade_env.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jade_env.cli_resume import Given
     from jade_env.learning.session import RunSummary
+    from jade_env.scenario import Scenario
 
 
 def train(
@@ -87,7 +87,7 @@ def train(
         with progress_bar("training") as progress:
             done = trainer.train(game, recipe, run, seed, resume=resume, data=data, progress=progress)
     _done(done, "steps" if isinstance(recipe, PpoRecipe) else "turns")
-    typer.echo(f"next: {shlex.join(['jade', 'eval', str(run), scenario, *_again(given, data)])}")
+    typer.echo(f"next: {shlex.join(['jade', 'eval', str(run)])}")
 
 
 def warm_start(
@@ -130,18 +130,21 @@ def warm_start(
         scenario,
         "--policy",
         "jade_joint",
-        *_again(given, data),
+        *(["--data", str(data)] if data else []),
+        *_overrides(scenario, game),
         f"backbone={run}/backbone",
     ]
     typer.echo(f"next: {shlex.join(learn)}")
 
 
-def _again(given: Given, data: Path | None) -> list[str]:
-    """What a further command needs so as to mean the same game."""
-    from jade_env.recipe import split_overrides
+def _overrides(scenario: str, game: Scenario) -> list[str]:
+    """What makes of the scenario of that name the game that was played."""
+    from jade_env.config import flat
+    from jade_env.scenario import load_scenario
 
-    for_scenario = split_overrides(given.overrides)[0]
-    return [*(["--data", str(data)] if data else []), *(f"{k}={json.dumps(v)}" for k, v in for_scenario.items())]
+    plain = flat(load_scenario(scenario).model_dump(mode="json"))
+    played = flat(game.model_dump(mode="json"))
+    return [f"{key}={json.dumps(value)}" for key, value in played.items() if key not in plain or plain[key] != value]
 
 
 def _done(run: RunSummary, unit: str) -> None:

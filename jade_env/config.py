@@ -132,6 +132,14 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     return result
 
 
+def flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """The tree's leaves by their dotted keys, as overrides name them; a list is a leaf, and so is an empty mapping."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= flat(value, f"{before}{key}.") if isinstance(value, Mapping) and value else {f"{before}{key}": value}
+    return leaves
+
+
 def apply_overrides(
     tree: Mapping[str, Any], overrides: Mapping[str, Any] | None, label: str, by_agent: Collection[str] = ()
 ) -> dict[str, Any]:

@@ -323,9 +323,11 @@ def test_train_leaves_a_run_that_eval_and_play_take_and_train_will_not_overwrite
     assert trained.exit_code == 0, trained.output
     assert trained.stdout.startswith("256 turns in ")
     last = trained.stdout.splitlines()[-1]
-    assert last.startswith(f"next: jade eval '{run}' cooperative ") and "reward.round_cost=0.3" in last
-    evaluated = jade("eval", str(run), "cooperative", "--json", *SMALL)
+    assert last == f"next: jade eval '{run}'"
+    evaluated = jade("eval", str(run), "cooperative", "--json", *SMALL, "reward.round_cost=0.3")
     assert json.loads(evaluated.stdout)["policy"] == str(run)
+    assert jade("eval", str(run), "--json").stdout == evaluated.stdout  # the game that it was trained in
+    assert json.loads(jade("eval", str(run), "data.dev=7", "--json").stdout)["episodes"] == 7
     assert jade("play", "cooperative", "--policy", str(run), *SMALL, stdin="\n" * 80).exit_code == 0
     refused = jade(*words)
     assert refused.exit_code == 2
@@ -377,6 +379,11 @@ def test_a_dry_run_of_a_7b_model_counts_its_parameters_and_adapters() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (
+            ("eval", "heuristic"),
+            "which scenario? only the folder of a run has its own: try jade eval heuristic cooperative",
+        ),
+        (("eval", "heuristic", "reward.round_cost=0"), "which scenario?"),
         (("warm-start", "small_world", "--policy", "jade_joint"), "no warm start (learner: sft): try jade train"),
         (("train", "small_world", "--policy", "jade_tiny"), "is a warm start: jade warm-start small_world"),
         (("warm-start", "small_world", "stepps=3"), "did you mean 'steps'"),

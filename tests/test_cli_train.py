@@ -58,6 +58,9 @@ def test_resume_takes_everything_from_the_run_but_its_length(tmp_path: Path) -> 
         f"next: jade train small_world --policy jade_joint data.passages=200 data.train=20 data.dev=8 backbone={warm}"
         in (taught.stdout.replace("'", ""))
     )
+    again = jade("warm-start", "small_world", "--out", str(warm), "--resume", "steps=2")
+    assert again.exit_code == 0, again.stderr
+    assert again.stdout.splitlines()[-1] == taught.stdout.splitlines()[-1]  # the game it was begun with
     knobs = (
         "steps=1",
         "questions=2",
