@@ -105,7 +105,7 @@ def compare_bm25(passages: int, repeats: int) -> None:
 def compare_dense(passages: int, repeats: int) -> None:
     """Ours against the encoder and FAISS called by hand, for an exact and an approximate index."""
     from jade_env.retrieval.dense import DenseRetriever, add_vectors, make_index, set_search, train_index
-    from jade_env.retrieval.encoders import make_encoder
+    from jade_env.retrieval.encoder_choice import make_encoder
 
     world = world_of(passages)
     queries = [question.text for question in world.questions][:1024]

@@ -1,18 +1,40 @@
-"""What a user calls a model: a folder in the Hugging Face layout, or an id of its hub (`owner/name`). Loads nothing."""
+"""What a user calls a model: the shipped one, a folder in the Hugging Face layout, or an id of its hub. Loads nothing."""
 
 from __future__ import annotations
 
+from importlib.resources import files
 from os.path import expanduser
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator
 
+from jade_env.errors import ConfigError
+
 ModelName = Annotated[str, AfterValidator(expanduser)]
-"""A folder, with `~` as the user's home, or an id of the hub."""
+"""A model's name as settings have it, with `~` as the user's home."""
+SHIPPED = "jade-tiny"
+"""The name of the checkpoint that ships with the package."""
 
 
-def is_missing_folder(name: str) -> bool:
-    """Whether a folder is meant and is not there, so that the hub need not be asked: an id has at most one slash."""
+def shipped_folder() -> Path:
+    """Where the shipped checkpoint is."""
+    return Path(str(files("jade_env") / "backbones" / "jade_tiny"))
+
+
+def located(name: str, key: str) -> str:
+    """Where a model is loaded from: a folder, or an id of the hub, which has at most one slash.
+
+    Args:
+        name: the shipped model's name, a folder, or an id.
+        key: what an error begins with.
+
+    Raises:
+        ConfigError: a folder is meant and is not there.
+    """
+    if name == SHIPPED:
+        return str(shipped_folder())
     means_folder = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or Path(name).is_file()
-    return means_folder and not Path(name).is_dir()
+    if means_folder and not Path(name).is_dir():
+        raise ConfigError(f"{key}: there is no folder {name}")
+    return name

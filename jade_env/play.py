@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from jade_env.envs.rendering import plain, rich_tree
+from jade_env.envs.branches import plain
+from jade_env.envs.rendering import rich_tree
 from jade_env.envs.table import Table
 from jade_env.envs.turn import Turn
 from jade_env.errors import ConfigError

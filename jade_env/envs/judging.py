@@ -9,7 +9,9 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jade_env.envs import splits
+import numpy as np
+
+from jade_env.envs import answers, splits
 from jade_env.envs.answers import MAX_DOCUMENTS, survey
 from jade_env.envs.memory import remember
 from jade_env.envs.reading import read
@@ -114,12 +116,9 @@ def _told(view: View) -> list[str]:
 @remember(64)
 def answer_measures(query: str, documents: tuple[Document, ...]) -> dict[str, tuple[float, float, float]]:
     """Salience, fit and sentence of each span, as the generator's rows have them."""
-    from jade_env.envs.answers import COLUMNS as ANSWER
-    from jade_env.envs.features import candidate_features
-
-    values = survey(query, documents).values
-    names = [name for name, _ in ANSWER]
-    table = candidate_features("answer", View(query, query, documents=documents), values)
+    result = survey(query, documents)
+    values, names = result.values, [name for name, _ in answers.COLUMNS]
+    table = np.frombuffer(answers.rows(result), np.float32).reshape(len(values), -1)
     columns = [names.index(name) for name in ("salience", "fit", "sentence_weight")]
     return {
         value: (float(row[columns[0]]), float(row[columns[1]]), float(row[columns[2]]))

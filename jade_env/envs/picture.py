@@ -1,6 +1,6 @@
 """A trace drawn as a tree of boxes and arrows, left to right, with matplotlib's Agg canvas; no pyplot, no global state.
 
-Knows only the branches that `rendering.py` made; imported when a picture is asked for.
+Knows only the branches of `branches.py`; imported when a picture is asked for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jade_env.envs.rendering import GOLD, Branch, Row
+from jade_env.envs.branches import GOLD, Branch, Row
 from jade_env.errors import MissingExtra
 
 try:

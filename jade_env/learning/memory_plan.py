@@ -21,12 +21,11 @@ from jade_env.envs.encoding import Encoder
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Rules
-from jade_env.hub import is_missing_folder
+from jade_env.hub import located
 from jade_env.language_recipe import LANGUAGE_MODEL, LoraSettings, PpoRecipe, said_of
 from jade_env.learning.language_run import refuse_fp16
 from jade_env.learning.language_team import backbone_named, learned_of, specs_of
 from jade_env.policy.backbone import DTYPES, Lora, with_adapters
-from jade_env.policy.tiny import SHIPPED, shipped_folder
 from jade_env.recipe import MarlRecipe, Recipe, WarmStartRecipe
 from jade_env.scenario import Scenario
 
@@ -244,9 +243,7 @@ def _device(recipe: PpoRecipe) -> str:
 
 
 def _config(backbone: str) -> Any:
-    place = str(shipped_folder()) if backbone == SHIPPED else backbone
-    if is_missing_folder(place):
-        raise ConfigError(f"backbone: there is no folder {place}")
+    place = located(backbone, "backbone")
     try:
         return AutoConfig.from_pretrained(place, trust_remote_code=False, local_files_only=backbone in KNOWN)
     except (OSError, ValueError) as error:

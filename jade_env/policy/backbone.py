@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from jade_env.errors import ConfigError, DataError
 from jade_env.game.prompts import Message
-from jade_env.hub import is_missing_folder
+from jade_env.hub import SHIPPED, located
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 DTYPES: Mapping[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -295,11 +295,7 @@ def load_backbone(
     Raises:
         ConfigError: there is no such model, or it cannot be used.
     """
-    from jade_env.policy.tiny import SHIPPED, shipped_folder
-
-    folder = shipped_folder() if str(place) == SHIPPED else place
-    if is_missing_folder(str(folder)):
-        raise ConfigError(f"backbone: there is no folder {place}")
+    folder = located(str(place), "backbone")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         causal: Any = AutoModelForCausalLM.from_pretrained(

@@ -12,8 +12,6 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 import string
 from collections.abc import Collection
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,10 +23,11 @@ from jade_env.agent import load_agent
 from jade_env.config import names
 from jade_env.game.outputs import KINDS, MAX_SUBQUESTIONS
 from jade_env.game.workflow import CHAIN, DECOMPOSERS
+from jade_env.hub import SHIPPED
 from jade_env.policy.backbone import DTYPES, Backbone, Dtype, load_backbone, pick_device
 from jade_env.questions.world import vocabulary
 
-SHIPPED, FRESH = "jade-tiny", "fresh"
+FRESH = "fresh"
 _Fast: Any = PreTrainedTokenizerFast
 CONTEXT = 512
 WIDTH, LAYERS, HEADS, INNER = 128, 4, 4, 256
@@ -44,11 +43,6 @@ TEMPLATE = (
     + GO
     + "{% endif %}"
 )
-
-
-def shipped_folder() -> Path:
-    """Where the shipped checkpoint is."""
-    return Path(str(files("jade_env") / "backbones" / "jade_tiny"))
 
 
 def words(kinds: Collection[str] = ()) -> list[str]:

@@ -21,7 +21,8 @@ from jade_env.errors import ConfigError, DataError
 from jade_env.questions.datasets import read_corpus
 from jade_env.questions.jsonl import written_whole
 from jade_env.retrieval.corpus import DOCUMENTS, OFFSETS, DocumentStore, file_hash, write_documents
-from jade_env.retrieval.encoders import CARD, Encoder, make_encoder, read_encoder
+from jade_env.retrieval.encoder_choice import make_encoder, read_encoder
+from jade_env.retrieval.encoders import CARD, Encoder
 from jade_env.retrieval.folder import (
     FORMAT,
     MANIFEST,

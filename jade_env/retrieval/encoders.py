@@ -1,6 +1,6 @@
 """Turns texts into vectors: the protocol of encoders, and the one that needs no weights, TF-IDF with a truncated SVD.
 
-Knows no index. Neural encoders are in `neural.py`; `make_encoder` chooses. Everything saved is JSON or plain arrays.
+Knows no index. Neural encoders are in `neural.py`; `encoder_choice.py` chooses. Everything saved is JSON or plain arrays.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from jade_env.errors import DataError, MissingExtra
+from jade_env.errors import MissingExtra
 from jade_env.retrieval.types import Document
 from jade_env.retrieval.words import WORD, english_stemmer, english_stopwords
-from jade_env.retriever_settings import EMBEDDED, Dense
+from jade_env.retriever_settings import EMBEDDED
 
 Vectors = NDArray[np.float32]
 
@@ -54,43 +54,6 @@ class Encoder(Protocol):
     def save(self, folder: Path) -> None:
         """Leave in the folder what `read_encoder` needs."""
         ...
-
-
-def make_encoder(settings: Dense, documents: Sequence[Document]) -> Encoder:
-    """Make the encoder of a dense retriever; the embedded one is fitted on the documents.
-
-    Raises:
-        ConfigError: there is no such encoder, or it is of a kind that is not supported.
-        MissingExtra: a package it needs is not installed.
-    """
-    if settings.encoder == EMBEDDED:
-        return TfidfSvd.fit(documents, settings.dimensions, settings.normalize)
-    from jade_env.retrieval.neural import NeuralEncoder
-
-    return NeuralEncoder.of(settings)
-
-
-def read_encoder(folder: Path, settings: Dense) -> Encoder:
-    """Read the encoder saved with an index; a neural one is loaded from where `settings` say it is.
-
-    Raises:
-        DataError: the files are missing or broken, or the neural encoder is not the one that the index was built with.
-    """
-    try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        if card["kind"] == EMBEDDED:
-            with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
-                return TfidfSvd(tuple(card["words"]), arrays["idf"], arrays["components"], bool(card["normalize"]))
-        identity = str(card["identity"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder}: the encoder cannot be read ({error}); build the index anew") from error
-    encoder = make_encoder(settings, ())
-    if encoder.identity != identity:
-        raise DataError(
-            f"{folder}: the index was built with the encoder {identity}, but {settings.encoder} is {encoder.identity}; "
-            "give the encoder it was built with, or build the index anew"
-        )
-    return encoder
 
 
 class TfidfSvd:

@@ -152,7 +152,7 @@ def open_index(
     if isinstance(built, Bm25):
         return _open_bm25(folder, built, documents, manifest)
     from jade_env.retrieval.dense import DenseRetriever, read_index
-    from jade_env.retrieval.encoders import read_encoder
+    from jade_env.retrieval.encoder_choice import read_encoder
 
     settings = built.model_copy(update={"device": device, **({"encoder": encoder} if encoder else {})})
     try:

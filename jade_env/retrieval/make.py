@@ -107,7 +107,8 @@ def _dense(settings: Dense, documents: Sequence[Document]) -> Retriever:
         train_index,
         write_index,
     )
-    from jade_env.retrieval.encoders import TfidfSvd, make_encoder, read_encoder
+    from jade_env.retrieval.encoder_choice import make_encoder, read_encoder
+    from jade_env.retrieval.encoders import TfidfSvd
     from jade_env.retriever_settings import EMBEDDED
 
     fitted = settings.encoder == EMBEDDED

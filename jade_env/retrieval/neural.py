@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from jade_env.errors import ConfigError, MissingExtra
-from jade_env.hub import is_missing_folder
+from jade_env.hub import located
 from jade_env.retrieval.encoders import CARD, Vectors, unit
 from jade_env.retrieval.types import Document
 from jade_env.retriever_settings import Dense
@@ -96,9 +96,7 @@ class NeuralEncoder:
         if settings.device.startswith("cuda") and not torch.cuda.is_available():
             raise ConfigError(f"retriever.device: {settings.device}: PyTorch sees no GPU; use device: auto or cpu")
         device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        name = settings.encoder
-        if is_missing_folder(name):
-            raise ConfigError(f"retriever.encoder: there is no folder {name}")
+        name = located(settings.encoder, "retriever.encoder")
         layout = read_layout(name)
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, subfolder=layout.transformer, trust_remote_code=False)

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jade_env.errors import ConfigError
+from jade_env.hub import SHIPPED, shipped_folder
 from jade_env.language_recipe import WarmStartRecipe
 from jade_env.learning import checkpoint
 from jade_env.learning.economy import recomputing
@@ -21,7 +22,7 @@ from jade_env.learning.warm_start import supervised, warm_start
 from jade_env.policy import make_policy
 from jade_env.policy.backbone import DTYPES, load_backbone
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
-from jade_env.policy.tiny import SHIPPED, begin, make_tiny, make_tokenizer, shipped_folder
+from jade_env.policy.tiny import begin, make_tiny, make_tokenizer
 from jade_env.recipe import load_recipe
 from jade_env.scenario import Scenario, load_scenario
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from jade_env.errors import ConfigError
-from jade_env.hub import is_missing_folder
+from jade_env.hub import located
 from jade_env.language_recipe import PpoRecipe
 from jade_env.policy.backbone import load_backbone
 from jade_env.policy.tiny import make_tiny
-from jade_env.retrieval.encoders import make_encoder
+from jade_env.retrieval.encoder_choice import make_encoder
 from jade_env.retriever_settings import Dense
 
 
@@ -38,7 +38,7 @@ def test_an_id_of_the_hub_with_a_dot_in_it_is_found_in_the_cache(tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen2.5-7B-Instruct", "gpt2", "intfloat/e5-base-v2"])
 def test_ids_of_the_hub_are_no_folders(name: str) -> None:
-    assert not is_missing_folder(name)
+    assert located(name, "backbone") == name
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "../up/model", "/no/such", "runs/warm/backbone", "~/models/gone"])
@@ -51,8 +51,9 @@ def test_a_folder_that_is_missing_is_said_at_once(name: str) -> None:
 
 def test_a_file_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").write_bytes(b"")
-    assert is_missing_folder(str(tmp_path / "weights.safetensors"))
-    assert not is_missing_folder(str(tmp_path))
+    with pytest.raises(ConfigError, match="there is no folder .*weights.safetensors"):
+        located(str(tmp_path / "weights.safetensors"), "backbone")
+    assert located(str(tmp_path), "backbone") == str(tmp_path)
 
 
 def test_the_home_folder_may_be_written_short() -> None:

@@ -19,7 +19,8 @@ import torch
 from jade_env.errors import ConfigError, DataError
 from jade_env.questions.datasets import write_corpus
 from jade_env.retrieval.builder import build_index
-from jade_env.retrieval.encoders import Encoder, make_encoder
+from jade_env.retrieval.encoder_choice import make_encoder
+from jade_env.retrieval.encoders import Encoder
 from jade_env.retrieval.folder import open_index
 from jade_env.retrieval.types import Document
 from jade_env.retriever_settings import Dense
@@ -140,7 +141,7 @@ def test_what_is_not_supported_is_refused_by_name(plain: Path, tmp_path: Path) -
     (odd / "modules.json").write_text(json.dumps([{"type": "custom_code.Surprise", "path": ""}]))
     with pytest.raises(ConfigError, match="module of type Surprise"):
         encoder(odd)
-    with pytest.raises(ConfigError, match="cannot be loaded|cannot be fetched"):
+    with pytest.raises(ConfigError, match="there is no folder"):
         encoder(tmp_path / "nothing-here" / "at-all")
 
 
