@@ -10,7 +10,10 @@ from jade_env.agent import PLACE
 from jade_env.game.view import View, Workflow
 from jade_env.retrieval.types import Document
 
-_TAGS = re.compile(r"<(?=\s*/?\s*(?:workflow|q\d+|query|id|answer|documents?|search|verdict)\b)", re.I)
+_TAGS = re.compile(
+    r"<(?=\s*/?\s*(?:workflow|q\d+|query|id|answer|documents?|search|verdict)\b|\||/?s>|(?:start|end)_of_turn>)", re.I
+)
+"""Our own tags, and the beginnings of what many chat templates mark turns with, as a server may read them in a message."""
 Message = dict[str, str]
 
 

@@ -28,6 +28,7 @@ from transformers.utils import logging as transformers_logging
 from jade_env.errors import ConfigError, DataError
 from jade_env.game.prompts import Message
 from jade_env.hub import SHIPPED, located
+from jade_env.policy.control_tokens import ControlTokens
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 DTYPES: Mapping[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -102,6 +103,7 @@ class Backbone(nn.Module):
         self._cap = float(getattr(config, "final_logit_softcapping", None) or 0.0)
         self.bears_batches = False
         self.stop_ids = _stop_ids(causal, tokenizer)
+        self._control = ControlTokens(tokenizer, self.stop_ids)
         pad = tokenizer.pad_token_id
         self.pad_id = int(pad) if pad is not None and pad < int(config.vocab_size) else min(self.stop_ids)
         self._check()
@@ -123,16 +125,16 @@ class Backbone(nn.Module):
         return self.encode_batch([messages])[0]
 
     def encode_batch(self, prompts: Sequence[Sequence[Message]]) -> list[list[int]]:
-        """The token ids of many prompts in one call of the tokenizer."""
+        """The token ids of many prompts in one call of the tokenizer. Tokens of control come from the chat template alone."""
         if not prompts:
             return []
-        texts = [self._as_text(messages) for messages in prompts]
+        texts = [self._as_text(self._control.defused(messages)) for messages in prompts]
         ids = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False)
         return cast(list[list[int]], ids["input_ids"])
 
     def encode_output(self, text: str) -> list[int]:
         """The token ids of an output that somebody wrote, with the token that ends it: what supervised learning aims at."""
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = self.tokenizer(self._control.defuse(text), add_special_tokens=False)["input_ids"]
         return [*cast(list[int], ids), self.end_id]
 
     def can_write(self, text: str) -> bool:
