@@ -64,7 +64,10 @@ def work(name: str, out: Path) -> None:
 
 
 def rho(rows: list[dict[str, Any]], cost: int, field: str) -> tuple[float, float, float]:
-    """Spearman's rho between a cost and what it charges, over the runs in which the other cost is 0; 95 % by resampling runs."""
+    """Spearman's rho between a cost and what it charges, over the runs in which the other cost is 0; 95 % by resampling runs.
+
+    Of one run a setting, resampling would give the same rho every time: there is no interval, but nan.
+    """
     runs = [
         (SETTINGS[row["setting"]][cost], row["sampled"][field])
         for row in rows
@@ -73,13 +76,16 @@ def rho(rows: list[dict[str, Any]], cost: int, field: str) -> tuple[float, float
     if any(len(set(column)) < 2 for column in zip(*runs, strict=True)) or not runs:  # nothing to be compared
         return float("nan"), float("nan"), float("nan")
     pairs, rng = np.array(runs), np.random.default_rng(0)
+    estimate = float(spearmanr(pairs[:, 0], pairs[:, 1]).statistic)
+    if len(pairs) == len(set(pairs[:, 0])):
+        return estimate, float("nan"), float("nan")
     found = []
     while len(found) < 2000:
         drawn = pairs[rng.integers(len(pairs), size=len(pairs))]
         if len(set(drawn[:, 0])) > 1 and len(set(drawn[:, 1])) > 1:
             found.append(float(spearmanr(drawn[:, 0], drawn[:, 1]).statistic))
     low, high = np.percentile(found, [2.5, 97.5])
-    return float(spearmanr(pairs[:, 0], pairs[:, 1]).statistic), float(low), float(high)
+    return estimate, float(low), float(high)
 
 
 def decomposed(played: list[dict[str, Any]], kind: str) -> float:
@@ -109,10 +115,9 @@ def show(results: Path, console: Console) -> None:
         )
     console.print(table)
     for cost, field in enumerate(("rounds", "retrievals")):
-        found = rho(rows, cost, field)
-        console.print(
-            f"Spearman's rho between the cost of {field} and {field}: {found[0]:+.2f} ({found[1]:+.2f} to {found[2]:+.2f})"
-        )
+        found, low, high = rho(rows, cost, field)
+        interval = "one run a setting: no interval" if np.isnan(low) else f"{low:+.2f} to {high:+.2f}"
+        console.print(f"Spearman's rho between the cost of {field} and {field}: {found:+.2f} ({interval})")
     console.print(f"figure: {draw(rows, results)}")
 
 

@@ -179,7 +179,8 @@ class PpoRecipe(LanguageSettings):
     """Adapters in place of full training; none trains the whole model."""
 
     train_embeddings: bool = True
-    """Whether the embeddings of words learn, too; rare words are moved by noise."""
+    """Whether the embeddings of words learn, too; rare words are moved by noise. A model that writes with the weights it reads
+    with (tied, as jade-tiny) has no say over its last layer, then."""
     questions: Positive = 32
     """Questions played in a step."""
     plans: Positive = 2
@@ -204,7 +205,7 @@ class PpoRecipe(LanguageSettings):
     critic: Literal["none", "head", "separate"] = "none"
     """Value head on the backbone, or on a model of its own that begins as a copy; needed by episode_gae and broadcast."""
     critic_learning_rate: Rate = 1e-3
-    """AdamW's step size for a separate critic."""
+    """AdamW's step size for a separate critic: reached along a line over the first five steps, then kept."""
     critic_epochs: Positive = 1
     """Passes of a separate critic over a step's turns."""
     critic_warmup: Annotated[int, Field(ge=0)] = 0

@@ -144,8 +144,10 @@ def save(run: Path, checkpoint: Checkpoint) -> Path:
     partial = folder / (PARTIAL + final.name)
     with writing(final):
         folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob(PARTIAL + "*"):
-            shutil.rmtree(stale)
+        for stale in folder.glob(
+            PARTIAL + "*"
+        ):  # of a process that was killed: a folder, or the file that names the best
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
         if not final.exists():
             try:
                 partial.mkdir()

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 SMALL = 1e-6
+ROUNDING = 1e-12
 """Added to a spread that divides: outcomes that are all the same give advantages of zero."""
 
 
@@ -106,7 +107,7 @@ def group(
     """
     tree = _Tree(outcome_T, episode_T, question_T)
     mean = tree.sum_Q(tree.outcome_E) / tree.size_Q
-    centred = tree.outcome_E - mean[tree.question_E]
+    centred = _exact(tree.outcome_E - mean[tree.question_E])
     if scale:
         spread = np.sqrt(tree.sum_Q(centred**2) / tree.size_Q)
         centred = centred / (spread + SMALL)[tree.question_E]
@@ -255,7 +256,12 @@ def _against_others(value: Floats, family: Ints) -> Floats:
     """Each value minus the mean of its family's others; 0 where it has none."""
     size = np.bincount(family)[family]
     others = np.bincount(family, value)[family] - value
-    return np.where(size > 1, value - others / np.maximum(size - 1, 1), 0.0)
+    return _exact(np.where(size > 1, value - others / np.maximum(size - 1, 1), 0.0))
+
+
+def _exact(difference: Floats) -> Floats:
+    """Differences with 0 where only rounding is left, so that who did just as well as the others learns nothing."""
+    return cast(Floats, np.where(np.abs(difference) < ROUNDING, 0.0, difference))
 
 
 def _floats(column: ArrayLike) -> Floats:

@@ -103,8 +103,14 @@ def critic_figures(experience: Experience, found: Sequence[Share], kinds: Mappin
     }
 
 
-def warnings(record: Mapping[str, Any], learned: Collection[str]) -> list[str]:
-    """Sentences on what looks like a collapse in the record of a step. Entropy counts for agents that learn."""
+def warnings(record: Mapping[str, Any], learned: Collection[str], workflows: int = 2) -> list[str]:
+    """Sentences on what looks like a collapse in the record of a step. Entropy and plans count for agents that learn.
+
+    Args:
+        record: of a step, as `metrics.jsonl` has it.
+        learned: agents that learn.
+        workflows: how many the planner may choose among; of one alone it cannot be blamed for taking it.
+    """
     said, planners = [], {agent for agent in learned if "planner" in agent}
     planners |= {SUB_PLANNER} if planners else set()
     for part, figures in record["roles"].items():
@@ -119,7 +125,7 @@ def warnings(record: Mapping[str, Any], learned: Collection[str]) -> list[str]:
     if (failed := record["played"].get("failed", 0.0)) > HIGH_FAILED:
         said.append(f"{failed:.0%} of its episodes were cut short, as the retriever failed, and taught nothing")
         return said
-    shares = record["played"]["workflows"]
+    shares = record["played"]["workflows"] if planners and workflows > 1 else {}
     for workflow, share in shares.items():
         if share > HIGH_SHARE:
             said.append(

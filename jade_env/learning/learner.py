@@ -46,12 +46,12 @@ class Learner:
     def __init__(self, plan: PpoRecipe, roles: Sequence[str], everybody: bool) -> None:
         self.plan = plan
         self.backbone = backbone_of(plan, roles)
+        if not plan.train_embeddings:  # before the critic is copied, whose own rest as well
+            self.backbone.causal.get_input_embeddings().requires_grad_(False)
         self.critic, self.reference = self._companions(everybody)
         self.player = LanguageModelPolicy(self.backbone, manner_of(plan))
         bare = self.reference is self.backbone
         self.frozen = self.player if everybody else LanguageModelPolicy(self.reference, manner_of(plan), bare=bare)
-        if not plan.train_embeddings:
-            self.backbone.causal.get_input_embeddings().requires_grad_(False)
         self.optimizer = _optimizer(self.backbone, plan.learning_rate, plan)
         self.critic_optimizer = (
             None if self.critic is None else _optimizer(self.critic, plan.critic_learning_rate, plan)

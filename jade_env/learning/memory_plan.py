@@ -144,8 +144,8 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
             "dtype=bf16; kl 0 for all agents saves the reference, critic: head or none the critic",
         ),
         Part(
-            f"gradients ({learners} x {trained / 1e6:.1f} M)",
-            learners * trained * (4 if adapters_only else number),
+            f"gradients ({learners} x {trained / 1e6:.1f} M{', and in float32 while a step is taken' if master else ''})",
+            learners * trained * (number + master),
             "lora",
         ),
         Part(

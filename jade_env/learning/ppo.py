@@ -14,7 +14,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 # isort: split
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -123,8 +123,8 @@ def update(
         policy_loss, value_loss, grad_norm: means over the steps. steps, stopped_early. tokens: of the rows, as often as
         they were learned from. shared: the share of them that shared prompts saved. padding: its share of what was read.
         Then, over all and as `AGENT/...`, means over the rows' output tokens, whatever the rows' weight: approx_kl (to the
-        sampling policy), kl (to the reference, by the estimate of `kl_loss`), entropy, clip_fraction, advantage (its size); and
-        ratio_max, output_tokens.
+        sampling policy), entropy, clip_fraction, advantage (its size); and ratio_max, output_tokens; and where rows are held to
+        the reference, kl (to it, over the tokens of these rows, by the estimate of `kl_loss`).
 
     Raises:
         Diverged: the loss or gradient of a minibatch is not finite.
@@ -142,7 +142,8 @@ def update(
     budget = settings.token_budget or _budget(backbone)
     held, bonus = bool(columns.kl_R.any()), bool(columns.entropy_R.any())
     estimate = k3 if settings.kl_loss == "k3" else k2
-    with says_what_to_lower(), recomputing(backbone), recomputing(critic):
+    learning = _head_alone(backbone) if settings.head_only else contextlib.nullcontext()
+    with says_what_to_lower(), recomputing(backbone), recomputing(critic), learning:
         sharing = _sharing(columns, budget, backbone, critic) if settings.share_prompts else None
         if held:
             columns.reference_N = _reference(backbone, reference, columns, budget)
@@ -183,6 +184,20 @@ def log_probs(backbone: Backbone, rows: Sequence[Row], *, token_budget: int | No
     columns = Columns.of(rows)
     flat = _log_probs(backbone, columns, token_budget or _budget(backbone))
     return np.split(flat, np.cumsum(columns.output_R)[:-1])
+
+
+@contextlib.contextmanager
+def _head_alone(backbone: Backbone) -> Iterator[None]:
+    """Nothing below the value head has a gradient, not even one of zeros: for that optimizers decay weights and count steps."""
+    head = {id(parameter) for parameter in backbone.head.parameters()}
+    below = [parameter for parameter in backbone.parameters() if parameter.requires_grad and id(parameter) not in head]
+    for parameter in below:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in below:
+            parameter.requires_grad_(True)
 
 
 # ---- the pieces of a minibatch ---------------------------------------------------------------------------------------
@@ -277,13 +292,14 @@ def _reference(backbone: Backbone, reference: Backbone | None, columns: Columns,
     if reference is backbone and backbone.lora is None:
         raise JadeError("kl: a backbone without adapters cannot be its own reference: give a frozen copy")
     with backbone.without_adapters() if reference is backbone else contextlib.nullcontext():
-        return _log_probs(reference, columns, budget)
+        return _log_probs(reference, columns, budget, np.flatnonzero(columns.kl_R > 0.0))
 
 
 @torch.no_grad()
-def _log_probs(backbone: Backbone, columns: Columns, budget: int) -> Floats:
-    found, sharing = np.zeros_like(columns.old_N), _sharing(columns, budget, backbone)
-    for rows_B, unit_B in microbatches(columns, np.arange(len(columns)), budget, sharing):
+def _log_probs(backbone: Backbone, columns: Columns, budget: int, part: Ints | None = None) -> Floats:
+    """Of all rows, or of some; the others keep what they were sampled with."""
+    found, sharing = columns.old_N.copy(), _sharing(columns, budget, backbone)
+    for rows_B, unit_B in microbatches(columns, np.arange(len(columns)) if part is None else part, budget, sharing):
         micro = collate(columns, rows_B, unit_B, columns.weight_R, backbone.pad_id, backbone.device)
         if backbone.lora is not None:
             backbone.use(micro.adapter)
@@ -318,7 +334,7 @@ def _budget(backbone: Backbone) -> int:
 class _Tally:
     """Sums over output tokens, agent by agent, kept on the device; read once a minibatch and at the end."""
 
-    SUMS = ("output_tokens", "approx_kl", "kl", "entropy", "clip_fraction", "advantage")
+    SUMS = ("output_tokens", "approx_kl", "entropy", "clip_fraction", "advantage", "held_tokens", "kl")
 
     def __init__(self, agents: Sequence[str], device: torch.device) -> None:
         self._agents, self.stopped = agents, False
@@ -337,8 +353,18 @@ class _Tally:
         ratio = torch.exp(logprob - micro.old_M)
         approx_kl = ratio - 1.0 - (logprob - micro.old_M)
         clipped = (ratio - 1.0).abs() > settings.clip
+        held = (micro.kl_M > 0.0).float()
         columns = torch.stack(
-            [torch.ones_like(ratio), approx_kl, kl, spread, clipped.float(), micro.advantage_M.abs()], 1
+            [
+                torch.ones_like(ratio),
+                approx_kl,
+                spread,
+                clipped.float(),
+                micro.advantage_M.abs(),
+                held,
+                kl * held,
+            ],
+            1,
         )
         columns = columns * counts.unsqueeze(1)
         self._sums.index_add_(0, micro.agent_M, columns)
@@ -376,6 +402,9 @@ class _Tally:
         return found
 
     def _means(self, prefix: str, sums: Sequence[float], highest: float) -> dict[str, float]:
-        tokens = max(sums[0], 1.0)
-        means = {f"{prefix}{name}": total / tokens for name, total in zip(self.SUMS[1:], sums[1:], strict=True)}
+        *of_all, held, kl = sums
+        tokens = max(of_all[0], 1.0)
+        means = {f"{prefix}{name}": total / tokens for name, total in zip(self.SUMS[1:-2], of_all[1:], strict=True)}
+        if held:
+            means[f"{prefix}kl"] = kl / held
         return {f"{prefix}output_tokens": sums[0], f"{prefix}ratio_max": highest, **means}

@@ -88,6 +88,16 @@ def test_tied_groups_compare_plans_with_plans_and_siblings_with_siblings() -> No
     assert of(advantage, 3) == pytest.approx([0.35 - 0.5, -0.3])
 
 
+@pytest.mark.parametrize("value", [2 / 3, 0.1, 0.7])
+def test_who_did_just_as_well_as_the_others_learns_nothing_not_even_by_rounding(value: float) -> None:
+    outcome, none = np.full(12, value), np.zeros(12)
+    episode, question, plan = np.arange(12), np.arange(12) // 6, np.arange(12) // 3
+    root = np.arange(12) % 3 == 0
+    assert not credit.tied_group(outcome, none, episode, question, plan, root).any()
+    assert not credit.leave_one_out(outcome, none, episode, question).any()
+    assert not credit.group(outcome, none, episode, question).any()
+
+
 def test_the_rules_blame_different_turns_for_a_bad_plan() -> None:
     outcome = np.repeat([0.9, 0.9, 0.1, 0.1], TURNS)  # plan 1 is bad, and its executors did what could be done
     none = np.zeros(18)

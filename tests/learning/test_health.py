@@ -49,6 +49,15 @@ def test_a_planner_without_entropy_is_warned_of_if_it_learns() -> None:
     assert blue.startswith("blue_planner")
 
 
+def test_one_workflow_is_a_collapse_only_of_a_planner_that_learns_and_may_choose() -> None:
+    always = record(planner=0.2)
+    always["played"] = {"workflows": {"QDP": 1.0}}
+    (said,) = warnings(always, ["planner"])
+    assert "100% of the questions are planned as QDP" in said
+    assert not warnings(always, ["answer_generator"])  # a fixed plan
+    assert not warnings(always, ["planner"], workflows=1)
+
+
 def test_a_retriever_that_fails_is_named_and_not_the_planner_that_is_left_with_one_workflow() -> None:
     collapsed = record(planner=0.2)
     collapsed["played"] = {"workflows": {"AG": 1.0}, "failed": 0.4}

@@ -374,6 +374,31 @@ def test_a_penalty_towards_the_reference_leads_back_to_it(load: Callable[..., Ba
     assert kl[-1] < 0.5 * kl[0]
 
 
+def test_the_kl_is_told_of_the_rows_that_are_held_alone(load: Callable[..., Backbone], turns: list) -> None:
+    backbone, reference = load(), load()
+    with torch.no_grad():
+        for parameter in backbone.causal.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.03)
+    free = make_rows(backbone, turns)
+    held = [replace(row, kl=0.5) if row.agent == free[0].agent else row for row in free]
+    optimizer, rng = torch.optim.SGD(backbone.parameters(), lr=0.0), np.random.default_rng(0)
+    assert "kl" not in update(backbone, reference, optimizer, free, WHOLE, rng)
+    figures = update(backbone, reference, optimizer, held, WHOLE, rng)
+    told = {name.partition("/")[0] for name in figures if name.endswith("/kl")}
+    assert told == {free[0].agent} and figures["kl"] == pytest.approx(figures[f"{free[0].agent}/kl"])
+
+    def read(rows: list[Row]) -> int:
+        sizes: list[int] = []
+        hook = reference.causal.base_model.register_forward_pre_hook(
+            lambda _, __, given: sizes.append(given["input_ids"].numel()), with_kwargs=True
+        )
+        update(backbone, reference, optimizer, rows, WHOLE, rng)
+        hook.remove()
+        return sum(sizes)
+
+    assert read(held) < read([replace(row, kl=0.5) for row in free])
+
+
 def test_rows_train_only_the_adapter_that_played_them(folders: dict[str, Path], turns: list) -> None:
     groups = {"planner": "plan", "parallel_decomposer": "work", "serial_decomposer": "work"}
     backbone = load_backbone(folders["llama"], device="cpu", lora=Lora(rank=4), groups=groups)
