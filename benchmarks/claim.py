@@ -314,8 +314,22 @@ def show(study: str, console: Console) -> None:
                 ]
                 named = (f"w{warm} s{seed} {gain:+.3f}" for (warm, seed), gain in zip(pairs, each, strict=True))
                 console.print(f"    {', '.join(named)}")
+            console.print(
+                f"    {', '.join(f'{kind} {gain:+.3f}' for kind, gain in _by_kind(study, arm, manner, pairs))}"
+            )
 
     show_kinds(study, console)
+
+
+def _by_kind(study: str, arm: str, manner: str, pairs: Sequence[tuple[int, int]]) -> list[tuple[str, float]]:
+    """Each kind of question with what joint training gains on it in net score, the mean over pairs of runs."""
+    gains: dict[str, list[float]] = {}
+    for pair in pairs:
+        ours, theirs = (_read(study, each, *pair)[manner] for each in ("jade_joint", arm))
+        gain, kinds = np.array(ours["net"]) - np.array(theirs["net"]), np.array(ours["kind"])
+        for kind in sorted(set(ours["kind"])):
+            gains.setdefault(kind, []).append(float(gain[kinds == kind].mean()))
+    return [(kind, float(np.mean(each))) for kind, each in gains.items()]
 
 
 def _verdict(gain: Interval) -> str:

@@ -61,6 +61,10 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *_ROOMS})
+
+
 def _register() -> None:
     """Tell Gymnasium and PettingZoo about every shipped scenario and, for `cooperative`, every role."""
     import gymnasium

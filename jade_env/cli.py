@@ -194,6 +194,8 @@ def evaluate(
     from jade_env.research.summary import kinds_table, summarize, table, teams_table
     from jade_env.retrieval.remote_watch import Watch
 
+    if rows_to is not None and (rows_to.is_dir() or not rows_to.parent.is_dir()):  # before anything is played
+        raise ConfigError(f"--rows: {rows_to} is no file in a folder that is there")
     game, data = _to_play(policy, scenario, overrides or [], mode, data)
     with progress_bar("getting ready", quiet=as_json):
         player: Policy = make_policy(policy, game, data=data, seed=seed, greedy=not sampled)
@@ -235,6 +237,8 @@ def _to_play(
             return _scenario(scenario, overrides, mode), data
         overrides = [scenario, *overrides]  # the scenario was left out
     if not Path(policy).is_dir():
+        if "/" in policy and not any(sign in policy for sign in "=:"):
+            raise ConfigError(f"there is no run folder {policy}")
         raise ConfigError(f"which scenario? only the folder of a run has its own: try jade eval {policy} cooperative")
     game, noted = game_of(Path(policy), _changes(overrides, mode))
     return game, data or noted

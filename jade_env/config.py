@@ -197,7 +197,7 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
         return str(problem["ctx"]["error"]) if problem["type"] == "value_error" else str(problem["msg"])
     kind, found = problem["type"], problem["input"]
     if kind == "extra_forbidden":
-        hint = nearest(str(location[-1]), allowed) or _further_down(model, str(location[-1]))
+        hint = nearest(str(location[-1]), allowed) or _further_down(model, str(location[-1]), path)
         return f"{path}: unknown key{hint or ';'} allowed: {', '.join(allowed)}"
     if kind == "missing":
         return f"{path}: missing, and it has no default"
@@ -216,11 +216,15 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
     return f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}, found {_found(found)}"
 
 
-def _further_down(model: type[BaseModel], key: str) -> str:
-    """A hint at a key of this name within one of the model's own keys."""
+def _further_down(model: type[BaseModel], key: str, path: str) -> str:
+    """A hint at a key of this name within one of the model's own keys, or at the variant of that key which knows it."""
     for name, field in model.model_fields.items():
-        if any(key in inner.model_fields for inner in _types_in(field.annotation) if _is_model(inner)):
-            return f"; did you mean '{name}.{key}'?"
+        for inner in filter(_is_model, _types_in(field.annotation)):
+            if key in inner.model_fields:
+                if path != f"{name}.{key}":
+                    return f"; did you mean '{name}.{key}'?"
+                tags = [(tag, typing.get_args(own.annotation)) for tag, own in inner.model_fields.items()]
+                return next((f": it goes with {name}.{tag}: {of[0]};" for tag, of in tags if len(of) == 1), "")
     return ""
 
 

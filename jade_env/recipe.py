@@ -231,6 +231,8 @@ def split_overrides(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
             sides[owners[0]][key] = value
         elif owners:
             raise ConfigError(f"override {key!r}: both have it: write scenario.{key} or recipe.{key}")
+        elif key == "seed":
+            raise ConfigError("override 'seed': the seed is an option: --seed N")
         else:
             raise ConfigError(f"override {key!r}: neither a scenario nor a recipe has it{_nearest_key(key)}")
     return sides["scenario"], sides["recipe"]

@@ -54,3 +54,9 @@ def test_a_missing_extra_is_one_sentence_that_names_it() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.strip() == "jade: torch is not installed: pip install 'jade-env[train]'"
+
+
+def test_what_there_is_can_be_found_by_completion() -> None:
+    import jade_env
+
+    assert {"env", "parallel_env", "make_pool", "learning", "load_scenario"} <= set(dir(jade_env))

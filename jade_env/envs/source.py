@@ -99,8 +99,10 @@ def _make_world(description: str, split: str) -> World:
 def _world(data: WorldData, split: str) -> World:
     if not split.isidentifier():
         raise DataError(f"split {split!r} is not a name; the world's splits are {', '.join(WORLD_SPLITS)}")
-    for name in WORLD_SPLITS:  # any other name is a world of its own, but for letters that changed places
-        if split != name and sorted(split) == sorted(name):
+    for (
+        name
+    ) in WORLD_SPLITS:  # any other name is a world of its own, but for letters that changed places, or their case
+        if split != name and sorted(split.lower()) == sorted(name):
             raise DataError(f"the world has no split {split!r}; did you mean {name!r}?")
     return _make_world(data.model_dump_json(), split)
 

@@ -201,7 +201,7 @@ class Experience:
         """
         from jade_env.learning.checkpoint import write_whole
 
-        lines = [json.dumps(_as_tree(row), ensure_ascii=False, allow_nan=False) for row in self._rows]
+        lines = [json.dumps(_as_tree(row), allow_nan=False) for row in self._rows]  # ASCII: any text, each on one line
         write_whole(FilePath(path), "".join(f"{line}\n" for line in lines).encode())
 
     @classmethod
@@ -212,11 +212,11 @@ class Experience:
             DataError: the file is missing or damaged; the sentence names the line.
         """
         try:
-            lines = FilePath(path).read_text(encoding="utf-8").splitlines()
+            lines = FilePath(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: cannot be read: {error}") from None
         rows = []
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(lines if lines != [""] else [], 1):
             try:
                 rows.append(_from_tree(json.loads(line)))
             except (ValueError, TypeError, KeyError) as error:

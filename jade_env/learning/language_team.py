@@ -58,6 +58,7 @@ def specs_of(game: Scenario, recipe: PpoRecipe) -> dict[str, str]:
     """
     names = Rules.names(game)
     answering(names, set(recipe.policies) - {DEFAULT}, f"recipe {recipe.name}: policies")
+    answering(names, [name for group in recipe.groups.values() for name in group], f"recipe {recipe.name}: groups")
     return {
         agent: next((recipe.policies[name] for name in (*known, DEFAULT) if name in recipe.policies), OWN)
         for agent, known in names.items()

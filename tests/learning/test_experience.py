@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import jade_env
@@ -52,3 +54,18 @@ def test_a_truncated_episode_leaves_no_experience() -> None:
     experience = Experience()
     experience.add([episode])
     assert len(experience) == 0
+
+
+def test_any_text_is_saved_and_read_back(tmp_path: Path) -> None:
+    hostile = "caf\u2028\u2029\x85\n\r\x0b \ud800 \U0001f600"
+    pool = jade_env.make_pool("cooperative", 2, mode="text", overrides={"data.passages": 200, "data.train": 20})
+    played: list[Episode] = []
+    while len(played) < 2:
+        played += pool.step({turn.id: f"<answer>{hostile}</answer>" for turn in pool.turns()})
+    experience = Experience()
+    experience.add(played)
+    experience.save(tmp_path / "any.jsonl")
+    again = Experience.load(tmp_path / "any.jsonl")
+    assert list(again) == list(experience) and len(again)
+    Experience().save(tmp_path / "none.jsonl")
+    assert len(Experience.load(tmp_path / "none.jsonl")) == 0

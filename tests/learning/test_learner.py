@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from jade_env.errors import ConfigError
 from jade_env.language_recipe import PpoRecipe
 from jade_env.learning import ppo
 from jade_env.learning.joint import train_language
 from jade_env.learning.language_player import load_language_policy
+from jade_env.learning.language_team import specs_of
 from jade_env.learning.learner import Learner
 from jade_env.learning.shares import Share
 from jade_env.policy.backbone import load_backbone
@@ -107,6 +109,13 @@ def test_embeddings_that_do_not_learn_do_not_learn_in_the_critic_either(backbone
     assert learner.critic is not None
     for model in (learner.backbone, learner.critic):
         assert not any(p.requires_grad for p in model.causal.get_input_embeddings().parameters())
+
+
+def test_a_misspelt_member_of_a_group_of_adapters_is_refused(backbones: tuple[str, str], game: Scenario) -> None:
+    groups = {"a": ["planner"], "b": ["answer_generatr"]}
+    plan = recipe(backbones[0], lora={"rank": 2}, sharing="groups", groups=groups)
+    with pytest.raises(ConfigError, match="groups: 'answer_generatr' is not in the team"):
+        specs_of(game, plan)
 
 
 def test_who_does_not_learn_stays_what_training_began_with(
