@@ -1,0 +1,63 @@
+"""What a warm start gets wrong greedily, and whether it ever gets it right when it draws: what RL could find for its executors.
+
+    python benchmarks/out_of_reach.py [--backbone jade-tiny] [--draws 6] [--split dev]
+
+The teacher plans, so that every question has its right workflow; the model plays all other roles of `small_world`. A row a kind
+of question: the share answered right (F1 of 1) greedily, the share right in a draw, and of the questions that are wrong
+greedily the share that some draw gets right, and how often one draw does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from jade_env.errors import JadeError
+from jade_env.learning.evaluation import evaluate
+from jade_env.policy import make_policy
+
+SCENARIO = "small_world"
+
+
+def right(backbone: str, split: str, seed: int, greedy: bool) -> dict[str, tuple[str, bool]]:
+    """Of each question its kind, and whether it was answered right."""
+    team = {"planner": "teacher", "default": f"language_model:{backbone}"}
+    rows = evaluate(make_policy(team, SCENARIO, seed=seed, greedy=greedy), SCENARIO, split, seed=seed)
+    return {row.question_id: (row.kind, row.f1 == 1.0) for row in rows}
+
+
+def show(greedy: dict[str, tuple[str, bool]], draws: Sequence[dict[str, tuple[str, bool]]], console: Console) -> None:
+    table = Table(title=f"{len(greedy)} questions, {len(draws)} draws each")
+    for column in ("kind", "questions", "right greedily", "in a draw", "of the wrong: in some draw", "in one draw"):
+        table.add_column(column, justify="left" if column == "kind" else "right")
+    for kind in (*sorted({kind for kind, _ in greedy.values()}), "all"):
+        asked = [name for name, (of, _) in greedy.items() if kind in (of, "all")]
+        drawn = np.array([[draw[name][1] for draw in draws] for name in asked])
+        first = np.array([greedy[name][1] for name in asked])
+        wrong = drawn[~first]
+        found = (f"{wrong.any(1).mean():.2f}", f"{wrong.mean():.3f}") if len(wrong) else ("", "")
+        table.add_row(kind, str(len(asked)), f"{first.mean():.2f}", f"{drawn.mean():.2f}", *found)
+    console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="jade-tiny", help="a name, a folder, or an id of the Hugging Face hub")
+    parser.add_argument("--draws", type=int, default=6)
+    parser.add_argument("--split", default="dev")
+    given = parser.parse_args()
+    try:
+        greedy = right(given.backbone, given.split, 0, True)
+        draws = [right(given.backbone, given.split, seed, False) for seed in range(1, given.draws + 1)]
+    except JadeError as error:
+        sys.exit(f"out_of_reach: {error}")
+    show(greedy, draws, Console())
+
+
+if __name__ == "__main__":
+    main()
