@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from jade_env.cli_options import progress_bar
 from jade_env.errors import JadeError
 from jade_env.learning.evaluation import evaluate
 from jade_env.policy import make_policy
@@ -27,7 +28,9 @@ SCENARIO = "small_world"
 def right(backbone: str, split: str, seed: int, greedy: bool) -> dict[str, tuple[str, bool]]:
     """Of each question its kind, and whether it was answered right."""
     team = {"planner": "teacher", "default": f"language_model:{backbone}"}
-    rows = evaluate(make_policy(team, SCENARIO, seed=seed, greedy=greedy), SCENARIO, split, seed=seed)
+    player = make_policy(team, SCENARIO, seed=seed, greedy=greedy)
+    with progress_bar("greedy" if greedy else f"draw {seed}") as progress:
+        rows = evaluate(player, SCENARIO, split, seed=seed, progress=progress)
     return {row.question_id: (row.kind, row.f1 == 1.0) for row in rows}
 
 
@@ -51,6 +54,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=6)
     parser.add_argument("--split", default="dev")
     given = parser.parse_args()
+    if given.draws < 1:
+        parser.error(f"--draws: {given.draws} is less than 1")
     try:
         greedy = right(given.backbone, given.split, 0, True)
         draws = [right(given.backbone, given.split, seed, False) for seed in range(1, given.draws + 1)]

@@ -26,6 +26,9 @@ SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything 
 RunSeedOpt = Annotated[
     int | None, typer.Option("--seed", min=0, help="Seed of everything that is drawn; 0 if not given.")
 ]
+RunOutOpt = Annotated[
+    Path | None, typer.Option("--out", metavar="RUN", help="The run folder; runs/SCENARIO-RECIPE-SEED if not given.")
+]
 ResumeOpt = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in --out where it stopped, as it was begun.")
 ]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jade_env.cli_options import DataOpt, OverridesArg, ResumeOpt, RunSeedOpt, ScenarioArg, progress_bar
+from jade_env.cli_options import DataOpt, OverridesArg, ResumeOpt, RunOutOpt, RunSeedOpt, ScenarioArg, progress_bar
 from jade_env.config import parse_overrides
 from jade_env.errors import ConfigError
 
@@ -27,10 +26,7 @@ def train(
             "--policy", metavar="RECIPE", help="How to learn: a recipe's name or path; sb3_shared if not given."
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="RUN", help="The run folder; runs/SCENARIO-RECIPE-SEED if not given."),
-    ] = None,
+    out: RunOutOpt = None,
     seed: RunSeedOpt = None,
     data: DataOpt = None,
     resume: ResumeOpt = False,
@@ -97,10 +93,7 @@ def warm_start(
         str | None,
         typer.Option("--policy", metavar="RECIPE", help="A warm start's name or path; jade_tiny if not given."),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="RUN", help="The run folder; runs/SCENARIO-RECIPE-SEED if not given."),
-    ] = None,
+    out: RunOutOpt = None,
     seed: RunSeedOpt = None,
     data: DataOpt = None,
     resume: ResumeOpt = False,

@@ -19,7 +19,7 @@ class ControlTokens:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stop_ids: Collection[int]) -> None:
         texts = {str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special}
-        texts.update(map(str, tokenizer.all_special_tokens), map(str, tokenizer.convert_ids_to_tokens([*stop_ids])))
+        texts.update(map(str, tokenizer.all_special_tokens), filter(None, tokenizer.convert_ids_to_tokens([*stop_ids])))
         longest_first = sorted(texts - {""}, key=lambda text: (-len(text), text))
         self._pattern = re.compile("|".join(map(re.escape, longest_first)))
 
