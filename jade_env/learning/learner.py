@@ -21,7 +21,7 @@ from torch import Tensor
 
 from jade_env.language_recipe import GROUPED, PpoRecipe
 from jade_env.learning import checkpoint, ppo
-from jade_env.learning.critic import values_of
+from jade_env.learning.critic import train_critic, values_of
 from jade_env.learning.language_team import backbone_of, manner_of
 from jade_env.learning.optimizer import adamw
 from jade_env.learning.shares import Share
@@ -124,21 +124,21 @@ class Learner:
         return figures
 
     def _train_critic(self, found: Sequence[Share], rng: np.random.Generator) -> dict[str, float]:
-        """Passes of the critic alone over the step's turns: PPO's update without any policy in it."""
+        """Passes of the critic alone over the step's turns, those of frozen agents, too."""
         plan = self.plan
         assert self.critic is not None and self.critic_optimizer is not None
-        rows = [_row(_silenced(share), self.critic) for share in found]
-        settings = ppo.Settings(
-            value_clip=plan.value_clip or 0.0,
-            vf_coef=1.0,
-            value_at=_value_at(plan),
-            frozen_values=True,
+        figures = train_critic(
+            self.critic,
+            self.critic_optimizer,
+            [_row(share, self.critic) for share in found],
+            _value_at(plan),
+            rng,
+            clip=plan.value_clip or 0.0,
             epochs=plan.critic_epochs,
             minibatches=plan.minibatches,
             token_budget=plan.token_budget,
             max_grad_norm=plan.max_grad_norm,
         )
-        figures = ppo.update(self.critic, None, self.critic_optimizer, rows, settings, rng)
         return {"critic_loss": figures["value_loss"], "critic_grad_norm": figures["grad_norm"]}
 
     # ---- stopping and going on --------------------------------------------------------------------------------------

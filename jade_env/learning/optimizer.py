@@ -5,9 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Muon, Optimizer
+
+from jade_env.errors import JadeError
+
+
+class Diverged(JadeError):
+    """The loss or its gradient is not a number any more. The weights are those before the failed step."""
+
+
+def step_within(optimizer: Optimizer, max_norm: float, loss: float, where: str) -> float:
+    """Step with a gradient of at most `max_norm`, forget it, and say how long it was.
+
+    Raises:
+        Diverged: the loss or the gradient is not finite; no step was taken.
+    """
+    norm = float(clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], max_norm))
+    if not np.isfinite((loss, norm)).all():
+        optimizer.zero_grad()
+        raise Diverged(
+            f"{where}: the loss is {loss} and its gradient's norm {norm}: the step was not taken; "
+            "lower the learning rate, or use a wider dtype"
+        )
+    optimizer.step()
+    optimizer.zero_grad()
+    return norm
 
 
 def adamw(

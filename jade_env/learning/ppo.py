@@ -21,39 +21,21 @@ from typing import Literal, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
-from jade_env.errors import ConfigError, JadeError
-from jade_env.learning.batches import (
-    Columns,
-    Floats,
-    Ints,
-    Micro,
-    Row,
-    Sharing,
-    collate,
-    microbatches,
-    minibatches,
-    spared,
-)
+from jade_env.errors import JadeError
+from jade_env.learning.batches import Columns, Floats, Ints, Micro, Row, collate, microbatches, minibatches
 from jade_env.learning.economy import recomputing, says_what_to_lower
 from jade_env.learning.losses import clipped_policy_loss, clipped_value_loss, entropy, k2, k3, log_prob, masked
-from jade_env.learning.states import can_share, output_states, prompt_states
+from jade_env.learning.optimizer import Diverged, step_within
+from jade_env.learning.states import output_states, sharing_of, tokens_at_once
 from jade_env.policy.backbone import Backbone
-from jade_env.policy.generation import longest
 
 __all__ = ["Diverged", "Row", "Settings", "log_probs", "update"]
 
 HEAD = 2**26
 """Most logits at once, tokens times vocabulary (256 MB); the rest is computed in turn, and again for the gradient."""
-WORTH = 0.1
-"""Prompts are shared where that spares so large a share of the tokens."""
-
-
-class Diverged(JadeError):
-    """The loss or its gradient is not a number any more. The weights are those before the failed step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +86,6 @@ def update(
     rows: Sequence[Row],
     settings: Settings,
     rng: np.random.Generator,
-    *,
-    critic: Backbone | None = None,
-    critic_optimizer: Optimizer | None = None,
 ) -> dict[str, float]:
     """Improve the policy, and the values, on rows that it has just played.
 
@@ -115,8 +94,6 @@ def update(
 
     Args:
         reference: whose behaviour `Row.kl` holds on to; the backbone itself stands for what it was before its adapters.
-        critic: gives the values in place of the backbone's value head, if it learns apart; reads the same token ids and
-            is trained by `critic_optimizer`, with a weight of 1.
         rng: shuffles the rows into minibatches.
 
     Returns:
@@ -130,21 +107,19 @@ def update(
         Diverged: the loss or gradient of a minibatch is not finite.
         JadeError: a row is broken, a reference is missing, or memory does not suffice.
     """
-    if (critic is None) != (critic_optimizer is None):
-        raise JadeError("a critic that learns apart needs critic_optimizer, and the other way round")
-    _forget_gradients(optimizer, critic_optimizer)
-    values = critic is not None or settings.vf_coef > 0.0
+    optimizer.zero_grad()
+    values = settings.vf_coef > 0.0
     rows = [row for row in rows if row.weight > 0.0 or (values and settings.frozen_values)]
     if not rows:
         return _Tally((), backbone.device).figures()
     columns = Columns.of(rows)
     tally = _Tally(columns.agents, backbone.device)
-    budget = settings.token_budget or _budget(backbone)
+    budget = settings.token_budget or tokens_at_once(backbone)
     held, bonus = bool(columns.kl_R.any()), bool(columns.entropy_R.any())
     estimate = k3 if settings.kl_loss == "k3" else k2
     learning = _head_alone(backbone) if settings.head_only else contextlib.nullcontext()
-    with says_what_to_lower(), recomputing(backbone), recomputing(critic), learning:
-        sharing = _sharing(columns, budget, backbone, critic) if settings.share_prompts else None
+    with says_what_to_lower(), recomputing(backbone), learning:
+        sharing = sharing_of(columns, budget, backbone) if settings.share_prompts else None
         if held:
             columns.reference_N = _reference(backbone, reference, columns, budget)
         for epoch in range(settings.epochs):
@@ -162,9 +137,8 @@ def update(
                     loss = policy_loss + (micro.weight_M * (micro.kl_M * kl_M - micro.entropy_M * spread)).sum()
                     value_loss = torch.zeros_like(loss)
                     if values:
-                        value, at = _values(critic, backbone, hidden, micro, settings)
-                        value_loss = _value_loss(value, micro, at, settings).sum() / count
-                        loss = loss + (settings.vf_coef if critic is None else 1.0) * value_loss
+                        value_loss = _value_loss(backbone, hidden, micro, settings).sum() / count
+                        loss = loss + settings.vf_coef * value_loss
                     loss.backward()  # type: ignore[no-untyped-call]
                     tally.add(micro, settings, logprob, spread, kl_M, loss, policy_loss, value_loss)
                 if not len(part):
@@ -172,17 +146,18 @@ def update(
                 if 0.0 < settings.target_kl < tally.minibatch_kl():
                     tally.stopped = True
                     break
-                _step(optimizer, critic_optimizer, settings, tally, f"minibatch {number + 1} of epoch {epoch + 1}")
+                where = f"minibatch {number + 1} of epoch {epoch + 1}"
+                tally.end_step(step_within(optimizer, settings.max_grad_norm, tally.loss, where))
             if tally.stopped:
                 break
-    _forget_gradients(optimizer, critic_optimizer)
+    optimizer.zero_grad()
     return tally.figures()
 
 
 def log_probs(backbone: Backbone, rows: Sequence[Row], *, token_budget: int | None = None) -> list[Floats]:
     """What a backbone gives to the output tokens of rows, under their temperatures and grammars: float32 [N] for each row."""
     columns = Columns.of(rows)
-    flat = _log_probs(backbone, columns, token_budget or _budget(backbone))
+    flat = _log_probs(backbone, columns, token_budget or tokens_at_once(backbone))
     return np.split(flat, np.cumsum(columns.output_R)[:-1])
 
 
@@ -236,49 +211,11 @@ def _scores(backbone: Backbone, hidden: Tensor, micro: Micro, bonus: bool) -> tu
     return torch.cat(logprobs), torch.cat(spreads)
 
 
-def _values(
-    critic: Backbone | None, backbone: Backbone, hidden: Tensor, micro: Micro, settings: Settings
-) -> tuple[Tensor, Tensor]:
-    """Values, and which of the M output tokens they are expected before."""
-    at_prompt = settings.value_at == "prompt"
-    at = micro.first_B if at_prompt else torch.arange(len(hidden), device=hidden.device)
-    if critic is not None:
-        critic.use(micro.adapter)
-        return critic.values(prompt_states(critic, micro) if at_prompt else output_states(critic, micro)), at
-    return backbone.values((hidden.detach() if settings.head_only else hidden)[at]), at
-
-
-def _value_loss(value: Tensor, micro: Micro, at: Tensor, settings: Settings) -> Tensor:
+def _value_loss(backbone: Backbone, hidden: Tensor, micro: Micro, settings: Settings) -> Tensor:
+    """The loss of each value: one a row, read at its last prompt token, or one an output token."""
+    at = micro.first_B if settings.value_at == "prompt" else torch.arange(len(hidden), device=hidden.device)
+    value = backbone.values((hidden.detach() if settings.head_only else hidden)[at])
     return clipped_value_loss(value, micro.value_M[at], micro.return_M[at], settings.value_clip)
-
-
-def _step(
-    optimizer: Optimizer, critic_optimizer: Optimizer | None, settings: Settings, tally: _Tally, where: str
-) -> None:
-    """Clip the gradient and step, unless anything is not finite."""
-    optimizers = [optimizer, *([critic_optimizer] if critic_optimizer else [])]
-    norms = [clip_grad_norm_(_parameters(each), settings.max_grad_norm) for each in optimizers]
-    found = [tally.loss, *(float(norm) for norm in norms)]
-    if not np.isfinite(found).all():
-        _forget_gradients(*optimizers)
-        raise Diverged(
-            f"{where}: the loss is {found[0]} and its gradient's norm {max(found[1:])}: the step was not taken; "
-            "lower the learning rate, or use a wider dtype"
-        )
-    for each in optimizers:
-        each.step()
-    _forget_gradients(*optimizers)
-    tally.end_step(found[1])
-
-
-def _forget_gradients(*optimizers: Optimizer | None) -> None:
-    for each in optimizers:
-        if each is not None:
-            each.zero_grad()
-
-
-def _parameters(optimizer: Optimizer) -> list[Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 # ---- the reference ---------------------------------------------------------------------------------------------------
@@ -298,7 +235,7 @@ def _reference(backbone: Backbone, reference: Backbone | None, columns: Columns,
 @torch.no_grad()
 def _log_probs(backbone: Backbone, columns: Columns, budget: int, part: Ints | None = None) -> Floats:
     """Of all rows, or of some; the others keep what they were sampled with."""
-    found, sharing = columns.old_N.copy(), _sharing(columns, budget, backbone)
+    found, sharing = columns.old_N.copy(), sharing_of(columns, budget, backbone)
     for rows_B, unit_B in microbatches(columns, np.arange(len(columns)) if part is None else part, budget, sharing):
         micro = collate(columns, rows_B, unit_B, columns.weight_R, backbone.pad_id, backbone.device)
         if backbone.lora is not None:
@@ -306,26 +243,6 @@ def _log_probs(backbone: Backbone, columns: Columns, budget: int, part: Ints | N
         hidden = output_states(backbone, micro)
         found[micro.column_M] = _scores(backbone, hidden, micro, False)[0].cpu().numpy()
     return found
-
-
-def _sharing(columns: Columns, budget: int, *models: Backbone | None) -> Sharing | None:
-    """How prompts are shared; None where that spares too little, or a model does not obey the mask that it takes."""
-    readers = [model for model in models if model is not None]
-    try:
-        widest = min(budget, *map(longest, readers))
-    except ConfigError:  # of an architecture whose reach is not known
-        return None
-    # So much behind a prompt makes attention a twelfth of a layer's work, whatever the prompt's length.
-    sharing = Sharing(widest, int(readers[0].causal.config.hidden_size) // 2)
-    if spared(columns, sharing) < WORTH:
-        return None
-    prompt = max(1, min(int(columns.prompt_R.max()), widest - 2))  # behind a longer one there is nothing to be masked
-    rest = max(1, sharing.room(prompt) // 2)
-    return sharing if all(can_share(model, prompt, rest) for model in readers) else None
-
-
-def _budget(backbone: Backbone) -> int:
-    return 1024 if backbone.device.type == "cpu" else 16_384
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------

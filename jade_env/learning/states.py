@@ -12,9 +12,13 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 import torch
 from torch import Tensor
 
-from jade_env.learning.batches import Branches, Micro
+from jade_env.errors import ConfigError
+from jade_env.learning.batches import Branches, Columns, Micro, Sharing, spared
 from jade_env.policy.backbone import Backbone
+from jade_env.policy.generation import longest
 
+WORTH = 0.1
+"""Prompts are shared where that spares so large a share of the tokens."""
 CLOSE = 1e-3
 ALIGNED = 8
 
@@ -22,14 +26,6 @@ ALIGNED = 8
 def output_states(backbone: Backbone, micro: Micro) -> Tensor:
     """The hidden states [M, D] that predict the output tokens."""
     return _states(backbone, micro.input_ids, micro.branches).flatten(0, 1).index_select(0, micro.hidden_M)
-
-
-def prompt_states(backbone: Backbone, micro: Micro) -> Tensor:
-    """The hidden states [B, D] at the rows' last prompt tokens; what is behind them is not read."""
-    at, width = micro.hidden_M[micro.first_B], micro.input_ids.shape[1]
-    needed = int((at % width).max()) + 1
-    hidden = backbone.hidden(micro.input_ids[:, :needed], use_cache=False).flatten(0, 1)
-    return hidden.index_select(0, at // width * needed + at % width)
 
 
 def _states(backbone: Backbone, input_ids: Tensor, branches: Branches | None) -> Tensor:
@@ -71,3 +67,23 @@ def can_share(backbone: Backbone, prompt: int, rest: int) -> bool:
     expected = backbone.hidden(rows, use_cache=False)[:, prompt:].flatten(0, 1)
     scale = CLOSE if backbone.dtype == torch.float32 else 30 * CLOSE
     return bool(torch.allclose(found.float(), expected.float(), atol=scale * max(1.0, float(expected.abs().max()))))
+
+
+def sharing_of(columns: Columns, budget: int, backbone: Backbone) -> Sharing | None:
+    """How prompts are shared; None where that spares too little, or the model does not obey the mask that it takes."""
+    try:
+        widest = min(budget, longest(backbone))
+    except ConfigError:  # of an architecture whose reach is not known
+        return None
+    # So much behind a prompt makes attention a twelfth of a layer's work, whatever the prompt's length.
+    sharing = Sharing(widest, int(backbone.causal.config.hidden_size) // 2)
+    if spared(columns, sharing) < WORTH:
+        return None
+    prompt = max(1, min(int(columns.prompt_R.max()), widest - 2))  # behind a longer one there is nothing to be masked
+    rest = max(1, sharing.room(prompt) // 2)
+    return sharing if can_share(backbone, prompt, rest) else None
+
+
+def tokens_at_once(backbone: Backbone) -> int:
+    """How many tokens are in the model at once where nobody says."""
+    return 1024 if backbone.device.type == "cpu" else 16_384

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ import torch
 
 from jade_env.language_recipe import PpoRecipe
 from jade_env.learning import checkpoint
-from jade_env.learning.critic import values_of
+from jade_env.learning.batches import Row
+from jade_env.learning.critic import train_critic, values_of
 from jade_env.learning.experience import Experience, Transition
 from jade_env.learning.joint import train_language
 from jade_env.learning.learner import Learner
+from jade_env.learning.optimizer import Diverged
 from jade_env.learning.shares import shares
 from jade_env.policy.backbone import Lora, load_backbone
 from jade_env.policy.sampling import Sample
@@ -58,7 +61,7 @@ def test_each_turn_is_valued_through_the_adapter_that_plays_its_role(backbones: 
                 parameter.normal_()
     roles = ["planner", "answer_generator", "planner"]
     one, other, again = values_of(critic, [SAMPLE] * 3, "prompt", roles=roles)
-    assert one == again and one != pytest.approx(other)
+    assert one == pytest.approx(again) and one != pytest.approx(other)
     critic.use("b")
     assert values_of(critic, [SAMPLE], "prompt", roles=["planner"]) == pytest.approx([one])
 
@@ -104,6 +107,68 @@ def test_adapters_that_learn_leave_the_model_under_them_to_play_who_does_not(
     assert not np.allclose(adapted.logprobs, bare.logprobs)
     run = train_language(game, plan, tmp_path / "run").folder
     assert json.loads((run / "run.json").read_text())["timesteps"] == 2
+
+
+def valued_rows() -> list[Row]:
+    """Turns of two agents, some with one prompt, of several lengths, with the values of an older critic."""
+    rng, rows = np.random.default_rng(0), []
+    for i in range(12):
+        prompt, length = tuple(range(4, 9 + i // 3)), 1 + i % 4
+        sample = Sample(prompt, tuple(rng.integers(4, 60, length).tolist()), np.zeros(length, np.float32))
+        ends = rng.normal(size=2).astype(np.float32)
+        rows.append(
+            Row(sample, "ab"[i % 2], np.zeros(length, np.float32), float(i % 2), return_=ends[0], value=ends[1])
+        )
+    return rows
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.3])
+@pytest.mark.parametrize("at", ["prompt", "token"])
+def test_a_critic_steps_along_the_gradient_of_half_the_mean_squared_error(
+    at: Literal["prompt", "token"], clip: float, backbones: tuple[str, str]
+) -> None:
+    rows, found = valued_rows(), []
+    for budget in (1, 40, 10_000):
+        critic = load_backbone(backbones[0], device="cpu")
+        before = {name: tensor.clone() for name, tensor in critic.learned().items()}
+        sgd = torch.optim.SGD(critic.parameters(), lr=1.0)
+        knobs = {"clip": clip, "minibatches": 1, "token_budget": budget, "max_grad_norm": 1e9}
+        figures = train_critic(critic, sgd, rows, at, np.random.default_rng(0), **knobs)
+        found.append({name: before[name] - tensor for name, tensor in critic.learned().items()})
+    plain = load_backbone(backbones[0], device="cpu")
+    losses = []
+    for row in rows:
+        tokens = torch.tensor([row.sample.prompt + row.sample.output[:-1]])
+        values = plain.values(plain.hidden(tokens, use_cache=False))[0, len(row.sample.prompt) - 1 :]
+        for value in values[:1] if at == "prompt" else values:
+            error = (value - row.return_) ** 2
+            if clip:
+                near = row.value + torch.clamp(value - row.value, -clip, clip)
+                error = torch.maximum(error, (near - row.return_) ** 2)
+            losses.append(error / 2)
+    loss = torch.stack(losses).mean()
+    loss.backward()
+    assert figures["value_loss"] == pytest.approx(loss.item(), abs=1e-6)
+    gradients = {name: p.grad for name, p in plain.named_parameters() if p.grad is not None}
+    assert any(float(gradient.abs().max()) > 1e-3 for gradient in gradients.values())
+    for change in found:
+        for name, gradient in gradients.items():
+            assert torch.allclose(change[name], gradient, atol=2e-6), name
+
+
+def test_a_critic_learns_returns_and_refuses_those_that_are_not_numbers(backbones: tuple[str, str]) -> None:
+    critic = load_backbone(backbones[0], device="cpu")
+    adam, rng = torch.optim.AdamW(critic.parameters(), lr=1e-2), np.random.default_rng(0)
+    rows = [replace(row, return_=float(len(row.sample.prompt) > 6)) for row in valued_rows()]
+    losses = [train_critic(critic, adam, rows, "prompt", rng, minibatches=2)["value_loss"] for _ in range(30)]
+    assert losses[-1] < 0.1 * losses[0]
+    assert values_of(critic, [row.sample for row in rows], "prompt") == pytest.approx(
+        [r.return_ for r in rows], abs=0.3
+    )
+    before = {name: tensor.clone() for name, tensor in critic.learned().items()}
+    with pytest.raises(Diverged, match="the critic's minibatch 1 of epoch 1"):
+        train_critic(critic, adam, [replace(rows[0], return_=float("nan"))], "prompt", rng)
+    assert all(torch.equal(before[name], tensor) for name, tensor in critic.learned().items())
 
 
 def experience(*turns: tuple[str, bool]) -> Experience:

@@ -15,7 +15,7 @@ import torch
 from transformers import GPTNeoConfig, GPTNeoForCausalLM
 
 from jade_env.errors import JadeError
-from jade_env.learning import ppo
+from jade_env.learning import ppo, states
 from jade_env.learning.batches import Columns, Sharing
 from jade_env.learning.economy import says_what_to_lower
 from jade_env.learning.ppo import Diverged, Row, Settings, log_probs, update
@@ -213,24 +213,16 @@ def test_prompts_read_once_give_the_same_update(
     assert np.concatenate(log_probs(load(family), rows)) == pytest.approx(alone, abs=1e-4)
 
 
-def test_prompts_shared_between_adapters_and_for_a_critic_that_learns_apart_give_the_same_update(
-    load: Callable[..., Backbone], turns: list
-) -> None:
+def test_prompts_shared_between_adapters_give_the_same_update(load: Callable[..., Backbone], turns: list) -> None:
     plain = make_rows(load(), turns, entropy=0.01)
     rows = [replace(row, adapter="ab"[i % 3 > 0]) for i, row in enumerate(grouped(plain))]
     found: list[dict[str, torch.Tensor]] = []
     for share in (False, True):
-        models = load(lora=Lora(rank=4), groups={"x": "a", "y": "b"}), load()
-        policy, apart = (torch.optim.SGD([p for p in m.parameters() if p.requires_grad], lr=1.0) for m in models)
-        before = [weights(model) for model in models]
-        how, rng = replace(WHOLE, share_prompts=share), np.random.default_rng(0)
-        figures = update(models[0], None, policy, rows, how, rng, critic=models[1], critic_optimizer=apart)
-        assert (figures["shared"] > 0.1) == share
-        for model, old in zip(models, before, strict=True):
-            found.append({name: old[name] - new for name, new in weights(model).items()})
-    for alone, shared in zip(found[:2], found[2:], strict=True):
-        assert all(torch.allclose(alone[name], shared[name], atol=2e-6) for name in alone)
-        assert max(float(change.abs().max()) for change in shared.values()) > 1e-4
+        model = load(lora=Lora(rank=4), groups={"x": "a", "y": "b"})
+        found.append(sgd_gradient(model, rows, replace(WHOLE, share_prompts=share)))
+    alone, shared = found
+    assert all(torch.allclose(alone[name], shared[name], atol=2e-6) for name in alone)
+    assert max(float(change.abs().max()) for change in shared.values()) > 1e-4
 
 
 def test_prompts_are_not_shared_by_a_model_that_does_not_obey_the_mask_or_looks_back_less_far(
@@ -249,7 +241,7 @@ def test_prompts_are_not_shared_by_a_model_that_does_not_obey_the_mask_or_looks_
 
 
 def sharing_of(backbone: Backbone, rows: list[Row]) -> Sharing | None:
-    return ppo._sharing(Columns.of(rows), 4096, backbone)
+    return states.sharing_of(Columns.of(rows), 4096, backbone)
 
 
 def test_shared_prompts_are_told_and_save_what_they_repeat(load: Callable[..., Backbone], turns: list) -> None:
@@ -428,27 +420,6 @@ def test_rows_of_weight_zero_do_not_move_the_policy_but_may_train_the_values(
     assert not any(g.abs().max() > 0 for g in sgd_gradient(load(), frozen, settings).values())
     figures = update(load(), None, torch.optim.SGD(load().parameters()), frozen, settings, np.random.default_rng(0))
     assert figures["steps"] == 0 and figures["tokens"] == 0
-
-
-@pytest.mark.parametrize("value_at", ["prompt", "token"])
-def test_a_separate_critic_learns_the_returns_and_leaves_the_policy_alone(
-    load: Callable[..., Backbone], turns: list, value_at: str
-) -> None:
-    backbone, critic = load(), load("gpt2")
-    rows = [replace(row, return_=float(row.agent == "planner")) for row in make_rows(backbone, turns)]
-    policy = torch.optim.SGD(backbone.parameters(), lr=0.0)
-    of_critic = torch.optim.AdamW(critic.parameters(), lr=3e-3)
-    settings, rng, before = (
-        Settings(value_at=value_at, value_clip=0.0, minibatches=2),
-        np.random.default_rng(0),
-        weights(backbone),
-    )
-    losses_ = [
-        update(backbone, None, policy, rows, settings, rng, critic=critic, critic_optimizer=of_critic)["value_loss"]
-        for _ in range(8)
-    ]
-    assert losses_[-1] < 0.3 * losses_[0]
-    assert all(torch.equal(before[name], after) for name, after in weights(backbone).items())
 
 
 # ---- what can go wrong -----------------------------------------------------------------------------------------------
