@@ -117,17 +117,19 @@ def _subset(bits: int) -> tuple[int, ...]:
     return tuple(i for i in range(bits.bit_length()) if bits >> i & 1)
 
 
-def grammar_of(turn: Turn, backbone: Backbone) -> Grammar | None:
-    """The grammar of a turn's right outputs: legal workflows, subsets of its documents; None where any text may be right."""
+def grammar_of(turn: Turn, backbone: Backbone, documents: int) -> Grammar | None:
+    """The grammar of a turn's right outputs: legal workflows, subsets of the documents that are read, so many.
+
+    None where any text may be right.
+    """
     if turn.kind not in ("workflow", "document_ids"):
         return None
     known = _known.setdefault(backbone, {})
-    context = turn.game_turn.context
-    key = (turn.kind, *(tuple(value) if turn.kind == "workflow" else value for value in context.values()))
+    workflows = tuple(turn.game_turn.context.get("workflows", ()))
+    key = workflows or (documents,)
     if key not in known:
-        if turn.kind == "workflow":
-            texts = [turn.format(workflow) for workflow in context["workflows"]]
-            known[key] = grammar_of_texts(backbone, texts)
+        if workflows:
+            known[key] = grammar_of_texts(backbone, [turn.format(workflow) for workflow in workflows])
         else:
-            known[key] = grammar_of_documents(backbone, context["documents"])
+            known[key] = grammar_of_documents(backbone, documents)
     return known[key]

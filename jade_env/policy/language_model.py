@@ -23,6 +23,7 @@ from jade_env.policy.backbone import Backbone
 from jade_env.policy.generation import Generator
 from jade_env.policy.grammar import grammar_of
 from jade_env.policy.sampling import Request, Sample
+from jade_env.retrieval.types import Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Manner:
         temperature: of the draws, one number or a table by agent; 1 where a table says nothing.
         constrained: agents whose outputs are held to their grammar.
         max_prompt: longest prompt in tokens, one number or a table by agent; what the context leaves where nothing is said.
-        overlong: `error`, or `truncate`: documents are dropped from the end until the prompt fits.
+        overlong: `error`, or `truncate`: documents, those of searches and an adversary's passages are dropped from the end
+            until the prompt fits.
         slots: turns generated side by side.
     """
 
@@ -98,42 +100,64 @@ class LanguageModelPolicy:
         limit = self.generator.limit
         room = limit - min(turn.card.max_tokens, limit // 2)
         room = min(room, self.manner.longest_prompt(turn) or room)
+        documents = len(turn.view.documents)
         if len(ids) > room:
-            ids = self._shortened(turn, len(ids), room)
+            ids, documents = self._shortened(turn, len(ids), room)
+        held = {turn.agent, turn.role} & set(self.manner.constrained)
         return Request(
             key=(turn.seed, *map(str, turn.id)),
             prompt=tuple(ids),
             max_new=min(turn.card.max_tokens, limit - len(ids)),
-            grammar=grammar_of(turn, self.backbone) if {turn.agent, turn.role} & set(self.manner.constrained) else None,
+            grammar=grammar_of(turn, self.backbone, documents) if held else None,
             adapter=self.backbone.adapter_of(turn.role),
             stop=turn.card.stop,
             temperature=self.manner.temperature_of(turn),
         )
 
-    def _shortened(self, turn: Turn, length: int, room: int) -> list[int]:
-        """The longest prompt that fits, with documents dropped from the end, the last one cut word by word."""
+    def _shortened(self, turn: Turn, length: int, room: int) -> tuple[list[int], int]:
+        """The longest prompt that fits, with passages dropped from the end, the last one cut word by word; and its documents."""
         where = f"{turn.agent}, question {turn.game.question.id}"
         if self.manner.overlong == "error":
             raise ConfigError(
                 f"{where}: the prompt has {length} tokens and {room} fit: raise max_prompt, lower retriever.top_k, "
                 "or set overlong=truncate"
             )
-        view = turn.view
-        while view.documents:
-            *kept, last = view.documents
-            words = last.text.split()
-            shorter = replace(last, text=" ".join(words[: len(words) // 2]))
-            view = view._replace(documents=(*kept, shorter) if len(words) > 1 else tuple(kept))
+        view = _shorter(turn.view)
+        while view is not None:
             ids = self.backbone.encode(self._messages(turn, view))
             if len(ids) <= room:
                 self.truncated += 1
-                return ids
+                return ids, len(view.documents)
+            view = _shorter(view)
         raise ConfigError(f"{where}: the prompt has more than {room} tokens even without documents: raise max_prompt")
 
     def _messages(self, turn: Turn, view: View) -> list[Message]:
         prompt = turn.card.prompts[self.manner.prompt]
         user = prompts.fill(prompt.user, view)
         return [{"role": "system", "content": prompt.system}, {"role": "user", "content": user}]
+
+
+def _shorter(view: View) -> View | None:
+    """The view with the last passage cut in half or dropped; None where there is none.
+
+    An adversary's own passages go first, then documents; of a solver's searches, the one that found most, the earliest of these.
+    """
+    if view.pool:
+        return view._replace(pool=_cut(view.pool))
+    if view.documents:
+        return view._replace(documents=_cut(view.documents))
+    most = max(view.history, key=lambda search: len(search[1]), default=("", ()))
+    if not most[1]:
+        return None
+    place = view.history.index(most)
+    return view._replace(history=(*view.history[:place], (most[0], _cut(most[1])), *view.history[place + 1 :]))
+
+
+def _cut(documents: tuple[Document, ...]) -> tuple[Document, ...]:
+    """The documents without the second half of the last one's words, or without the last one."""
+    *kept, last = documents
+    words = last.text.split()
+    return (*kept, replace(last, text=" ".join(words[: len(words) // 2]))) if len(words) > 1 else tuple(kept)
 
 
 __all__ = ["LanguageModelPolicy", "Manner", "Sample"]

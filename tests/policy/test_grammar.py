@@ -124,11 +124,12 @@ def test_the_grammar_of_a_turn_is_that_of_its_right_outputs(backbone: Backbone, 
     kinds = {turn.kind for turn in turns}
     assert {"workflow", "document_ids", "answer"} <= kinds
     for turn in turns:
-        grammar = grammar_of(turn, backbone)
+        documents = turn.game_turn.context.get("documents", 0)
+        grammar = grammar_of(turn, backbone, documents)
         if turn.kind not in ("workflow", "document_ids"):
             assert grammar is None
             continue
-        assert grammar is grammar_of(turn, backbone)
+        assert grammar is grammar_of(turn, backbone, documents)
         texts = [backbone.decode(ids) for ids in sequences(grammar)]
         assert all(turn.output(text).valid for text in texts)
         context = turn.game_turn.context
@@ -188,4 +189,4 @@ def test_an_output_may_be_cut_inside_its_grammar(backbone: Backbone) -> None:
 
 def test_other_kinds_have_no_grammar(backbone: Backbone) -> None:
     for kind in KINDS.keys() - {"workflow", "document_ids"}:
-        assert grammar_of(SimpleNamespace(kind=kind), backbone) is None  # type: ignore[arg-type]
+        assert grammar_of(SimpleNamespace(kind=kind), backbone, 3) is None  # type: ignore[arg-type]

@@ -112,6 +112,33 @@ def test_only_the_role_with_a_budget_loses_documents(tiny: Backbone, plans: list
     assert cut == policy.truncated > 0
 
 
+def test_a_solvers_searches_and_an_adversarys_passages_are_cut_until_the_prompt_fits(tiny: Backbone) -> None:
+    pool = jade_env.make_pool("monolithic", 4, seed=2, mode="text", overrides=SMALL)
+    for query in ("mayor of the capital", "author of the book"):
+        pool.step({turn.id: f"<search>{query}</search>" for turn in pool.turns()})
+    solvers = pool.turns()
+    pool = jade_env.make_pool("adversarial_retrieval", 4, seed=2, mode="text", overrides=SMALL)
+    pool.step({turn.id: "<workflow>R,AG</workflow>" for turn in pool.turns()})
+    adversaries = pool.turns()
+    assert {turn.role for turn in [*solvers, *adversaries]} == {"solver", "adversary"}
+    for turns in (solvers, adversaries):
+        longest = min(len(request.prompt) for request in LanguageModelPolicy(tiny, Manner("brief")).requests(turns))
+        for budget in (longest - 1, longest // 2):
+            policy = LanguageModelPolicy(tiny, Manner("brief", max_prompt=budget, overlong="truncate"))
+            assert max(len(request.prompt) for request in policy.requests(turns)) <= budget
+            assert policy.truncated == len(turns)
+
+
+def test_a_selector_is_held_to_the_documents_that_it_reads(tiny: Backbone, reading: list[Turn]) -> None:
+    selecting = [turn for turn in reading if turn.role == "document_selector"]
+    manner = Manner("brief", constrained=("document_selector",), max_prompt=50, overlong="truncate")
+    for turn, request in zip(selecting, LanguageModelPolicy(tiny, manner).requests(selecting), strict=True):
+        shown = sum(f"Document{i} (" in tiny.decode(list(request.prompt)) for i in range(9))
+        assert request.grammar is not None and shown < len(turn.view.documents)
+        outputs = [tuple(tiny.encode_output(turn.format(tuple(range(count))))) for count in (shown, shown + 1)]
+        assert [request.grammar.walk(output) is None for output in outputs] == [False, True]
+
+
 def test_what_a_model_writes_is_charged_by_the_token_and_what_others_write_by_the_word(
     tiny: Backbone, reading: list[Turn]
 ) -> None:
