@@ -1,7 +1,7 @@
 """Past selves of a learner, frozen on its way: whom a side of a duel plays against while it learns. Knows no learner.
 
-One of them plays each game, drawn by the game's number, the network at the start among them. They are files of the run folder,
-so that a run that is gone on with meets the same opponents.
+One of them plays each game from its beginning to its end, drawn by the game's number from those that were there when it began,
+the network at the start among them. They are files of the run folder, so that a run that is gone on with meets the same opponents.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import jade_env.learning.requires  # noqa: F401 - first: it names the extra wher
 
 # isort: split
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from jade_env import streams
@@ -24,6 +26,8 @@ from jade_env.learning.checkpoint import write_whole
 from jade_env.learning.player import NetworkPolicy, network_of
 
 FOLDER = "past"
+BEGINS = "first_game"
+"""Beside a network's tensors: the first game that it may play."""
 
 
 class PastSelves:
@@ -42,17 +46,24 @@ class PastSelves:
     ) -> None:
         self._folder, self._recipe, self._agents, self._seed = run / FOLDER, recipe, tuple(agents), seed
         self.selves: dict[int, NetworkPolicy] = {}
+        self._begins: list[int] = []
         for file in sorted(self._folder.glob("*.safetensors")):
             if (number := int(file.stem)) > timesteps:
                 file.unlink()
             else:
-                self.selves[number] = self._policy(_read(file))
+                tensors = _read(file)
+                self._begins.append(int(tensors.pop(BEGINS, torch.zeros(()))))
+                self.selves[number] = self._policy(tensors)
 
-    def freeze(self, timesteps: int, net: CandidateNet) -> None:
-        """Keep the network as it is now."""
+    def freeze(self, timesteps: int, net: CandidateNet, game: int) -> None:
+        """Keep the network as it is now; it plays `game` and later ones, those that have not begun."""
         tensors = {name: tensor.detach().clone().contiguous() for name, tensor in net.state_dict().items()}
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self._folder / f"{timesteps:09d}.safetensors", safetensors.torch.save(tensors))
+        write_whole(
+            self._folder / f"{timesteps:09d}.safetensors",
+            safetensors.torch.save(tensors | {BEGINS: torch.tensor(game)}),
+        )
+        self._begins.append(game)
         self.selves[timesteps] = self._policy(tensors)
 
     def act(self, turns: Sequence[Turn]) -> list[Action]:
@@ -61,7 +72,8 @@ class PastSelves:
         shares: dict[int, list[int]] = {}
         for place, turn in enumerate(turns):
             game = turn.episode // turn.game.rules.rivals
-            shares.setdefault(streams.bits("past", self._seed, game) % len(known), []).append(place)
+            there = bisect_right(self._begins, game)
+            shares.setdefault(streams.bits("past", self._seed, game) % there, []).append(place)
         actions: list[Action] = [0] * len(turns)
         for number, places in shares.items():
             for place, action in zip(places, known[number].act([turns[p] for p in places]), strict=True):

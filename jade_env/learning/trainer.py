@@ -150,7 +150,7 @@ class _Training:
             if self.plan.start:
                 self._net.load_state_dict(network_weights(self.plan.start, self._net))
             if self.past is not None:
-                self.past.freeze(0, self._net)
+                self.past.freeze(0, self._net, 0)
             model._setup_learn(total, self.callback)
         model._total_timesteps = total
         self.boundary = self._capture()
@@ -193,7 +193,8 @@ class _Training:
         figures = self._evaluate() if over or _crossed(before, now, plan.eval_every) else {}
         better = self._is_better(figures, now)
         if self.past is not None and _crossed(before, now, plan.freeze_every):
-            self.past.freeze(now, self._net)
+            pool = self.env.pool
+            self.past.freeze(now, self._net, pool.dealer.next_index // len(pool.sides))
         record["retrieval"] = self.watch.figures()
         self.folder.log(record | {"seconds": round(self._elapsed(), 3)} | figures)
         self.boundary = self._capture()

@@ -14,6 +14,8 @@ from jade_env.errors import ConfigError
 from jade_env.learning import checkpoint
 from jade_env.learning.experience import ADVERSARY, Experience
 from jade_env.learning.joint import train_language
+from jade_env.learning.past_selves import PastSelves
+from jade_env.learning.player import network_of
 from jade_env.learning.sb3 import make_vec_env
 from jade_env.learning.shares import shares
 from jade_env.learning.trainer import train
@@ -115,6 +117,40 @@ def test_self_play_meets_its_past_selves_and_goes_on_exactly(tmp_path: Path) -> 
     assert list(wins) == ["0", "256", "512"] and all(0 <= share <= 1 for share in wins.values())
     policy = make_policy(f"red={unbroken},blue=random", game)
     assert isinstance(policy, MixedPolicy)
+
+
+def test_a_game_has_one_opponent_from_beginning_to_end(tmp_path: Path) -> None:
+    class Known:
+        """Says which games it has played."""
+
+        def __init__(self, name: int) -> None:
+            self.name = name
+
+        def act(self, turns: Any) -> list[int]:
+            for turn in turns:
+                met.setdefault(turn.episode // 2, []).append(self.name)
+            return [1] * len(turns)
+
+    game, met = scenario("duel"), dict[int, list[int]]()
+    pool = jade_env.make_pool(game, 16, seed=0)
+    recipe = load_recipe("self_play", SHORT).resolved()
+    agents = pool.agents
+    past = PastSelves(tmp_path, recipe, agents, 1, -1)
+    net = network_of(recipe, len(agents))
+    for step in range(60):
+        if step % 15 == 0:
+            past.freeze(step, net, pool.dealer.next_index // 2 if step else 0)
+            past.selves[step] = Known(step)  # type: ignore[assignment]
+        turns = pool.turns()
+        pool.step({turn.id: action for turn, action in zip(turns, past.act(turns), strict=True)})
+    assert all(len(set(selves)) == 1 for selves in met.values())
+    assert {selves[0] for selves in met.values()} == {0, 15, 30, 45}
+    again = PastSelves(tmp_path, recipe, agents, 1, 45)
+    again.selves = {name: Known(name) for name in again.selves}  # type: ignore[misc]
+    before = {number: selves[0] for number, selves in met.items()}
+    met.clear()
+    again.act(pool.turns())
+    assert all(before.get(number, selves[0]) == selves[0] for number, selves in met.items()) and met
 
 
 def test_past_selves_play_duels_only(tmp_path: Path) -> None:
