@@ -50,7 +50,7 @@ class Transition:
         penalty: the turn's own format penalty.
         kind: of what the output is, such as `workflow`.
         sample: the tokens, where a language model sampled them. A plan that several executions share is sampled once: the first of
-            them has the tokens.
+            them that counts has the tokens.
     """
 
     episode: int
@@ -149,8 +149,15 @@ class Experience:
         group: tuple[int, int] = (1, 1),
     ) -> None:
         """Append finished episodes, in the order of their numbers."""
+        found = dict(samples or {})
+        left: dict[int, Sample] = {}  # by plan: its tokens, where the execution that had them was cut short
         for episode in sorted(episodes, key=lambda episode: episode.index):
-            self._rows += transitions(episode, policy_version, samples, group)
+            root, plan = (episode.index, (), 0), episode.place(*group)[1]
+            if not episode.payoffs:
+                left |= {plan: found[root]} if root in found else {}
+            elif root not in found and plan in left:
+                found[root] = left.pop(plan)
+            self._rows += transitions(episode, policy_version, found, group)
 
     def __iter__(self) -> Iterator[Transition]:
         return iter(self._rows)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import jade_env
 from jade_env import streams
 from jade_env.game.episode import Episode
 from jade_env.learning.experience import Experience
+from jade_env.policy.sampling import Sample
 
 SMALL = {"data.passages": 300, "data.train": 60}
 
@@ -54,6 +56,24 @@ def test_a_truncated_episode_leaves_no_experience() -> None:
     experience = Experience()
     experience.add([episode])
     assert len(experience) == 0
+
+
+def test_a_plan_keeps_its_tokens_where_the_execution_that_had_them_is_cut_short() -> None:
+    pool = jade_env.make_pool("cooperative", 6, (1, 3), seed=1, overrides=SMALL)
+    played: list[Episode] = []
+    sample = Sample((1, 2), (3,), np.zeros(1, np.float32))
+    samples = {turn.id: sample for turn in pool.turns()}
+    assert [number for number, _, _ in samples] == [0, 3]
+    while len(played) < 6:
+        played += pool.step({turn.id: 1 for turn in pool.turns()})
+    leader = min(played, key=lambda episode: episode.index)
+    leader.result, leader.payoffs = None, {}
+    experience = Experience()
+    experience.add([e for e in played if e.index < 6], samples=samples, group=(1, 3))
+    plans = [row for row in experience if row.planning_root]
+    assert [(row.episode, row.plan, row.sample) for row in plans] == [
+        (1, 0, sample), (2, 0, None), (3, 1, sample), (4, 1, None), (5, 1, None),
+    ]  # fmt: skip
 
 
 def test_any_text_is_saved_and_read_back(tmp_path: Path) -> None:
