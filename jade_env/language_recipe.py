@@ -290,7 +290,7 @@ class PpoRecipe(LanguageSettings):
             "kl": self.kl,
         }
         for key, agents in tables.items():
-            answering(team, set(agents) - {DEFAULT, SUB_PLANNER}, f"recipe {self.name}: {key}", names("agents"))
+            answering(team, _without_below(agents), f"recipe {self.name}: {key}", names("agents"))
         for key in BY_AGENT:
             if isinstance(setting := getattr(self, key), Mapping):
                 answering(team, set(setting) - {DEFAULT}, f"recipe {self.name}: {key}", names("agents"))
@@ -310,4 +310,10 @@ class PpoRecipe(LanguageSettings):
 
 
 SUB_PLANNER = "sub_planner"
-"""In a table by agent: the planner where it plans a sub-question."""
+"""In a table by agent: the planner where it plans a sub-question; `TEAM_sub_planner` that of one side of a duel."""
+
+
+def _without_below(table: Iterable[str]) -> set[str]:
+    """The names of a table that agents answer to: `red_sub_planner` is `red_planner`, say, as a name of `red` is checked."""
+    ends = f"_{SUB_PLANNER}"
+    return {name.removesuffix(ends) if name.endswith(ends) else name for name in table} - {DEFAULT, SUB_PLANNER}

@@ -13,11 +13,13 @@ from jade_env.language_recipe import SUB_PLANNER
 from jade_env.learning import credit
 from jade_env.learning.experience import Experience
 from jade_env.learning.rollout import Rollout
-from jade_env.learning.shares import Share, part_of
+from jade_env.learning.shares import Share, part_of, sub_planner
 
 LOW_ENTROPY, HIGH_MALFORMED, HIGH_SHARE, HIGH_FAILED = 0.01, 0.5, 0.95, 0.1
 """Bounds of the warnings: nats a token of a planner, share of a role's outputs, share of one workflow for original questions, share
 of episodes that a retriever cut short."""
+FEW_PLANS = 12
+"""Of fewer plans it says nothing that they are all the same."""
 OF_ROLES = ("kl", "approx_kl", "clip_fraction", "advantage", "ratio_max")
 
 
@@ -66,7 +68,9 @@ def role_figures(rollout: Rollout, figures: Mapping[str, Any]) -> dict[str, dict
             sample = rollout.samples.get((episode.index, turn.path, turn.step))
             if sample is None:
                 continue
-            part = SUB_PLANNER if turn.output.kind == "workflow" and turn.path else turn.agent
+            below = turn.output.kind == "workflow" and turn.path
+            role = turn.agent.removeprefix(f"{episode.rules.team}_")
+            part = sub_planner(turn.agent, role) if below else turn.agent
             of = found.setdefault(part, {"malformed": [], "length": [], "cut": [], "surprise": []})
             of["malformed"].append(float(not turn.output.valid))
             of["length"].append(float(len(sample.output)))
@@ -103,16 +107,19 @@ def critic_figures(experience: Experience, found: Sequence[Share], kinds: Mappin
     }
 
 
-def warnings(record: Mapping[str, Any], learned: Collection[str], workflows: int = 2) -> list[str]:
+def warnings(
+    record: Mapping[str, Any], learned: Collection[str], workflows: int = 2, plans: int = FEW_PLANS
+) -> list[str]:
     """Sentences on what looks like a collapse in the record of a step. Entropy and plans count for agents that learn.
 
     Args:
         record: of a step, as `metrics.jsonl` has it.
         learned: agents that learn.
         workflows: how many the planner may choose among; of one alone it cannot be blamed for taking it.
+        plans: how many it wrote for original questions; a few may be alike by chance.
     """
     said, planners = [], {agent for agent in learned if "planner" in agent}
-    planners |= {SUB_PLANNER} if planners else set()
+    planners |= {part for part in record["roles"] if part.endswith(SUB_PLANNER) and _of_one(part, planners)}
     for part, figures in record["roles"].items():
         if figures["malformed"] > HIGH_MALFORMED:
             said.append(
@@ -125,13 +132,19 @@ def warnings(record: Mapping[str, Any], learned: Collection[str], workflows: int
     if (failed := record["played"].get("failed", 0.0)) > HIGH_FAILED:
         said.append(f"{failed:.0%} of its episodes were cut short, as the retriever failed, and taught nothing")
         return said
-    shares = record["played"]["workflows"] if planners and workflows > 1 else {}
+    shares = record["played"]["workflows"] if planners and workflows > 1 and plans >= FEW_PLANS else {}
     for workflow, share in shares.items():
         if share > HIGH_SHARE:
             said.append(
                 f"{share:.0%} of the questions are planned as {workflow}: the planner may have collapsed; raise kl or entropy"
             )
     return said
+
+
+def _of_one(part: str, planners: Collection[str]) -> bool:
+    """Whether plans of sub-questions are written by one of some planners."""
+    team = part.removesuffix(SUB_PLANNER)
+    return any(agent.startswith(team) for agent in planners)
 
 
 def _mean(values: Sequence[float]) -> float | None:

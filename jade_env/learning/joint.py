@@ -174,7 +174,7 @@ class _Joint:
         record: dict[str, Any] = {"timesteps": self.steps, "played": health.episode_figures(rollout.episodes)}
         record["played"]["truncated_prompts"] = self._cut_prompts()
         record |= {"roles": health.role_figures(rollout, figures), "learner": figures["learner"]}
-        for sentence in health.warnings(record, self.learned, len(self.game.workflows)):
+        for sentence in health.warnings(record, self.learned, len(self.game.workflows), plan.questions * plan.plans):
             self.notice(f"step {self.steps}: {sentence}")
         better = False
         if over or self.steps % plan.eval_every == 0:

@@ -28,7 +28,7 @@ class Share:
         place: of the turn in the experience.
         sample: its tokens.
         role: who wrote them, whatever the team.
-        part: `planner`, `sub_planner` or the executor's name.
+        part: `planner`, `sub_planner` or the executor's name, each with its team's before it in a duel.
         advantage: one number a token.
         return_: what the critic should have said, one number, or one a token.
         value: what it said.
@@ -53,13 +53,19 @@ class Share:
 
 
 def part_of(row: Transition) -> str:
-    """The agent, but plans of sub-questions are a part of their own."""
-    return SUB_PLANNER if row.kind == "workflow" and row.path else row.agent
+    """The agent, but plans of sub-questions are a part of their own, each side's."""
+    return sub_planner(row.agent, row.role) if row.kind == "workflow" and row.path else row.agent
+
+
+def sub_planner(agent: str, role: str) -> str:
+    """What a planner is called where it plans a sub-question: `sub_planner`, with its team's name before it where it has one."""
+    return agent.removesuffix(role) + SUB_PLANNER
 
 
 def knob(table: Mapping[str, Any], row: Transition, unsaid: float = 0.0) -> Any:
     """What a table by agent, role or team says of a turn; the closest name counts, and `unsaid` where it has none."""
-    for key in (part_of(row), row.agent, row.role, row.team, DEFAULT):
+    below = (SUB_PLANNER,) if (part := part_of(row)) != row.agent else ()
+    for key in (part, *below, row.agent, row.role, row.team, DEFAULT):
         if key in table:
             return table[key]
     return unsaid

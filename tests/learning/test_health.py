@@ -47,6 +47,9 @@ def test_a_planner_without_entropy_is_warned_of_if_it_learns() -> None:
     assert not warnings(record(planner=0.2), ["planner"])
     (blue,) = warnings(record(red_planner=0.2, blue_planner=0.0), ["red_planner", "blue_planner"])
     assert blue.startswith("blue_planner")
+    below = record(red_sub_planner=0.0, blue_sub_planner=0.0, blue_planner=0.2, red_planner=0.2)
+    (red,) = warnings(below, ["red_planner", "red_answer_generator"])
+    assert red.startswith("red_sub_planner")
 
 
 def test_one_workflow_is_a_collapse_only_of_a_planner_that_learns_and_may_choose() -> None:
@@ -56,6 +59,7 @@ def test_one_workflow_is_a_collapse_only_of_a_planner_that_learns_and_may_choose
     assert "100% of the questions are planned as QDP" in said
     assert not warnings(always, ["answer_generator"])  # a fixed plan
     assert not warnings(always, ["planner"], workflows=1)
+    assert not warnings(always, ["planner"], plans=4)  # so few are alike by chance
 
 
 def test_a_retriever_that_fails_is_named_and_not_the_planner_that_is_left_with_one_workflow() -> None:

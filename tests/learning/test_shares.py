@@ -14,7 +14,7 @@ from jade_env.errors import DataError
 from jade_env.game.episode import Episode
 from jade_env.language_recipe import KlSettings, PpoRecipe
 from jade_env.learning.experience import Experience, Transition
-from jade_env.learning.shares import kl_now, knob, shares
+from jade_env.learning.shares import kl_now, knob, part_of, shares
 from jade_env.policy.sampling import Sample
 from jade_env.recipe import load_recipe
 from jade_env.scenario import load_scenario
@@ -155,7 +155,10 @@ def test_a_coefficient_is_that_of_the_closest_name_an_agent_answers_to(
 ) -> None:
     table = {"red_planner": 1.0, "red": 2.0, "planner": 3.0, "sub_planner": 4.0, "default": 5.0}
     kind = "workflow" if agent.endswith("planner") else "answer"
-    assert knob(table, Transition(0, team, agent, 0, 0, path, None, True, 0.0, False, 1, kind=kind)) == expected
+    row = Transition(0, team, agent, 0, 0, path, None, True, 0.0, False, 1, kind=kind)
+    assert knob(table, row) == expected
+    assert part_of(row) == ("blue_sub_planner" if path else agent)
+    assert knob({"red_sub_planner": 7.0, "blue_sub_planner": 8.0}, row, 9.0) == (8.0 if path else 9.0)
 
 
 def test_experience_comes_back_from_a_file_as_it_was(experience: Experience, tmp_path: Path) -> None:
