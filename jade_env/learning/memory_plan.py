@@ -140,7 +140,7 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
     parts = [
         Part(
             f"weights ({copies} x {whole / 1e6:.1f} M x {number} bytes)",
-            copies * whole * number + learners * own * 4,
+            (copies * whole + learners * own) * number,
             "dtype=bf16; kl 0 for all agents saves the reference, critic: head or none the critic",
         ),
         Part(

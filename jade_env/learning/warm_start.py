@@ -120,6 +120,7 @@ class _WarmStart:
         self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.steps, self.seconds, self.since = 0, 0.0, time.monotonic()
         self.last: dict[str, float] = {}
+        self.losses: list[float] = []  # of the steps since the last record
         self.left_out = 0.0
         saved = checkpoint.saved_timesteps(self.folder.path)
         if saved:
@@ -130,7 +131,7 @@ class _WarmStart:
 
     def run(self) -> RunSummary:
         """Train to the end, and leave the summary."""
-        plan, losses = self.plan, list[float]()
+        plan, losses = self.plan, self.losses
         batches = self._batches(self.steps)
         try:
             while self.steps < plan.steps:
@@ -242,7 +243,7 @@ class _WarmStart:
         tensors: dict[str, Tensor] = {}
         for number, optimizer in enumerate(self.optimizers):
             tensors |= {f"{number}.{name}": t for name, t in checkpoint.optimizer_tensors(optimizer).items()}
-        state = {"seconds": self.seconds + time.monotonic() - self.since}
+        state = {"seconds": self.seconds + time.monotonic() - self.since, "losses": self.losses}
         with uninterrupted():
             checkpoint.save(self.folder.path, Checkpoint(self.steps, self.backbone.learned(), tensors, state))
             checkpoint.prune(self.folder.path, self.plan.keep)
@@ -251,6 +252,7 @@ class _WarmStart:
         self.folder.rewind(moment.timesteps)
         self.last = next((dict(record[DEV]) for record in reversed(self.folder.records) if DEV in record), {})
         self.steps, self.seconds = moment.timesteps, float(moment.state["seconds"])
+        self.losses = [float(loss) for loss in moment.state.get("losses", ())]
         self.backbone.load_learned(moment.policy)
         for number, optimizer in enumerate(self.optimizers):
             own = {name.partition(".")[2]: t for name, t in moment.learner.items() if name.startswith(f"{number}.")}

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen2Con
 
 from jade_env.language_recipe import PpoRecipe
 from jade_env.learning.memory_plan import kept_by_a_layer, plan
+from jade_env.policy.backbone import Lora, load_backbone
 from jade_env.recipe import load_recipe
 from jade_env.scenario import load_scenario
 
@@ -91,6 +92,18 @@ def test_adapters_need_no_second_model_to_play_those_who_do_not_learn() -> None:
 
     assert copies(train=["planner"], kl={}).startswith("weights (2 x")
     assert copies(train=["planner"], kl={}, lora={"rank": 4}).startswith("weights (1 x")
+
+
+def test_adapters_have_the_precision_of_the_model_that_they_are_put_into() -> None:
+    def sizes(lora: dict[str, int] | None, dtype: str) -> float:
+        found = parts(lora=lora, dtype=dtype, train=["planner"], kl={})
+        return next(size for name, size in found.items() if name.startswith("weights"))
+
+    for dtype, number in (("bf16", 2), ("fp32", 4)):
+        backbone = load_backbone("jade-tiny", device="cpu", dtype=dtype, lora=Lora(rank=4))
+        adapters = sum(p.numel() * p.element_size() for n, p in backbone.named_parameters() if "lora_" in n)
+        whole = sum(p.numel() for n, p in backbone.causal.named_parameters() if "lora_" not in n)
+        assert sizes({"rank": 4}, dtype) == pytest.approx(whole * number + adapters)
 
 
 def test_other_models_of_the_team_are_counted() -> None:

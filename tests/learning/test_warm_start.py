@@ -126,6 +126,8 @@ def test_a_stopped_warm_start_goes_on_to_the_last_bit_and_leaves_a_hugging_face_
     warm_start(game, recipe(dtype=dtype), tmp_path / "unbroken")
     one, other = (checkpoint.load_weights(tmp_path / name, 6) for name in ("stopped", "unbroken"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+    told = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("stopped", "unbroken")]
+    assert told[0] == told[1] and '"loss"' in told[0]
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "unbroken" / "backbone")
     assert torch.equal(model.model.norm.weight, one["causal.model.norm.weight"])
     assert model.dtype == DTYPES[dtype]
