@@ -23,9 +23,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Settings(BaseModel):
-    """Base of everything a user may write: immutable, unknown keys refused."""
+    """Base of everything a user may write: immutable, unknown keys refused, and numbers that are infinite or none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -46,6 +46,7 @@ def test_every_shipped_file_is_valid_and_named_after_its_file() -> None:
         ({"data": {"source": "fles"}}, r"data.source: .fles. is not one of world, files"),
         ({"data.folder": "x"}, r"data.*folder: unknown key"),
         ({"mode": {"plumber": "text"}}, r"mode: 'plumber' is not in the team"),
+        ({"reward.round_cost": "1e400"}, r"reward.round_cost: input should be a finite number, found '1e400'"),
         ({"name": ""}, r"name: "),
     ],
 )

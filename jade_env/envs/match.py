@@ -19,7 +19,7 @@ from jade_env.envs import spaces
 from jade_env.envs.encoding import Encoder
 from jade_env.envs.source import open_source
 from jade_env.envs.table import Table
-from jade_env.envs.turn import Action, Turn, TurnId
+from jade_env.envs.turn import Action, Turn, TurnId, whole
 from jade_env.errors import ConfigError, JadeError
 from jade_env.game.episode import Episode, Rules, settle_duel
 from jade_env.scenario import Scenario
@@ -225,7 +225,4 @@ def readable(action: Any) -> Action:
         if action.size != 1:
             raise JadeError(f"an action is one number or a text, not an array of shape {action.shape}")
         return readable(action.item())
-    try:
-        return int(action)
-    except (TypeError, ValueError, OverflowError):
-        return ""
+    return whole(action, "")

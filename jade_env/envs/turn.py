@@ -5,6 +5,8 @@ Actions are text or numbers, for any turn: 0 is the no-op (malformed on one's ow
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 from jade_env.agent import PromptStyle
 from jade_env.envs.candidates import candidates
 from jade_env.errors import JadeError
@@ -18,6 +20,7 @@ from jade_env.scenario import Mode
 
 TurnId = tuple[int, Path, int]
 Action = str | int
+T = TypeVar("T")
 
 
 class Written(str):
@@ -143,10 +146,9 @@ class Turn:
         if isinstance(action, str):
             tokens = action.tokens if isinstance(action, Written) else None
             return parse(self.kind, str(action), tokens, **self.game_turn.context)
-        try:
-            number = int(action)
-        except (TypeError, ValueError):
-            raise JadeError(f"{self.agent}: an action is text or a candidate's number, not {action!r}") from None
+        number = whole(action, None)
+        if number is None:
+            raise JadeError(f"{self.agent}: an action is text or a candidate's number, not {action!r}")
         values = self.candidates
         if 1 <= number <= len(values):
             return choose(self.kind, values[number - 1])
@@ -154,3 +156,12 @@ class Turn:
 
     def __repr__(self) -> str:
         return f"Turn({self.agent}, id={self.id})"
+
+
+def whole(action: Any, otherwise: T) -> int | T:
+    """An action as the whole number that it is, whatever type says it; `otherwise` for everything else."""
+    try:
+        number = int(action)
+        return number if number == action else otherwise
+    except (TypeError, ValueError, OverflowError):
+        return otherwise

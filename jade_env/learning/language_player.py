@@ -6,7 +6,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 # isort: split
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ from jade_env.policy import Policy
 from jade_env.policy.fingerprint import fingerprint
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
 from jade_env.policy.mixed import MixedPolicy
+from jade_env.policy.team import unlearned
 from jade_env.policy.tiny import begin
 from jade_env.scenario import Scenario
 
@@ -29,7 +30,12 @@ CONFIG = "config.json"
 
 
 def load_language_policy(
-    run: str | Path, scenario: Scenario, *, greedy: bool = True, which: Literal["first", "best", "last"] = "best"
+    run: str | Path,
+    scenario: Scenario,
+    *,
+    greedy: bool = True,
+    which: Literal["first", "best", "last"] = "best",
+    roles: Collection[str] | None = None,
 ) -> Policy:
     """Read the team that a run has trained: the trained model for the roles that learned, the one it began with for the others.
 
@@ -38,6 +44,7 @@ def load_language_policy(
         scenario: what it will play.
         greedy: takes the most probable token; else draws.
         which: the checkpoint that did best on the dev split, or the last, or the model that training began with.
+        roles: the roles that it will be asked to play; all of the scenario's where not given.
 
     Raises:
         ConfigError: the run's roles or its backbone do not fit.
@@ -54,9 +61,9 @@ def load_language_policy(
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder / CONFIG}: {error} is missing; this is not the configuration of a run") from None
-    playing = Rules.of(scenario).agents
+    playing = [role for role in Rules.of(scenario).agents if roles is None or role in roles]
     if unknown := [role for role in playing if role not in team]:
-        raise ConfigError(f"{folder} has learned {', '.join(team)}, and cannot play {', '.join(unknown)}")
+        raise unlearned(folder, team, unknown)
     known = {role for role in team if any(agent == role or agent.endswith(f"_{role}") for agent in learned)}
     weights = None if which == "first" else _learned(folder, which)
     if tree.get("learner") == "sft":

@@ -9,7 +9,7 @@ import jade_env.learning.requires  # noqa: F401 - first: it names the extra wher
 
 # isort: split
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -28,6 +28,7 @@ from jade_env.learning.candidate_net import CandidateNet, Layout
 from jade_env.learning.run_folder import CONFIG
 from jade_env.learning.session import reproducible
 from jade_env.policy import MixedPolicy, Policy, make_policy
+from jade_env.policy.team import unlearned
 from jade_env.scenario import Scenario, load_scenario
 
 BATCH = 512
@@ -125,6 +126,7 @@ def load_policy(
     which: Literal["first", "best", "last"] = "best",
     data: str | Path | None = None,
     seed: int = 0,
+    roles: Collection[str] | None = None,
 ) -> Policy:
     """Read the team that a run has trained: the network for the roles that learned, the run's partners for the others.
 
@@ -136,6 +138,7 @@ def load_policy(
             or the network that training began with.
         data: the data location, for partners that look at the train questions.
         seed: seed of partners that draw.
+        roles: the roles that it will be asked to play; all of the scenario's where not given.
 
     Raises:
         ConfigError: the run's features or roles do not fit.
@@ -151,12 +154,9 @@ def load_policy(
         raise DataError(f"{folder / CONFIG}: {error} is missing; this is not the configuration of a run") from None
     _check_features(folder, names)
     game = _scenario_to_play(scenario, own_scenario, folder)
-    team = Rules.of(game).agents
+    team = [role for role in Rules.of(game).agents if roles is None or role in roles]
     if len(learned) == len(agents) and (unknown := [agent for agent in team if agent not in agents]):
-        raise ConfigError(
-            f"{folder} has learned {', '.join(agents)}; {game.name} is played by {', '.join(team)}, "
-            f"so {', '.join(unknown)} would have nobody"
-        )
+        raise unlearned(folder, agents, unknown)
     net = _first(recipe, len(agents), int(config.get("seed", 0)))
     if which != "first" or 0 in checkpoint.saved_timesteps(folder):
         _fill(net, folder, which)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -34,6 +34,7 @@ def make_policy(
     data: str | Path | None = None,
     seed: int = 0,
     greedy: bool = True,
+    roles: Collection[str] | None = None,
 ) -> Policy:
     """Make the policy that `spec` names for a scenario.
 
@@ -46,6 +47,7 @@ def make_policy(
         data: the data location for scenarios with files; else JADE_DATA.
         seed: seed of the policy's own draws; most have none.
         greedy: whether a trained run plays what it finds most probable, or draws.
+        roles: the roles that it will be asked to play, which a run has to have learned; all of the scenario's where not given.
 
     Raises:
         ConfigError: there is no such policy, or it cannot play this scenario.
@@ -58,8 +60,8 @@ def make_policy(
 
     loaded = as_scenario(scenario)
 
-    def make(part: Any) -> Policy:
-        return make_policy(part, loaded, data=data, seed=seed, greedy=greedy)
+    def make(part: Any, played: Collection[str] | None) -> Policy:
+        return make_policy(part, loaded, data=data, seed=seed, greedy=greedy, roles=played)
 
     if isinstance(spec, Mapping):
         if "learner" in spec:
@@ -92,8 +94,8 @@ def make_policy(
         if "=" in name and not name.startswith(f"{REMOTE}:"):
             return make_team(read_team(name), loaded, make)
         if name.startswith(f"{REMOTE}:") or name.endswith((".yaml", ".yml")) or name in names("policies"):
-            return _from_recipe(name, seed, make)
-    return _from_run(Path(spec), loaded, data, seed, greedy)
+            return _from_recipe(name, seed, lambda script: make(script, roles))
+    return _from_run(Path(spec), loaded, data, seed, greedy, roles)
 
 
 def _language_model(place: str, scenario: Scenario, greedy: bool) -> Policy:
@@ -130,18 +132,20 @@ def _remote(settings: RemoteChatRecipe, seed: int) -> Policy:
     return RemoteChatPolicy(settings, seed)
 
 
-def _from_run(folder: Path, scenario: Scenario, data: str | Path | None, seed: int, greedy: bool) -> Policy:
+def _from_run(
+    folder: Path, scenario: Scenario, data: str | Path | None, seed: int, greedy: bool, roles: Collection[str] | None
+) -> Policy:
     if any((folder / name).is_file() for name in RUN_FILES):
         try:
             if is_language_run(folder):
                 player = import_module("jade_env.learning.language_player")
-                return cast(Policy, player.load_language_policy(folder, scenario, greedy=greedy))
+                return cast(Policy, player.load_language_policy(folder, scenario, greedy=greedy, roles=roles))
             player = import_module("jade_env.learning.player")
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith("jade_env"):
                 raise
             raise MissingExtra(error.name, "train") from None
-        return cast(Policy, player.load_policy(folder, scenario, greedy=greedy, data=data, seed=seed))
+        return cast(Policy, player.load_policy(folder, scenario, greedy=greedy, data=data, seed=seed, roles=roles))
     if folder.is_dir():
         raise ConfigError(
             f"{folder}: there is no {' or '.join(RUN_FILES)} in this folder, so jade train did not make it"

@@ -5,7 +5,7 @@ Knows agents and specs; what a spec makes is the caller's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from jade_env.config import nearest
@@ -33,13 +33,15 @@ def read_team(words: str) -> dict[str, str]:
     return team
 
 
-def make_team(members: Mapping[str, Any], scenario: Scenario, make: Callable[[Any], Policy]) -> MixedPolicy:
+def make_team(
+    members: Mapping[str, Any], scenario: Scenario, make: Callable[[Any, Collection[str]], Policy]
+) -> MixedPolicy:
     """Make every member, each once however many agents it plays.
 
     Args:
         members: by agent (in a duel also by role or side), or under `default`: a policy, or what `make` makes one of.
         scenario: whose agents they play.
-        make: makes a policy of a spec.
+        make: makes a policy of a spec, for the roles that it will play.
 
     Raises:
         ConfigError: an agent is not in the scenario, or one of it would have nobody.
@@ -53,6 +55,8 @@ def make_team(members: Mapping[str, Any], scenario: Scenario, make: Callable[[An
     left = [agent for agent, names in agents.items() if not members.keys() & {*names, DEFAULT}]
     if left:
         raise ConfigError(f"nobody plays {', '.join(left)}: name their policy, or a {DEFAULT!r} one")
+    chosen = {agent: next(name for name in (*names, DEFAULT) if name in members) for agent, names in agents.items()}
+    role = {rules.agent(card): card.name for rules in Rules.sides(scenario) for card in scenario.cards.values()}
     made: dict[str, Policy] = {}
     team: dict[str, Policy] = {}
     for name, spec in members.items():
@@ -60,6 +64,16 @@ def make_team(members: Mapping[str, Any], scenario: Scenario, make: Callable[[An
             team[name] = spec
         else:
             if str(spec) not in made:
-                made[str(spec)] = make(spec)
+                its = {role[agent] for agent, by in chosen.items() if str(members[by]) == str(spec)}
+                made[str(spec)] = make(spec, its)
             team[name] = made[str(spec)]
     return MixedPolicy(team)
+
+
+def unlearned(run: Any, learned: Iterable[str], roles: Iterable[str]) -> ConfigError:
+    """That a run cannot play roles which it has not learned, and how others play them beside it."""
+    known = list(learned)
+    return ConfigError(
+        f"{run} has learned {', '.join(known)}, and cannot play {', '.join(roles)}: "
+        f"name who plays them, as in {known[0]}={run},default=heuristic"
+    )

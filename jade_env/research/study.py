@@ -7,7 +7,7 @@ is `compare.py`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -281,7 +281,7 @@ def _who(study: Study, arm: Arm, game: Scenario) -> tuple[str | None, Learning |
     if arm.policy in SCRIPTED or Path(arm.policy).is_dir():
         player: str | None = arm.policy
     elif team := _members(arm.policy):
-        make_team(team, game, lambda spec: _stand_in(spec, game))
+        make_team(team, game, lambda spec, roles: _stand_in(spec, game, roles))
         player = arm.policy
     else:
         if "/" in arm.policy and not arm.policy.endswith((".yaml", ".yml")):
@@ -314,7 +314,7 @@ def _members(policy: str) -> Mapping[str, str]:
     return read_team(policy)
 
 
-def _stand_in(spec: str, game: Scenario) -> Policy:
+def _stand_in(spec: str, game: Scenario, roles: Collection[str]) -> Policy:
     """Something in the place of a member that can be made, which is left to the runs: it may take memory and data.
 
     Raises:
@@ -327,7 +327,7 @@ def _stand_in(spec: str, game: Scenario) -> Policy:
         recipe = load_recipe(place)
         if isinstance(recipe, RemoteChatRecipe) or (recipe.learner == "scripted" and place == spec):
             return IdlePolicy()
-    return make_policy(spec, game)
+    return make_policy(spec, game, roles=roles)
 
 
 def _check_budget(study: Study, key: str) -> None:

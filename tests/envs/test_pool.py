@@ -91,6 +91,8 @@ def test_actions_for_turns_that_are_not_open_change_nothing(small: Scenario) -> 
         pool.step({})
     with pytest.raises(JadeError, match="an action is text or a candidate's number"):
         pool.step({turn.id: [1]})  # type: ignore[dict-item]
+    with pytest.raises(JadeError, match="a candidate's number, not 1.5"):
+        pool.step({turn.id: 1.5})  # type: ignore[dict-item]
     assert [t.id for t in pool.turns()] == [(0, (), 0), (1, (), 0)]
     assert not pool.episodes[0].trace.played
 

@@ -21,6 +21,7 @@ from jade_env.learning import checkpoint
 from jade_env.learning.evaluation import evaluate
 from jade_env.learning.player import load_policy
 from jade_env.learning.trainer import RunSummary, train
+from jade_env.policy import make_policy
 from jade_env.recipe import load_recipe
 
 SMALL = {"data.passages": 300, "data.train": 300, "data.dev": 40}
@@ -295,8 +296,12 @@ def test_sampled_play_follows_the_turns_streams(unbroken: Path):
 def test_roles_and_features_that_do_not_fit_are_refused_by_name(unbroken: Path, tmp_path: Path):
     static = jade_env.load_scenario("static", {"data.passages": 300, "data.train": 60, "data.dev": 8})
     train(static, "sb3_shared", tmp_path / "static", overrides=KNOBS | {"total_timesteps": 512, "eval_episodes": 4})
-    with pytest.raises(ConfigError, match=r"has learned .*; cooperative is played by planner.* nobody"):
+    with pytest.raises(ConfigError, match=r"has learned .*, and cannot play planner.*: name who plays them, as in"):
         load_policy(tmp_path / "static", SCENARIO)
+    team = make_policy(f"answer_generator={tmp_path / 'static'},default=random", SCENARIO)  # but those it has learned
+    assert len(evaluate(team, SCENARIO, "dev", 8)) == 8
+    with pytest.raises(ConfigError, match=r"cannot play planner"):
+        make_policy(f"answer_generator=random,default={tmp_path / 'static'}", SCENARIO)
     shutil.copytree(unbroken, tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     config["features"]["candidate"].append("smell")

@@ -94,6 +94,15 @@ def test_a_warm_start_of_a_lone_solver_goes_on_and_is_read_back_with_its_own_wor
     assert len(evaluate(player, alone, "dev", 4)) == 4
 
 
+def test_a_run_plays_the_roles_it_has_learned_in_a_team_that_has_others(game: Scenario, tmp_path: Path) -> None:
+    reader = load_scenario("vanilla_rag", {"data.passages": 200, "data.train": 40, "data.dev": 8, "prompt": "brief"})
+    run = warm_start(reader, recipe(steps=2), tmp_path / "run").folder
+    with pytest.raises(ConfigError, match=r"has learned answer_generator, and cannot play planner"):
+        make_policy(run, game)
+    team = make_policy({"answer_generator": str(run), "default": "random"}, game)
+    assert len(evaluate(team, game, "dev", 4)) == 4
+
+
 def test_the_tokenizer_spells_words_it_does_not_know() -> None:
     tokenizer = make_tokenizer()
     ids = tokenizer("Zyxwv 1234 Born")["input_ids"]
