@@ -203,8 +203,9 @@ def evaluate(
         watch = Watch(open_source(game, data).retriever(split))
         rows = play_all(player, game, split, episodes, seed, data=data, progress=progress)
     summary = summarize(rows, game.name, policy, split)
+    checkpoint, marked = _checkpoint(Path(policy))
     if as_json:
-        typer.echo(json.dumps(summary))
+        typer.echo(json.dumps({**summary, "checkpoint": checkpoint}))
     else:
         from rich.console import Console
 
@@ -213,12 +214,23 @@ def evaluate(
             Console().print(kinds_table(summary))
         if summary["by_team"]:
             Console().print(teams_table(summary))
+        if checkpoint is not None:
+            typer.echo(f"who played: {policy}, its {'best' if marked else 'last'} checkpoint, {checkpoint:,}")
         typer.echo(watch.sentence())
     for ledger in ledgers(player, game):
         typer.echo(ledger, err=True)
     if rows_to is not None:
         with written_whole(rows_to) as (file,):
             file.writelines(f"{json.dumps(_as_row(row))}\n".encode() for row in rows)
+
+
+def _checkpoint(run: Path) -> tuple[int | None, bool]:
+    """Which checkpoint of a run plays, and whether as its best one; None for players that have none."""
+    if not run.is_dir():
+        return None, False
+    from jade_env.learning.checkpoint import best_timesteps, chosen_timesteps
+
+    return chosen_timesteps(run), best_timesteps(run) is not None
 
 
 def _as_row(row: EpisodeRow) -> dict[str, Any]:

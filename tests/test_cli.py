@@ -326,6 +326,8 @@ def test_train_leaves_a_run_that_eval_and_play_take_and_train_will_not_overwrite
     assert last == f"next: jade eval '{run}'"
     evaluated = jade("eval", str(run), "cooperative", "--json", *SMALL, "reward.round_cost=0.3")
     assert json.loads(evaluated.stdout)["policy"] == str(run)
+    assert json.loads(evaluated.stdout)["checkpoint"] == json.loads((run / "run.json").read_text())["timesteps"]
+    assert f"who played: {run}, its best checkpoint, 256" in jade("eval", str(run), "data.dev=7").stdout
     assert jade("eval", str(run), "--json").stdout == evaluated.stdout  # the game that it was trained in
     assert json.loads(jade("eval", str(run), "data.dev=7", "--json").stdout)["episodes"] == 7
     assert jade("play", "cooperative", "--policy", str(run), *SMALL, stdin="\n" * 80).exit_code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,29 @@ def test_resume_takes_everything_from_the_run_but_its_length(tmp_path: Path) -> 
     assert nowhere.exit_code == 2 and "small_world-jade_joint-977: there is no run to resume here" in nowhere.stderr
     other = jade("train", "cooperative", "--out", str(run), "--resume")
     assert other.exit_code == 2 and "begun with the scenario small_world" in other.stderr
+
+
+def test_a_run_does_not_go_on_over_other_questions_or_another_corpus(tmp_path: Path) -> None:
+    made, folder, run = tmp_path / "made", tmp_path / "data", tmp_path / "run"
+    folder.mkdir()
+    for seed in ("0", "1"):
+        words = ("data", "world", "--passages", "200", "--questions", "40", "--split", "train", "--seed", seed)
+        assert jade(*words, "--out", str(made / seed)).exit_code == 0
+    shutil.copy(made / "0" / "corpus.jsonl", folder / "corpus.jsonl")
+    for split in ("train", "dev"):
+        shutil.copy(made / "0" / "train.jsonl", folder / f"{split}.jsonl")
+    knobs = ("n_envs=4", "n_steps=32", "batch_size=64", "eval_episodes=5", "threads=1", f"data.folder={folder}")
+    train = ("train", "hotpotqa", "--policy", "sb3_shared", "--out", str(run))
+    assert jade(*train, *knobs, "total_timesteps=256").exit_code == 0
+    (folder / "test.jsonl").write_text("")  # which training does not read
+    assert jade(*train, "--resume", "total_timesteps=384").exit_code == 0
+    for name in ("train.jsonl", "corpus.jsonl"):
+        before = (folder / name).read_bytes()
+        shutil.copy(made / "1" / name, folder / name)
+        refused = jade(*train, "--resume", "total_timesteps=512")
+        assert refused.exit_code == 2
+        assert f"{name} has changed since the run was begun: begin a new run" in refused.stderr
+        (folder / name).write_bytes(before)
+    (folder / "dev.jsonl").unlink()
+    missing = jade("train", "hotpotqa", "--policy", "sb3_shared", "--dry-run", f"data.folder={folder}")
+    assert missing.exit_code == 2 and "no split 'dev'" in missing.stderr

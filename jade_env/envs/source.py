@@ -52,6 +52,12 @@ class Source:
             return _world(self._data, split).documents
         return _corpus(self._folder() / "corpus.jsonl")
 
+    def files(self, *splits: str) -> dict[str, Path]:
+        """The files of the corpus and of some splits, by name; none for a world, which its description makes."""
+        if isinstance(self._data, WorldData):
+            return {}
+        return {name: self._folder() / f"{name}.jsonl" for name in ("corpus", *splits)}
+
     def expected(self, split: str) -> Sequence[Document] | None:
         """The passages that a server has to search, where the scenario knows them better than the server: those of a world."""
         elsewhere = getattr(self._retriever, "kind", "") == "remote"

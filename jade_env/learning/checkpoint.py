@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -185,6 +185,19 @@ def saved_timesteps(run: Path) -> list[int]:
 def mark_best(run: Path, timesteps: int, figures: Mapping[str, float]) -> None:
     """Say that the checkpoint of `timesteps` is the one to be judged by, with the figures that made it so."""
     write_whole(run / FOLDER / BEST, as_json({"timesteps": timesteps, **figures}))
+
+
+def chosen_timesteps(run: Path, which: Literal["first", "best", "last"] = "best") -> int:
+    """Which checkpoint is the first, the best one, or the last; the last where none was marked as the best.
+
+    Raises:
+        DataError: there is none, or the mark cannot be read.
+    """
+    saved = saved_timesteps(run)
+    if not saved:
+        raise DataError(f"{run}: there is no checkpoint in this run")
+    best = best_timesteps(run) if which == "best" else None
+    return 0 if which == "first" else saved[-1] if best is None else best
 
 
 def best_timesteps(run: Path) -> int | None:

@@ -121,11 +121,7 @@ def _place(run: Path, named: str, noted: Mapping[str, str] | None, own_copy: Pat
 
 
 def _learned(folder: Path, which: Literal["best", "last"]) -> dict[str, Tensor]:
-    saved = checkpoint.saved_timesteps(folder)
-    if not saved:
-        raise DataError(f"{folder}: there is no checkpoint in this run")
-    best = checkpoint.best_timesteps(folder) if which == "best" else None
-    return checkpoint.load_weights(folder, saved[-1] if best is None else best)
+    return checkpoint.load_weights(folder, checkpoint.chosen_timesteps(folder, which))
 
 
 def _learns(spec: str, specs: Mapping[str, str], learned: Sequence[str]) -> bool:

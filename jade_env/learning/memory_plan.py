@@ -77,8 +77,8 @@ def dry_run(
     if isinstance(recipe, WarmStartRecipe | PpoRecipe):
         refuse_fp16(recipe)
     team = Rules.names(scenario)
-    questions = len(open_source(scenario, data).questions("train"))
-    lines = [f"{scenario.name}: {questions} train questions, played by {', '.join(team)}"]
+    questions, judged = (len(open_source(scenario, data).questions(split)) for split in ("train", "dev"))
+    lines = [f"{scenario.name}: {questions} train questions and {judged} of dev, played by {', '.join(team)}"]
     if isinstance(recipe, MarlRecipe):
         recipe.check(scenario)
         if recipe.algorithm == "qmix":

@@ -230,12 +230,7 @@ def network_weights(run: str | Path, net: CandidateNet) -> dict[str, Tensor]:
 
 
 def _fill(net: CandidateNet, folder: Path, which: Literal["first", "best", "last"]) -> None:
-    saved = checkpoint.saved_timesteps(folder)
-    if not saved:
-        raise DataError(f"{folder}: there is no checkpoint in this run")
-    best = checkpoint.best_timesteps(folder) if which == "best" else None
-    chosen = 0 if which == "first" else saved[-1] if best is None else best
-    weights = checkpoint.load_weights(folder, chosen)
+    weights = checkpoint.load_weights(folder, checkpoint.chosen_timesteps(folder, which))
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:

@@ -20,10 +20,12 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, DataError
 from jade_env.game.episode import Episode
 from jade_env.learning import checkpoint
 from jade_env.learning.checkpoint import as_json, write_whole, writing
+from jade_env.policy.fingerprint import fingerprint
 from jade_env.scenario import Scenario
 
 CONFIG = "config.json"
@@ -145,6 +147,10 @@ def config_of(
         "recipe": dict(recipe),
         "seed": seed,
         "data": None if data is None else str(data),
+        "files": {
+            name: fingerprint(file.parent, file.name)
+            for name, file in open_source(game, data).files("train", "dev").items()
+        },
         "agents": list(agents),
         "learned": list(learned),
         **more,
@@ -191,7 +197,12 @@ def versions() -> dict[str, str]:
 def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     old, new = _flat(there), _flat(json.loads(as_json(here)))
     for key in dict.fromkeys((*old, *new)):
-        unknown = key.startswith("backbones.") and (key.endswith(".place") or key not in old)  # of runs begun before
+        unknown = key.startswith(("backbones.", "files.")) and key not in old  # of runs begun before
+        unknown = unknown or (key.startswith("backbones.") and key.endswith(".place"))
+        if key.startswith("files.") and not unknown and old[key] != new.get(key):
+            raise ConfigError(
+                f"{path}: {key.removeprefix('files.')}.jsonl has changed since the run was begun: begin a new run"
+            )
         if not unknown and not key.startswith(MAY_CHANGE) and old.get(key) != new.get(key):
             raise ConfigError(
                 f"{path}: {key}: the run was begun with {old.get(key)!r} and cannot go on with {new.get(key)!r}; "

@@ -1,4 +1,4 @@
-"""Which weights a folder holds: a short name for its contents, so that a run is not read back over another model."""
+"""Which files a folder holds: a name for their contents, so that a run does not go on over another model or other questions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ SAMPLE = 1 << 20
 
 
 def fingerprint(place: str | Path, pattern: str = "*.safetensors") -> str:
-    """A name for the weights in a folder, from the sizes, beginnings and ends of its files; "" where there are none.
+    """A name for the files of a pattern in a folder, weights if nothing is said, from their sizes, beginnings and ends.
 
-    Trained weights differ everywhere, so reading a part of them is enough, and quick for models of many gigabytes.
+    Trained weights differ everywhere, so reading a part of them is enough, and quick for models of many gigabytes; of a large
+    corpus only a change of its size or at its ends is seen. "" where there are no files.
     """
     folder = Path(place)
     files = sorted(folder.glob(pattern)) if folder.is_dir() else []
