@@ -56,7 +56,9 @@ class Prompt(Settings):
     """What a role is told: a constant system message, and a user message with `{places}` for what it reads."""
 
     system: str = Field(min_length=1)
+    """The role, the same at every turn."""
     user: str = Field(min_length=1)
+    """What it reads, at `{places}`."""
 
 
 class AgentCard(Settings):

@@ -132,14 +132,18 @@ def show(
         Literal["scenarios", "agents", "policies", "studies"] | None,
         typer.Option("--kind", help="Where a name has several meanings."),
     ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say above each key what it means.")] = False,
 ) -> None:
     """Print a scenario, agent, policy or study with every default filled in, as YAML that can be saved and edited.
 
     Example: jade show cooperative reward.round_cost=0.1
-    """
-    from jade_env.show import as_yaml, resolved
 
-    typer.echo(as_yaml(resolved(name, kind, parse_overrides(overrides or []))), nl=False)
+    Example: jade show jade_joint --explain
+    """
+    from jade_env.show import as_yaml, explained, resolved
+
+    given = parse_overrides(overrides or [])
+    typer.echo(explained(name, kind, given) if explain else as_yaml(resolved(name, kind, given)), nl=False)
 
 
 # ---- train and evaluate ---------------------------------------------------------------------------------------------

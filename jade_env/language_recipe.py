@@ -103,7 +103,8 @@ class LanguageSettings(Settings):
     token_budget: Positive = 4096
     """Tokens in one forward and backward pass, padding counted; gradients are accumulated over passes."""
     overlong: Literal["error", "truncate"] = "error"
-    """What happens to a longer prompt: the run stops, naming role and question, or documents are cut from the end and counted."""
+    """What happens to a longer prompt: the run stops, naming role and question, or its passages are cut from the end,
+    and the prompt is counted."""
     learning_rate: Rate = 3e-4
     """AdamW's step size."""
     weight_decay: Weight = 0.0

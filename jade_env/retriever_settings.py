@@ -33,7 +33,9 @@ class Bm25(Settings):
     stopwords: bool = True
     """Drop English stopwords."""
     k1: Share = 1.5
+    """How much a word counts that occurs again in a document."""
     b: Annotated[float, Field(ge=0, le=1)] = 0.75
+    """How much long documents are held back, from not at all to fully."""
     cache: Count = 200_000
     """Queries whose results are kept in memory; 0 keeps none."""
 

@@ -41,6 +41,7 @@ class Reward(Settings):
     """What a team earns. `preset` fills what the file does not say: `paper` (eq. 6-8) or `code` (the released code)."""
 
     preset: Literal["paper", "code"] = "paper"
+    """Fills what the file does not say."""
     outcome: Literal["f1", "em", "cover_em", "precision", "recall"] = "f1"
     """The metric of the final answer against the gold answers."""
     rule: Literal["standard", "jade_code"] = "standard"

@@ -64,6 +64,24 @@ def test_what_show_prints_can_be_saved_and_shown_again(name: str, tmp_path: Path
     assert jade("show", str(copy)).stdout == first.stdout
 
 
+@pytest.mark.parametrize("kind", ["scenarios", "agents", "policies", "studies"])
+def test_explained_files_are_the_same_files_with_a_comment_on_every_key_but_the_plainest(kind: str) -> None:
+    plain, commented = {"name", "learner", "source", "kind"}, 0
+    for name in names(kind):
+        words = ("show", name, "--kind", kind)
+        lines = jade(*words, "--explain").stdout.splitlines()
+        assert yaml.safe_load("\n".join(lines)) == yaml.safe_load(jade(*words).stdout), name
+        top = [i for i, line in enumerate(lines) if line[:1].isalpha() and line.partition(":")[0] not in plain]
+        bare = [lines[i] for i in top if not lines[i - 1].lstrip().startswith("# ")]
+        assert not bare, (name, bare)
+        commented += len(top)
+    assert commented > 40
+    assert (
+        "# How the reward is shared out over the turns. One of episode_gae,"
+        in jade("show", "jade_joint", "--explain").stdout
+    )
+
+
 def test_show_applies_overrides() -> None:
     shown = yaml.safe_load(jade("show", "cooperative", "reward.round_cost=0.125").stdout)
     assert shown["reward"]["round_cost"] == 0.125
