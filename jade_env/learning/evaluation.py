@@ -19,6 +19,7 @@ from jade_env.envs.source import open_source
 from jade_env.envs.turn import Turn
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Episode
+from jade_env.policy.base import actions_of
 from jade_env.scenario import Mode, Scenario
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def evaluate(
         due = _due(turn for turn in pool.turns() if turn.episode < count)
         for number in dict.fromkeys(turn.episode for turn in due):
             ticks[number] += 1
-        actions = dict(zip((turn.id for turn in due), policy.act(due), strict=True)) if due else {}
+        actions = dict(zip((turn.id for turn in due), actions_of(policy, due), strict=True)) if due else {}
         finished = pool.step(actions)
         rows |= {e.index: _row(e, ticks[e.index]) for e in finished if e.index < count}
         if progress and finished:

@@ -15,7 +15,7 @@ from jade_env.envs.turn import Turn, TurnId, Written
 from jade_env.errors import JadeError
 from jade_env.game.episode import Episode
 from jade_env.game.outputs import Output
-from jade_env.policy.base import Policy
+from jade_env.policy.base import Policy, actions_of
 from jade_env.policy.generation import Generator
 from jade_env.policy.language_model import LanguageModelPolicy
 from jade_env.policy.sampling import Request, Sample
@@ -74,7 +74,7 @@ def collect(
                 player.generator.submit(requests)
                 waiting |= {(place, request.key): turn for request, turn in zip(requests, turns, strict=True)}
             else:
-                outputs |= {t.id: t.output(action) for t, action in zip(turns, player.act(turns), strict=True)}
+                outputs |= {t.id: t.output(action) for t, action in zip(turns, actions_of(player, turns), strict=True)}
         for place, generator in generators.items() if not outputs else ():
             for request, sample in _advance(generator):
                 turn = waiting.pop((place, request.key))

@@ -32,6 +32,7 @@ from jade_env.game.episode import Episode, Rules
 from jade_env.game.workflow import decomposes
 from jade_env.learning.training_pool import TrainingPool
 from jade_env.policy import Policy, make_policy
+from jade_env.policy.base import actions_of
 from jade_env.scenario import Scenario
 
 Array = np.ndarray
@@ -247,7 +248,7 @@ class TurnVecEnv(VecEnv):
         """Actions for turns that are no rows: partners' and explored ones."""
         explored = [self._explores(turn) for turn in turns]
         theirs = [turn for turn, drawn in zip(turns, explored, strict=True) if not drawn]
-        played = iter(self._partners.act(theirs) if theirs and self._partners else ())
+        played = iter(actions_of(self._partners, theirs) if theirs and self._partners else ())
         return [_draw(turn) if drawn else next(played) for turn, drawn in zip(turns, explored, strict=True)]
 
     def _refill(self, finished: Iterable[Episode], ended: dict[int, _Slot]) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from jade_env.errors import ConfigError
+
 if TYPE_CHECKING:
     from jade_env.envs.turn import Action, Turn
 
@@ -19,3 +21,19 @@ class Policy(Protocol):
         An action depends on its own turn alone, never on what else is in the batch.
         """
         ...
+
+
+def actions_of(policy: Policy, turns: Sequence[Turn]) -> list[Action]:
+    """What a policy, which may be a user's own, does on each of some turns.
+
+    Raises:
+        ConfigError: it is no policy, or does not give one action a turn.
+    """
+    who = type(policy).__name__
+    if not callable(getattr(policy, "act", None)):
+        raise ConfigError(f"{who} is no policy: it needs act(turns), which gives a list of one action a turn")
+    actions = policy.act(turns)
+    if isinstance(actions, str) or not hasattr(actions, "__len__") or len(actions) != len(turns):
+        found = f"{len(actions)} actions" if isinstance(actions, list | tuple) else f"a {type(actions).__name__}"
+        raise ConfigError(f"act of {who} gave {found} for {len(turns)} turns: a list of one action a turn is needed")
+    return list(actions)

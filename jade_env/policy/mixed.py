@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jade_env.errors import ConfigError
-from jade_env.policy.base import Policy
+from jade_env.policy.base import Policy, actions_of
 
 if TYPE_CHECKING:
     from jade_env.envs.turn import Action, Turn
@@ -39,7 +39,7 @@ class MixedPolicy:
             shares.setdefault(id(policy), (policy, []))[1].append(place)
         actions: list[Action] = [0] * len(turns)
         for policy, places in shares.values():
-            for place, action in zip(places, policy.act([turns[place] for place in places]), strict=True):
+            for place, action in zip(places, actions_of(policy, [turns[place] for place in places]), strict=True):
                 actions[place] = action
         return actions
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from jade_env.errors import ConfigError
+from jade_env.learning.evaluation import evaluate
 from jade_env.policy import MixedPolicy, make_policy
 from jade_env.policy.random_policy import RandomPolicy
 from jade_env.policy.teacher import TeacherPolicy
@@ -70,3 +71,29 @@ def test_sides_and_roles_of_a_duel_are_names_too() -> None:
     assert isinstance(team, MixedPolicy)
     assert isinstance(team.member("red_planner", "planner", "red"), TeacherPolicy)
     assert isinstance(team.member("blue_planner", "planner", "blue"), RandomPolicy)
+
+
+class Short:
+    """Answers with whatever it was given."""
+
+    def __init__(self, actions: Any) -> None:
+        self.actions = actions
+
+    def act(self, turns: Any) -> Any:
+        return self.actions
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        (object(), "object is no policy: it needs act(turns)"),
+        (Short([1]), "act of Short gave 1 actions for 4 turns"),
+        (Short(None), "act of Short gave a NoneType for 4 turns"),
+        (Short("<id>"), "act of Short gave a str for 4 turns"),
+        (Short({1: 2}), "act of Short gave a dict for 4 turns"),
+    ],
+)
+def test_what_is_no_policy_is_said_in_a_sentence(policy: Any, says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        evaluate(policy, GAME, "dev", 4)
+    assert says in str(refused.value)
