@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pettingzoo import AECEnv
 
-from jade_env.envs.match import RENDER_MODES, Match
+from jade_env.envs.match import RENDER_MODES, Match, branch
 from jade_env.envs.pool import as_scenario
 from jade_env.envs.turn import Turn
 from jade_env.errors import JadeError
@@ -61,6 +61,10 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
         """Pickle the description, not the corpus: the copy starts before its first reset."""
         scenario, render_mode, split, seed, data = self._made_of
         return _rebuild, (type(self), scenario, render_mode, split, seed, data)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Branch the game: the copy stands where this one stands, and each goes on by itself over the same data."""
+        return branch(self, self._match, memo)
 
     def observation_space(self, agent: str) -> Any:
         """The same space object at every call."""

@@ -13,7 +13,7 @@ import numpy as np
 from pettingzoo import ParallelEnv as PettingZooParallelEnv
 
 from jade_env.envs.aec import METADATA, _rebuild
-from jade_env.envs.match import Match
+from jade_env.envs.match import Match, branch
 from jade_env.envs.pool import as_scenario
 from jade_env.envs.turn import Turn
 from jade_env.errors import JadeError
@@ -52,6 +52,10 @@ class ParallelEnv(PettingZooParallelEnv[str, Any, Any]):  # type: ignore[misc]
         """Pickle the description, not the corpus: the copy starts before its first reset."""
         scenario, render_mode, split, seed, data = self._made_of
         return _rebuild, (type(self), scenario, render_mode, split, seed, data)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Branch the game: the copy stands where this one stands, and each goes on by itself over the same data."""
+        return branch(self, self._match, memo)
 
     def observation_space(self, agent: str) -> Any:
         """The same space object at every call."""

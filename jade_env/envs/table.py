@@ -69,6 +69,11 @@ class Table:
         self.split = split
         self.dealer = Dealer(self.questions, seed, self._group, len(self.sides))
 
+    @property
+    def common(self) -> tuple[Any, ...]:
+        """What is only read: the data of the process."""
+        return self._source, self.questions, self.retriever, self._expected
+
     def open(self, seed: int | None = None, options: Mapping[str, Any] | None = None) -> list[Episode]:
         """Open one episode a side: the next in the order, or of the question that `options` name.
 

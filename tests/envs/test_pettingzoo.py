@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import pickle
 import warnings
@@ -16,6 +17,7 @@ from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, ren
 import jade_env
 from jade_env.config import names
 from jade_env.errors import JadeError
+from jade_env.policy import make_policy
 from jade_env.scenario import Scenario
 
 CASES = [(name, mode) for name in names("scenarios") for mode in ("discrete", "text")]
@@ -77,6 +79,55 @@ def test_a_pickled_environment_is_small_and_plays_the_same_game(mode: str, argum
         copy.reset(seed=5)
         unwrapped, other = getattr(env, "unwrapped", env), getattr(copy, "unwrapped", copy)
         assert unwrapped._match.episode.question == other._match.episode.question
+
+
+@pytest.mark.parametrize("mode", ["discrete", "text"])
+@pytest.mark.parametrize("name", ["cooperative", "duel", "adversarial_retrieval"])
+def test_a_deep_copy_branches_the_game_where_it_stands(name: str, mode: str, arguments: Arguments) -> None:
+    def played(env: Any, choices: Any, turns: int) -> list[Any]:
+        """The rest of a game and the beginning of the next ones: who played, what was seen and earned."""
+        trace = []
+        for _ in range(turns):
+            if not env.agents:
+                env.reset()
+            observation, reward, terminated, truncated, info = env.last()
+            values = [] if env.turn is None else env.turn.candidates
+            seen = (
+                observation
+                if mode == "text"
+                else (observation["observation"].tobytes(), observation["action_mask"].tobytes())
+            )
+            trace.append((env.agent_selection, seen, reward, terminated, truncated, str(info), env.state().tobytes()))
+            env.step(None if terminated or truncated else 1 + int(choices.integers(len(values))))
+        return trace
+
+    env, rng = jade_env.env(**arguments(name, mode)), np.random.default_rng(0)
+    env.reset(seed=3)
+    for _ in range(4):
+        played(env, rng, 7)
+        branches = [copy.deepcopy(env) for _ in range(3)]
+        one, other = (played(branch, np.random.default_rng(1), 60) for branch in branches[:2])
+        assert one == other != played(branches[2], np.random.default_rng(2), 60)
+        assert played(copy.deepcopy(env), np.random.default_rng(1), 60) == one  # whatever its branches have played
+        assert branches[0]._match.table.questions is env._match.table.questions
+
+
+def test_a_copied_parallel_and_a_copied_single_agent_environment_go_on_by_themselves(arguments: Arguments) -> None:
+    env = jade_env.parallel_env(**arguments("cooperative"))
+    env.reset(seed=0)
+    again = copy.deepcopy(env)
+    first, second = (dict.fromkeys(env.agents, choice) for choice in (1, 2))
+    env.step(first)
+    left, right = again.step(first), copy.deepcopy(again)
+    assert again.agents and right.turns().keys() == again.turns().keys() == env.turns().keys()
+    right.step(second)
+    assert env._match.episode.trace.played and left[1] == dict.fromkeys(env.agents, 0.0)
+    assert len(right._match.episode.trace.played) > len(again._match.episode.trace.played)
+    partners = make_policy("random", "cooperative")
+    alone = jade_env.single_agent_env("planner", partners=partners, overrides=arguments("cooperative")["overrides"])
+    alone.reset(seed=0)
+    branch = copy.deepcopy(alone)
+    assert str(branch.step(3)) == str(alone.step(3))
 
 
 def test_every_scenario_and_role_is_registered() -> None:
