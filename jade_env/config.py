@@ -75,6 +75,13 @@ def is_path(name_or_path: str | Path) -> bool:
     return "/" in str(name_or_path) or str(name_or_path).endswith((".yaml", ".yml"))
 
 
+def beside(file: str | Path, named: Any) -> Any:
+    """What a file names by path: from the file's own folder if it is there, else as it is, from the working directory."""
+    if isinstance(named, str) and is_path(file) and is_path(named) and (path := Path(file).parent / named).is_file():
+        return str(path)
+    return named
+
+
 def load_tree(kind: Kind, name_or_path: str | Path) -> tuple[dict[str, Any], str]:
     """Read one YAML file by shipped name or by path.
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from jade_env.chat_recipe import RemoteChatRecipe
-from jade_env.config import Settings, answering, apply_overrides, load_tree, nearest, validate
+from jade_env.config import Settings, answering, apply_overrides, beside, load_tree, nearest, validate
 from jade_env.errors import ConfigError
 from jade_env.language_recipe import BY_AGENT, PpoRecipe, WarmStartRecipe
 from jade_env.marl_recipe import MarlRecipe
@@ -198,15 +198,15 @@ def recipe_of(tree: dict[str, Any], label: str, overrides: Mapping[str, Any] | N
 def _extended(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
     """A recipe's tree over the one it extends, and so on upwards."""
     tree, label = load_tree("policies", name_or_path)
+    file = name_or_path
     for _ in range(_MOST_ANCESTORS):
         if (parent := tree.pop("extends", None)) is None:
             return tree, label
         if not isinstance(parent, str):
             raise ConfigError(f"{label}: extends: expected the name of a recipe, found {parent!r}")
-        own = Path(str(name_or_path)).parent / parent
-        place = own if parent.endswith((".yaml", ".yml")) and not Path(parent).is_absolute() else parent
+        file = beside(file, parent)
         try:
-            above, _ = load_tree("policies", place)
+            above, _ = load_tree("policies", file)
         except ConfigError as error:
             raise ConfigError(f"{label}: extends: {error}") from None
         tree = above | tree

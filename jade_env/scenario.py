@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from jade_env.agent import AgentCard, PromptStyle, load_agent
-from jade_env.config import Settings, apply_overrides, is_path, load_tree, validate
+from jade_env.config import Settings, apply_overrides, beside, load_tree, validate
 from jade_env.errors import ConfigError
 from jade_env.game.workflow import RETRIEVE, check, codes, decomposes
 from jade_env.retriever_settings import Bm25, Count, Positive, RetrieverSettings, Share
@@ -247,13 +247,6 @@ def _is_summarizer(card: AgentCard) -> bool:
     return not card.code and card.writes == "answer"
 
 
-def _beside(scenario: Path, card: Any) -> Any:
-    """A card's path as it stands in a scenario file: from the file's own folder, if it is there."""
-    if isinstance(card, str) and is_path(card) and (path := scenario.parent / card).is_file():
-        return str(path)
-    return card
-
-
 def load_scenario(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
     """Load a scenario by shipped name or by path, with dotted overrides such as `{"reward.round_cost": 0.1}`.
 
@@ -261,8 +254,8 @@ def load_scenario(name_or_path: str | Path, overrides: Mapping[str, Any] | None 
         ConfigError: the scenario does not exist or is not valid; one line for each mistake.
     """
     tree, label = load_tree("scenarios", name_or_path)
-    if is_path(name_or_path) and isinstance(tree.get("team"), list):
-        tree["team"] = [_beside(Path(name_or_path), card) for card in tree["team"]]
+    if isinstance(tree.get("team"), list):
+        tree["team"] = [beside(name_or_path, card) for card in tree["team"]]
     return scenario_of(tree, label, overrides)
 
 

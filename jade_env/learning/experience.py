@@ -49,6 +49,8 @@ class Transition:
         outcome: what the agent receives at the end of the episode: R_global where the team shares it.
         penalty: the turn's own format penalty.
         kind: of what the output is, such as `workflow`.
+        text: what was written, or the text that says the candidate chosen.
+        question_id: of the question in its data.
         sample: the tokens, where a language model sampled them. A plan that several executions share is sampled once: the first of
             them that counts has the tokens.
     """
@@ -70,6 +72,8 @@ class Transition:
     outcome: float = 0.0
     penalty: float = 0.0
     kind: str = ""
+    text: str = ""
+    question_id: str = ""
     sample: Sample | None = None
 
     @property
@@ -123,6 +127,8 @@ def transitions(
             outcome=episode.payoffs[turn.agent],
             penalty=turn.penalty,
             kind=turn.output.kind,
+            text=turn.output.text,
+            question_id=episode.question.id,
             sample=(samples or {}).get((episode.index, turn.path, turn.step)),
         )
         for i, (turn, team) in enumerate(zip(played, teams, strict=True))
@@ -195,8 +201,7 @@ class Experience:
         """One flat mapping a transition, for a data frame or for reading; tokens as their number."""
         names = [f.name for f in fields(Transition) if f.name != "sample"]
         return [
-            {name: getattr(row, name) for name in names}
-            | {"text": row.sample.text if row.sample else "", "tokens": len(row.sample.output) if row.sample else 0}
+            {name: getattr(row, name) for name in names} | {"tokens": len(row.sample.output) if row.sample else 0}
             for row in self._rows
         ]
 

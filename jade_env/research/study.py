@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from jade_env.chat_recipe import RemoteChatRecipe
-from jade_env.config import Settings, apply_overrides, load_tree, names, nearest, validate
+from jade_env.config import Settings, apply_overrides, beside, load_tree, names, nearest, validate
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Rules
 from jade_env.policy import REMOTE, RUN_FILES, SCRIPTED, Policy, make_policy
@@ -208,6 +208,7 @@ def load_study(name_or_path: str | Path, overrides: Mapping[str, Any] | None = N
         ConfigError: the study does not exist or is not valid; one line for each mistake.
     """
     tree, label = load_tree("studies", name_or_path)
+    tree = _from_its_folder(name_or_path, tree)
     for dotted, value in (overrides or {}).items():
         parts = dotted.split(".")
         cut = next((i + 1 for i, part in enumerate(parts) if part in _TABLES), len(parts))
@@ -218,6 +219,26 @@ def load_study(name_or_path: str | Path, overrides: Mapping[str, Any] | None = N
     if overrides:
         label = f"{label} (with {', '.join(f'{key}={value}' for key, value in overrides.items())})"
     return validate(Study, tree, label)
+
+
+def _from_its_folder(file: str | Path, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A study's tree with the paths of its scenarios, recipes and warm starts as they are from the file's own folder."""
+    found = dict(tree)
+    if isinstance(scenarios := tree.get("scenarios"), list):
+        found["scenarios"] = [_path_of(file, item, "scenario") for item in scenarios]
+    if isinstance(arms := tree.get("arms"), Mapping):
+        found["arms"] = {name: _path_of(file, arm, "policy") for name, arm in arms.items()}
+        for arm in found["arms"].values():
+            if isinstance(arm, dict) and "warm_start" in arm:
+                arm["warm_start"] = _path_of(file, arm["warm_start"], "policy")
+    return found
+
+
+def _path_of(file: str | Path, item: Any, key: str) -> Any:
+    """A bare path, or a mapping that has one under a key."""
+    if isinstance(item, Mapping):
+        return {**item, key: beside(file, item[key])} if key in item else dict(item)
+    return beside(file, item)
 
 
 def _in_table(tree: Mapping[str, Any], place: Sequence[str], key: str, value: Any, label: str) -> dict[str, Any]:

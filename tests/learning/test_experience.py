@@ -42,11 +42,18 @@ def test_rewards_are_penalties_and_r_global_once() -> None:
 
 def test_rows_stand_in_order_of_episode_and_carry_their_address() -> None:
     experience = Experience()
-    experience.add(episodes(40), policy_version=3)
+    played = episodes(40)
+    experience.add(played, policy_version=3)
     rows = list(experience)
     assert [r.episode for r in rows] == sorted(r.episode for r in rows)
     assert {r.policy_version for r in rows} == {3} and {r.team for r in rows} == {"team"}
     assert len({(r.episode, r.path, r.step) for r in rows}) == len(rows)
+    table = experience.table()
+    asked = {episode.index: episode.question.id for episode in played}
+    assert all(row["question_id"] == asked[row["episode"]] for row in table)
+    assert all(
+        row["text"] == f"<workflow>{','.join(row['value'])}</workflow>" for row in table if row["kind"] == "workflow"
+    )
     assert all((r.round == 0) == (r.path == ()) for r in rows)
 
 

@@ -11,6 +11,7 @@ from jade_env.config import names
 from jade_env.errors import ConfigError
 from jade_env.recipe import PpoRecipe, Recipe
 from jade_env.research.study import list_studies, load_study, runs_of
+from jade_env.show import as_yaml, resolved
 
 TREE = {
     "name": "mine",
@@ -123,6 +124,31 @@ def test_reward_arms_are_all_judged_alike_and_each_differs_from_the_baseline() -
     runs = runs_of(load_study("rewards", {"seeds": [0]}))
     assert len({run.judged.model_dump_json() for run in runs}) == 1
     assert len({(run.game.model_dump_json(), str(run.recipe)) for run in runs}) == len(runs)
+
+
+def test_what_a_study_names_by_path_is_found_from_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scenario, a recipe that extends one in a folder below it, which extends one beside that, and a warm start."""
+    home, other = tmp_path / "home", tmp_path / "elsewhere"
+    (home / "deep").mkdir(parents=True)
+    other.mkdir()
+    game = {**resolved("small_world", "scenarios"), "name": "game"}
+    (home / "game.yaml").write_text(as_yaml(game))
+    (home / "mine.yaml").write_text("name: mine\nsummary: x\nextends: deep/b.yaml\nclip: 0.1\n")
+    (home / "deep" / "b.yaml").write_text("name: b\nsummary: x\nextends: a.yaml\nepochs: 7\n")
+    (home / "deep" / "a.yaml").write_text("name: a\nsummary: x\nextends: jade_joint\ngamma: 0.9\n")
+    (home / "warm.yaml").write_text("name: warm\nsummary: x\nextends: jade_tiny\nsteps: 3\n")
+    arms = {"mine": {"policy": "mine.yaml", "warm_start": "warm.yaml"}, "other": {"policy": "heuristic"}}
+    file = home / "study.yaml"
+    tree = {"name": "study", "summary": "x", "scenarios": ["game.yaml"], "arms": arms, "seeds": [0]}
+    file.write_text(yaml.safe_dump(tree))
+    for place in (other, home):
+        monkeypatch.chdir(place)
+        mine, _ = runs_of(load_study(file if place == other else "./study.yaml"))
+        assert mine.game.name == "game" and mine.warm is not None and mine.warm.steps == 3
+        assert isinstance(mine.recipe, PpoRecipe)
+        assert (mine.recipe.clip, mine.recipe.epochs, mine.recipe.gamma) == (0.1, 7, 0.9)
 
 
 def test_a_dotted_key_reaches_into_tables_of_overrides(tmp_path: Path) -> None:
