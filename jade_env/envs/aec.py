@@ -11,11 +11,10 @@ from pathlib import Path
 from sys import maxsize
 from typing import Any
 
-import numpy as np
 from pettingzoo import AECEnv
 
-from jade_env.envs.match import RENDER_MODES, Match, branch
-from jade_env.envs.pool import as_scenario
+from jade_env.envs.common import Common
+from jade_env.envs.match import RENDER_MODES
 from jade_env.envs.turn import Turn
 from jade_env.errors import JadeError
 from jade_env.scenario import Mode, Scenario
@@ -28,7 +27,7 @@ METADATA: dict[str, Any] = {
 }
 
 
-class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
+class RawEnv(Common, AECEnv[str, Any, Any]):  # type: ignore[misc]
     """The AEC environment. Made by `jade_env.raw_env`, without most checks of the calling order."""
 
     metadata = METADATA
@@ -46,33 +45,7 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
         data: str | Path | None = None,
     ) -> None:
         super().__init__()
-        loaded = as_scenario(scenario, mode, overrides)
-        self._made_of = (loaded, render_mode, split, seed, data)
-        self._match = Match(loaded, split, seed, data, render_mode)
-        self.render_mode = render_mode
-        self.scenario = loaded
-        self.possible_agents = list(self._match.agents)
-        self.agents: list[str] = []
-        self.observation_spaces = self._match.observation_spaces
-        self.action_spaces = self._match.action_spaces
-        self.state_space = self._match.state_space
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the description, not the corpus: the copy starts before its first reset."""
-        scenario, render_mode, split, seed, data = self._made_of
-        return _rebuild, (type(self), scenario, render_mode, split, seed, data)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """Branch the game: the copy stands where this one stands, and each goes on by itself over the same data."""
-        return branch(self, self._match, memo)
-
-    def observation_space(self, agent: str) -> Any:
-        """The same space object at every call."""
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> Any:
-        """The same space object at every call."""
-        return self.action_spaces[agent]
+        self._make(scenario, mode, render_mode, overrides, split, seed, data)
 
     @property
     def turn(self) -> Turn | None:
@@ -124,10 +97,6 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
             if not self.agents:
                 return
             yield self.agent_selection
-
-    def state(self) -> np.ndarray:
-        """The central state: float32 of shape `state_space.shape`, in [-1, 1]."""
-        return self._match.state()
 
     def step(self, action: Any) -> None:
         """Play the selected agent's turn. Any action is understood; a malformed one costs the format penalty.
@@ -193,13 +162,6 @@ class RawEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]
         self.truncations = dict.fromkeys(self.agents, not terminated)
         self.infos = match.infos()
 
-    def render(self) -> Any:
-        """The trace as text (`ansi`), printed (`human`) or drawn (`rgb_array`: uint8, height x width x 3)."""
-        return self._match.render()
-
-    def close(self) -> None:
-        """Nothing to release: data is shared by the process."""
-
 
 class NotReset(JadeError, AttributeError):
     """What `reset` makes was asked for before it; for `hasattr` it is not there yet."""
@@ -234,12 +196,6 @@ class OrderChecked(RawEnv):
 
     def __str__(self) -> str:
         return f"jade_v0<{self.scenario.name}>"
-
-
-def _rebuild(
-    kind: type[RawEnv], scenario: Scenario, render_mode: str | None, split: str, seed: int, data: Any
-) -> RawEnv:
-    return kind(scenario, None, render_mode, split=split, seed=seed, data=data)
 
 
 def raw_env(*args: Any, **kwargs: Any) -> RawEnv:

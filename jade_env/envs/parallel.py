@@ -9,18 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from pettingzoo import ParallelEnv as PettingZooParallelEnv
 
-from jade_env.envs.aec import METADATA, _rebuild
-from jade_env.envs.match import Match, branch
-from jade_env.envs.pool import as_scenario
+from jade_env.envs.aec import METADATA
+from jade_env.envs.common import Common
 from jade_env.envs.turn import Turn
 from jade_env.errors import JadeError
 from jade_env.scenario import Mode, Scenario
 
 
-class ParallelEnv(PettingZooParallelEnv[str, Any, Any]):  # type: ignore[misc]
+class ParallelEnv(Common, PettingZooParallelEnv[str, Any, Any]):  # type: ignore[misc]
     """The parallel environment. Made by `jade_env.parallel_env`."""
 
     metadata: ClassVar[dict[str, Any]] = {**METADATA, "is_parallelizable": True}
@@ -36,34 +34,8 @@ class ParallelEnv(PettingZooParallelEnv[str, Any, Any]):  # type: ignore[misc]
         seed: int = 0,
         data: str | Path | None = None,
     ) -> None:
-        loaded = as_scenario(scenario, mode, overrides)
-        self._made_of = (loaded, render_mode, split, seed, data)
-        self._match = Match(loaded, split, seed, data, render_mode)
-        self.render_mode = render_mode
-        self.scenario = loaded
-        self.possible_agents = list(self._match.agents)
+        self._make(scenario, mode, render_mode, overrides, split, seed, data)
         self._known = frozenset(self.possible_agents)
-        self.agents: list[str] = []
-        self.observation_spaces = self._match.observation_spaces
-        self.action_spaces = self._match.action_spaces
-        self.state_space = self._match.state_space
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the description, not the corpus: the copy starts before its first reset."""
-        scenario, render_mode, split, seed, data = self._made_of
-        return _rebuild, (type(self), scenario, render_mode, split, seed, data)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """Branch the game: the copy stands where this one stands, and each goes on by itself over the same data."""
-        return branch(self, self._match, memo)
-
-    def observation_space(self, agent: str) -> Any:
-        """The same space object at every call."""
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> Any:
-        """The same space object at every call."""
-        return self.action_spaces[agent]
 
     def turns(self) -> dict[str, Turn]:
         """The turn that each agent would play in the next tick; agents without one are absent."""
@@ -114,17 +86,6 @@ class ParallelEnv(PettingZooParallelEnv[str, Any, Any]):  # type: ignore[misc]
     def _observations(self) -> dict[str, Any]:
         due = self.turns()
         return {agent: self._match.observe(agent, due.get(agent)) for agent in self.possible_agents}
-
-    def state(self) -> np.ndarray:
-        """The central state: float32 of shape `state_space.shape`, in [-1, 1]."""
-        return self._match.state()
-
-    def render(self) -> Any:
-        """The trace as text (`ansi`), printed (`human`) or drawn (`rgb_array`: uint8, height x width x 3)."""
-        return self._match.render()
-
-    def close(self) -> None:
-        """Nothing to release: data is shared by the process."""
 
 
 def parallel_env(
