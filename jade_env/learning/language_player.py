@@ -12,6 +12,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from jade_env.config import validate
 from jade_env.errors import ConfigError, DataError
 from jade_env.game.episode import Rules
 from jade_env.language_recipe import OWN, PpoRecipe, WarmStartRecipe
@@ -64,43 +65,54 @@ def load_language_policy(
     playing = [role for role in Rules.of(scenario).agents if roles is None or role in roles]
     if unknown := [role for role in playing if role not in team]:
         raise unlearned(folder, team, unknown)
-    known = {role for role in team if any(agent == role or agent.endswith(f"_{role}") for agent in learned)}
-    weights = None if which == "first" else _learned(folder, which)
+    weights = None if which == "first" else checkpoint.load_weights(folder, checkpoint.chosen_timesteps(folder, which))
+    game = validate(Scenario, config.get("scenario", {}), f"{folder / CONFIG}: scenario")
     if tree.get("learner") == "sft":
-        warm = WarmStartRecipe.model_validate(tree)
-        kinds = Scenario.model_validate(config["scenario"]).kinds
-        backbone = begin(warm.backbone, seed, kinds=kinds, dtype=warm.dtype, device=warm.device)
+        warm = validate(WarmStartRecipe, tree, f"{folder / CONFIG}: recipe")
+        backbone = begin(warm.backbone, seed, kinds=game.kinds, dtype=warm.dtype, device=warm.device)
         if weights is not None:
             backbone.load_learned(weights)
         return LanguageModelPolicy(
             backbone, Manner(warm.prompt, greedy, max_prompt=warm.max_prompt, overlong=warm.overlong)
         )
-    recipe = PpoRecipe.model_validate(tree)
-    manner, models = manner_of(recipe, greedy), dict[str, tuple[Policy, Policy]]()
+    recipe = validate(PpoRecipe, tree, f"{folder / CONFIG}: recipe")
+    known = {role for role in team if any(agent == role or agent.endswith(f"_{role}") for agent in learned)}
     agents = [agent for agent, names in Rules.names(scenario).items() if known.intersection(names)]
-    specs, own = specs_of(scenario, recipe), specs_of(Scenario.model_validate(config["scenario"]), recipe)
-    trained = [
-        s for s in dict.fromkeys(own.values()) if s == OWN or (backbone_named(s, recipe) and _learns(s, own, learned))
-    ]
-    for number, spec in enumerate(trained):
-        everybody = {agent for agent, own in specs.items() if own == spec} <= set(agents)
+    specs, own = specs_of(scenario, recipe), specs_of(game, recipe)
+    models = dict[str, tuple[Policy, Policy]]()
+    for number, spec in enumerate(_trained(own, recipe, learned)):
+        everybody = {agent for agent, its in specs.items() if its == spec} <= set(agents)
         whole = recipe.lora is None and everybody and weights is not None
         own_copy = folder / (f"backbone-{number}" if number else "backbone") if whole else None
         place = _place(folder, backbone_named(spec, recipe), config.get("backbones", {}).get(spec), own_copy)
         plan = recipe.model_copy(update={"backbone": place})
-        backbone = backbone_of(plan, team)
-        if weights is not None:
-            backbone.load_learned(under(weights, other(number)))
-        policy = LanguageModelPolicy(backbone, manner)
-        if everybody:
-            models[spec] = policy, policy
-        elif recipe.lora is not None:
-            models[spec] = policy, LanguageModelPolicy(backbone, manner, bare=True)
-        else:
-            models[spec] = policy, LanguageModelPolicy(backbone_of(plan, team), manner)
+        models[spec] = _players(
+            plan, team, None if weights is None else under(weights, other(number)), greedy, everybody
+        )
     if list(models) == [OWN] and set(specs.values()) == {OWN} and known.issuperset(playing):
         return models[OWN][0]
     return MixedPolicy(team_of(scenario, recipe, agents, models, seed=seed))
+
+
+def _trained(specs: Mapping[str, str], recipe: PpoRecipe, learned: Sequence[str]) -> list[str]:
+    """The models that a run has checkpoints of, in their order: its own, and others that an agent has learned with."""
+    learning = {specs[agent] for agent in learned}
+    return [s for s in dict.fromkeys(specs.values()) if s == OWN or (backbone_named(s, recipe) and s in learning)]
+
+
+def _players(
+    plan: PpoRecipe, team: Sequence[str], weights: Mapping[str, Tensor] | None, greedy: bool, everybody: bool
+) -> tuple[Policy, Policy]:
+    """A model as it has learned, and as it began, which plays those who have not."""
+    manner, backbone = manner_of(plan, greedy), backbone_of(plan, team)
+    if weights is not None:
+        backbone.load_learned(dict(weights))
+    policy = LanguageModelPolicy(backbone, manner)
+    if everybody:
+        return policy, policy
+    if plan.lora is not None:
+        return policy, LanguageModelPolicy(backbone, manner, bare=True)
+    return policy, LanguageModelPolicy(backbone_of(plan, team), manner)
 
 
 def _place(run: Path, named: str, noted: Mapping[str, str] | None, own_copy: Path | None) -> str:
@@ -118,11 +130,3 @@ def _place(run: Path, named: str, noted: Mapping[str, str] | None, own_copy: Pat
         return str(own_copy)
     found = "holds another model now" if fingerprint(named) else "is not there any more"
     raise ConfigError(f"{run} was trained from {named} ({noted.get('place')}), which {found}")
-
-
-def _learned(folder: Path, which: Literal["best", "last"]) -> dict[str, Tensor]:
-    return checkpoint.load_weights(folder, checkpoint.chosen_timesteps(folder, which))
-
-
-def _learns(spec: str, specs: Mapping[str, str], learned: Sequence[str]) -> bool:
-    return any(specs[agent] == spec for agent in learned)

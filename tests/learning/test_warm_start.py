@@ -101,6 +101,11 @@ def test_a_run_plays_the_roles_it_has_learned_in_a_team_that_has_others(game: Sc
         make_policy(run, game)
     team = make_policy({"answer_generator": str(run), "default": "random"}, game)
     assert len(evaluate(team, game, "dev", 4)) == 4
+    config = json.loads((run / "config.json").read_text())
+    config["recipe"]["stpes"] = config["recipe"].pop("steps")
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"config.json: recipe: stpes: unknown key; did you mean 'steps'"):
+        make_policy(run, reader)
 
 
 def test_the_tokenizer_spells_words_it_does_not_know() -> None:
