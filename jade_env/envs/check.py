@@ -10,7 +10,7 @@ from typing import Any
 
 from jade_env import streams
 from jade_env.envs.pool import Pool, as_scenario
-from jade_env.errors import JadeError
+from jade_env.errors import DataError, JadeError
 from jade_env.game.episode import Episode, Rules
 from jade_env.scenario import Scenario
 
@@ -111,4 +111,9 @@ def _hints(pool: Pool, facts: Mapping[str, float], acted: Counter[str]) -> list[
         hints.append("no retrieval found a supporting document: do supporting_ids match the corpus ids?")
     if not any(question.supporting_ids for question in pool.questions):
         hints.append("questions have no supporting_ids, so support recall cannot be reported")
+    for needed in ("train", "dev"):
+        try:
+            pool.source.questions(needed)
+        except DataError as error:
+            hints.append(f"jade train learns from the split train and is judged on dev: {error}")
     return hints

@@ -40,6 +40,7 @@ def test_a_scenario_on_files_is_played_and_its_idle_members_are_named(tmp_path: 
     assert any(
         "serial_decomposer, parallel_decomposer" in hint and "can never have a turn" in hint for hint in report.hints
     )
+    assert any("is judged on dev: " in hint and "no split 'dev'; it has train" in hint for hint in report.hints)
 
 
 def test_supporting_ids_that_match_nothing_are_noticed(tmp_path: Path) -> None:
