@@ -59,7 +59,7 @@ class Pool:
             raise ConfigError(f"{scenario.name}: a game is {len(self.sides)} episodes, so n must be even, not {n}")
         self.rules = self.sides[0]
         self.source = open_source(scenario, data)
-        self._table = Table(self.source, self.sides, split, seed, plans * self._executions)
+        self._table = Table(self.source, self.sides, split, seed, (plans, self._executions))
         self._modes: dict[str, Mode] = {role: scenario.mode_of(role) for role in scenario.cards}
         self._n, self._overlap = n, overlap
         self._errands = Errands(self._table)
@@ -249,7 +249,7 @@ class Pool:
         return waiting
 
     def _plan(self, episode: Episode) -> int:
-        return episode.place(1, self._executions)[1]
+        return episode.place[1]
 
     def _leads(self, episode: Episode) -> bool:
         """Whether it is the execution in which its plan is written."""

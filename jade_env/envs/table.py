@@ -19,6 +19,8 @@ from jade_env.game.episode import Episode, Retrieval, Rules
 from jade_env.questions import Question
 from jade_env.retrieval import Document, Hit, Retriever
 
+Group = tuple[int, int]
+"""How often a question is dealt: plans, and executions of each."""
 KNOWN_OPTIONS = ("question_id", "split")
 Waiting = list[tuple[Episode, Retrieval]]
 """Queries with the episodes that wait for them."""
@@ -27,7 +29,7 @@ Waiting = list[tuple[Episode, Retrieval]]
 class Dealer:
     """Deals questions in the seeded order, epoch after epoch."""
 
-    def __init__(self, questions: Sequence[Question], seed: int, group: int = 1, sides: int = 1) -> None:
+    def __init__(self, questions: Sequence[Question], seed: int, group: Group = (1, 1), sides: int = 1) -> None:
         self._questions, self._group, self._sides = questions, group, sides
         self.restart(seed)
 
@@ -42,7 +44,7 @@ class Dealer:
 
     def question(self, index: int) -> Question:
         """The question that episode `index` plays."""
-        epoch, place = divmod(index // (self._group * self._sides), len(self._questions))
+        epoch, place = divmod(index // (self._group[0] * self._group[1] * self._sides), len(self._questions))
         if epoch != self._epoch:
             self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self._questions))
             self._epoch = epoch
@@ -52,13 +54,13 @@ class Dealer:
         """Open the next episode, for the side whose it is."""
         index = self.next_index
         self.next_index += 1
-        return Episode(self.question(index), sides[index % self._sides], index)
+        return Episode(self.question(index), sides[index % self._sides], index, self._group)
 
 
 class Table:
     """One scenario's data laid out for play: a source, the split in use, a dealer and a retriever."""
 
-    def __init__(self, source: Source, sides: Sequence[Rules], split: str, seed: int, group: int = 1) -> None:
+    def __init__(self, source: Source, sides: Sequence[Rules], split: str, seed: int, group: Group = (1, 1)) -> None:
         self._source, self.sides, self._group = source, sides, group
         self._use(split, seed)
 

@@ -158,17 +158,18 @@ class Retrieval:
     top_k: int
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Episode:
     """One question, played by one team. `turns` are open, first-opened first; `pending_queries` wait for `supply`.
 
-    `payoffs` hold what each agent receives at the end: of a team that has a rival they are set when both have finished
-    (`rewards.duel`), and they stay empty in a truncated episode.
+    `group` says how often its question is dealt: plans, and executions of each. `payoffs` hold what each agent receives at the end:
+    of a team that has a rival they are set when both have finished (`rewards.duel`), and they stay empty in a truncated episode.
     """
 
     question: Question
     rules: Rules
     index: int = 0
+    group: tuple[int, int] = (1, 1)
     turns: list[Turn] = field(default_factory=list)
     pending_queries: list[Retrieval] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
@@ -360,10 +361,15 @@ class Episode:
 
     # ---- what follows from the state ------------------------------------------------------------------------------
 
-    def place(self, plans: int, executions: int) -> tuple[int, int]:
-        """The numbers of its question and of its plan in the seeded order, dealt (plans, executions) times to each side."""
-        game, side = divmod(self.index, self.rules.rivals)
+    @property
+    def place(self) -> tuple[int, int]:
+        """The numbers of its question and of its plan in the seeded order; a plan is one side's."""
+        (plans, executions), (game, side) = self.group, divmod(self.index, self.rules.rivals)
         return game // (plans * executions), game // executions * self.rules.rivals + side
+
+    def __repr__(self) -> str:
+        state = self.truncated or ("finished" if self.finished else "in play")
+        return f"Episode({self.index}, question={self.question.id!r}, {len(self.trace.played)} turns, {state})"
 
     @property
     def adversaries(self) -> tuple[str, ...]:

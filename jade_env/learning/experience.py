@@ -91,7 +91,6 @@ def transitions(
     episode: Episode,
     policy_version: int = 0,
     samples: Mapping[TurnId, Sample] | None = None,
-    group: tuple[int, int] = (1, 1),
 ) -> list[Transition]:
     """The transitions of a finished episode; none for a truncated one, which has no score to learn from.
 
@@ -99,11 +98,10 @@ def transitions(
         episode: of a game.
         policy_version: which version of the policy played it.
         samples: the tokens of turns that a language model wrote, by turn id.
-        group: (plans, executions) a question, as the pool dealt them.
     """
     if not episode.payoffs:
         return []
-    question, plan = episode.place(*group)
+    question, plan = episode.place
     rounds = {node.path: i for i, node in enumerate(episode.trace.nodes)}
     played = episode.trace.played
     teams = [_team(episode, turn.agent) for turn in played]
@@ -152,18 +150,23 @@ class Experience:
         episodes: Iterable[Episode],
         policy_version: int = 0,
         samples: Mapping[TurnId, Sample] | None = None,
-        group: tuple[int, int] = (1, 1),
     ) -> None:
-        """Append finished episodes, in the order of their numbers."""
+        """Append finished episodes, in the order of their numbers.
+
+        Args:
+            episodes: as a pool hands them out; they know which of them are of one question and of one plan.
+            policy_version: which version of the policy played them.
+            samples: the tokens of turns that a language model wrote, by turn id; of a plan, those of its first execution.
+        """
         found = dict(samples or {})
         left: dict[int, Sample] = {}  # by plan: its tokens, where the execution that had them was cut short
         for episode in sorted(episodes, key=lambda episode: episode.index):
-            root, plan = (episode.index, (), 0), episode.place(*group)[1]
+            root, plan = (episode.index, (), 0), episode.place[1]
             if not episode.payoffs:
                 left |= {plan: found[root]} if root in found else {}
             elif root not in found and plan in left:
                 found[root] = left.pop(plan)
-            self._rows += transitions(episode, policy_version, found, group)
+            self._rows += transitions(episode, policy_version, found)
 
     def __iter__(self) -> Iterator[Transition]:
         return iter(self._rows)

@@ -166,7 +166,7 @@ class _Joint:
             raise JadeError(f"step {step + 1}: playing ran out of memory: lower slots, or max_prompt") from None
         played = time.monotonic()
         experience = Experience()
-        experience.add(rollout.episodes, step, rollout.samples, (plan.plans, plan.executions))
+        experience.add(rollout.episodes, step, rollout.samples)
         figures = self._learn(experience, step)
         times = {"seconds_playing": played - began, "seconds_learning": time.monotonic() - played}
         self.steps = step + 1

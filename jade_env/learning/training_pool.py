@@ -43,7 +43,7 @@ class TrainingPool(Pool):
             questions = self._table.questions
             kept = np.sort(np.random.default_rng([HELD_OUT_SEED, 0]).permutation(len(questions))[held_out:])
             self._table.questions = [questions[int(place)] for place in kept]
-            self._table.dealer = Dealer(self._table.questions, seed, 1, len(self.sides))
+            self._table.dealer = Dealer(self._table.questions, seed, sides=len(self.sides))
             self.reset()
 
     def replay(self, episodes: Sequence[tuple[int, Sequence[Action]]], side: int = 0) -> None:

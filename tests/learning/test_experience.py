@@ -65,6 +65,17 @@ def test_a_truncated_episode_leaves_no_experience() -> None:
     assert len(experience) == 0
 
 
+def test_episodes_know_which_of_them_are_of_one_question() -> None:
+    pool, done = jade_env.make_pool("cooperative", 16, 4, seed=1, overrides=SMALL), list[Episode]()
+    while len(done) < 16:
+        done += pool.step({turn.id: 1 + streams.bits(turn.id) % len(turn.candidates) for turn in pool.turns()})
+    experience = Experience()
+    experience.add(done)
+    assert all(row.question == row.episode // 4 and row.plan == row.episode for row in experience)
+    assert len({row.question_id for row in experience if row.question == 2}) == 1
+    assert repr(done[0]).startswith(f"Episode({done[0].index}, question='train_") and len(repr(done[0])) < 99
+
+
 def test_a_plan_keeps_its_tokens_where_the_execution_that_had_them_is_cut_short() -> None:
     pool = jade_env.make_pool("cooperative", 6, (1, 3), seed=1, overrides=SMALL)
     played: list[Episode] = []
@@ -76,7 +87,7 @@ def test_a_plan_keeps_its_tokens_where_the_execution_that_had_them_is_cut_short(
     leader = min(played, key=lambda episode: episode.index)
     leader.result, leader.payoffs = None, {}
     experience = Experience()
-    experience.add([e for e in played if e.index < 6], samples=samples, group=(1, 3))
+    experience.add([e for e in played if e.index < 6], samples=samples)
     plans = [row for row in experience if row.planning_root]
     assert [(row.episode, row.plan, row.sample) for row in plans] == [
         (1, 0, sample), (2, 0, None), (3, 1, sample), (4, 1, None), (5, 1, None),

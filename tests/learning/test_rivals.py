@@ -186,7 +186,7 @@ def test_experience_knows_who_shares_a_reward() -> None:
             turns = pool.turns()
             done += pool.step(dict(zip([t.id for t in turns], policy.act(turns), strict=True)))
         experience = Experience()
-        experience.add(done, group=(2, 2))
+        experience.add(done)
         rows = list(experience)
         assert {row.team for row in rows} == (teams or {row.agent for row in rows})
         for sequence in {(row.episode, row.team) for row in rows}:
@@ -225,7 +225,7 @@ def test_credit_compares_each_team_with_itself() -> None:
             samples[turn.id] = Sample((1,), (2,), np.zeros(1, np.float32), "x", True)
         done += pool.step(dict(zip([t.id for t in turns], policy.act(turns), strict=True)))
     experience = Experience()
-    experience.add(done, 0, samples, (2, 2))
+    experience.add(done, 0, samples)
     recipe = load_recipe("jade_joint", {"plans": 2, "executions": 2, "normalize": "none", "credit": "leave_one_out"})
     agents = Experience.column(experience, "agent")
     assert len(agents)

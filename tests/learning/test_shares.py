@@ -48,7 +48,7 @@ def experience() -> Experience:
             )
         done |= {episode.index: episode for episode in pool.step(actions)}
     found = Experience()
-    found.add(done.values(), 7, samples, (PLANS, EXECUTIONS))
+    found.add(done.values(), 7, samples)
     return found
 
 

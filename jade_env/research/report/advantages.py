@@ -46,18 +46,16 @@ def why_none(run: Run) -> str:
     return ""
 
 
-def advantages(
-    run: Run, episodes: Mapping[int, Episode], heard: Heards, group: tuple[int, int] = (1, 1)
-) -> dict[TurnId, float]:
+def advantages(run: Run, episodes: Mapping[int, Episode], heard: Heards) -> dict[TurnId, float]:
     """The advantage of each turn that the run learns from; empty where `why_none` gives a reason, or nothing was scored."""
     if run.learner == "sb3" and not why_none(run):
         return _of_networks(run, episodes, heard)
-    if run.learner != "ppo" or (why_none(run) and group == (1, 1)):
+    if run.learner != "ppo" or (why_none(run) and all(e.group == (1, 1) for e in episodes.values())):
         return {}
     recipe = PpoRecipe.model_validate({**run.recipe, "normalize": "none"})
     samples = {place: found.sample for place, found in heard.items() if found.sample is not None}
     experience = Experience()
-    experience.add(episodes.values(), 0, samples, group)
+    experience.add(episodes.values(), 0, samples)
     values: list[Any] | None = None
     if recipe.credit not in GROUPED:
         values = [row.sample.value for row in experience if row.sample is not None]

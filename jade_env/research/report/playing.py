@@ -128,7 +128,7 @@ def _sampled(
         ended = pool.step(dict(zip([turn.id for turn in turns], listener.act(turns), strict=True)))
         done |= {episode.index: episode for episode in ended if episode.index < count}
         tell(len(done))
-    found = advantages(run, done, listener.heard, group)
+    found = advantages(run, done, listener.heard)
     first_of = {number: number // executions * executions for number in done}
     return [
         Play(
