@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from jade_env.envs.match import Match, branch
+from jade_env.envs.match import Match
 from jade_env.envs.pool import as_scenario
+from jade_env.envs.table import branch
 from jade_env.scenario import Mode, Scenario
 
 
@@ -49,7 +50,7 @@ class Common:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """Branch the game: the copy stands where this one stands, and each goes on by itself over the same data."""
-        return branch(self, self._match, memo)
+        return branch(self, self._match.table, memo, self._match.encoder)
 
     def observation_space(self, agent: str) -> Any:
         """The same space object at every call."""

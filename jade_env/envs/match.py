@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -197,22 +196,6 @@ class Match:
                 rendering.show(episode)
             return None
         return "\n\n".join(rendering.ansi(episode) for episode in self.episodes)
-
-
-def branch(env: Any, match: Match, memo: dict[int, Any], *common: Any) -> Any:
-    """A copy of an environment as it is, in the middle of a game or not, that goes on by itself: for search in the tree of a game.
-
-    Args:
-        env: the environment, and `match` what it plays.
-        memo: of `copy.deepcopy`.
-        common: what else the two have in common beside the data, the retriever and the rules.
-    """
-    for shared in (match.scenario, match.encoder, *match.sides, *match.table.common, *common):
-        memo[id(shared)] = shared
-    copy = object.__new__(type(env))
-    memo[id(env)] = copy
-    vars(copy).update({name: deepcopy(value, memo) for name, value in vars(env).items()})
-    return copy
 
 
 def _final_info(episode: Episode) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from jade_env.envs.errands import Errands, sleepers
 from jade_env.envs.source import open_source
-from jade_env.envs.table import Dealer, Table
+from jade_env.envs.table import Dealer, Table, branch
 from jade_env.envs.turn import Action, Turn, TurnId
 from jade_env.errors import ConfigError, JadeError, RetrievalError
 from jade_env.game.episode import Episode, Rules, settle_duel
@@ -64,6 +64,21 @@ class Pool:
         self._n, self._overlap = n, overlap
         self._errands = Errands(self._table)
         self.reset(seed)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Pool:
+        """Branch all games: the copy's stand where these stand, and go on by themselves over the same data.
+
+        Raises:
+            JadeError: documents are under way.
+        """
+        if self._errands.asleep:
+            raise JadeError(
+                "episodes wait for documents: copy a pool made with overlap=False, or step until nobody waits"
+            )
+        memo[id(self._errands)] = None  # threads, which every pool has its own of
+        copy: Pool = branch(self, self._table, memo)
+        copy._errands = Errands(copy._table)
+        return copy
 
     @property
     def agents(self) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from jade_env.config import nearest
 from jade_env.envs import spaces
-from jade_env.envs.match import RENDER_MODES, Match, branch
+from jade_env.envs.match import RENDER_MODES, Match
+from jade_env.envs.table import branch
 from jade_env.envs.turn import Action, Turn
 from jade_env.errors import ConfigError, RetrievalError
 from jade_env.scenario import Scenario
@@ -74,7 +75,7 @@ class SingleAgentEnv(gymnasium.Env[Any, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """Branch the game: the copy stands where this one stands, and each goes on by itself, with the same partners."""
-        return branch(self, self._match, memo, self._partners)
+        return branch(self, self._match.table, memo, self._match.encoder, self._partners)
 
     def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Open the next episode and play it up to the role's first turn.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -171,3 +172,19 @@ class Table:
             raise error
         for episode in dict.fromkeys(episode for episode, _ in waiting):
             episode.truncate(str(error))
+
+
+def branch(player: Any, table: Table, memo: dict[int, Any], *common: Any) -> Any:
+    """A copy of an environment or a pool, in the middle of a game or not, that goes on by itself: for search in the tree of a game.
+
+    Args:
+        player: the environment or pool, and `table` where it plays.
+        memo: of `copy.deepcopy`.
+        common: what else the two have in common beside the data, the retriever and the rules.
+    """
+    for shared in (player.scenario, *table.sides, *table.common, *common):
+        memo[id(shared)] = shared
+    copy = object.__new__(type(player))
+    memo[id(player)] = copy
+    vars(copy).update({name: deepcopy(value, memo) for name, value in vars(player).items()})
+    return copy

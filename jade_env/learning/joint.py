@@ -35,7 +35,15 @@ from jade_env.learning.language_team import backbone_named, learned_of, manner_o
 from jade_env.learning.learner import Learner, under
 from jade_env.learning.rollout import Rollout, collect
 from jade_env.learning.run_folder import PICTURE, RunFolder, config_of
-from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, uninterrupted
+from jade_env.learning.session import (
+    Progress,
+    RunSummary,
+    finishing,
+    reproducible,
+    terminate_as_interrupt,
+    undisturbed,
+    uninterrupted,
+)
 from jade_env.learning.shares import shares
 from jade_env.policy.language_model import LanguageModelPolicy
 from jade_env.policy.mixed import MixedPolicy
@@ -121,6 +129,8 @@ class _Joint:
         self.watch = Watch(self.pool.retriever)
         self.best: dict[str, float] = {}
         self.steps, self.seconds, self.since = 0, 0.0, time.monotonic()
+        self.whole = True
+        """Whether all weights are those of the end of a step."""
         self._start()
 
     def _start(self) -> None:
@@ -146,6 +156,8 @@ class _Joint:
                 self._step()
             return self._finish()
         except KeyboardInterrupt:
+            if self.whole:
+                self._keep()
             at = checkpoint.saved_timesteps(path)[-1]
             raise KeyboardInterrupt(
                 f"stopped in step {self.steps + 1} of {total}; {path} can be gone on with from step {at} by --resume"
@@ -155,7 +167,7 @@ class _Joint:
 
     def _step(self) -> None:
         """Play, update, write down how it went, and at times evaluate and save."""
-        plan, step = self.plan, self.steps
+        step = self.steps
         torch.manual_seed(streams.bits("step", self.seed, step) >> 1)
         began = time.monotonic()
         try:
@@ -164,7 +176,14 @@ class _Joint:
             if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
                 raise
             raise JadeError(f"step {step + 1}: playing ran out of memory: lower slots, or max_prompt") from None
-        played = time.monotonic()
+        with finishing(self.notice):
+            self.whole = False
+            self._take_in(rollout, step, began)
+            self.whole = True
+
+    def _take_in(self, rollout: Rollout, step: int, began: float) -> None:
+        """Learn from what was played, and write it down."""
+        plan, played = self.plan, time.monotonic()
         experience = Experience()
         experience.add(rollout.episodes, step, rollout.samples)
         figures = self._learn(experience, step)
@@ -330,6 +349,14 @@ class _Joint:
             checkpoint.mark_best(self.folder.path, int(self.best["timesteps"]), self.best)
         for number, learner in enumerate(self.learners.values()):
             learner.restore(*(under(tensors, other(number)) for tensors in (moment.policy, moment.learner)))
+
+    def _keep(self) -> None:
+        """Leave a checkpoint of the last step, if it has none."""
+        path = self.folder.path
+        if self.steps not in checkpoint.saved_timesteps(path):
+            with undisturbed():
+                checkpoint.save(path, self._capture())
+                checkpoint.prune(path, self.plan.keep)
 
     def _save(self, rollout: Rollout, better: bool) -> None:
         path = self.folder.path

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from jade_env.envs.pool import Pool
 from jade_env.envs.turn import Turn, TurnId, Written
-from jade_env.errors import JadeError
+from jade_env.errors import ConfigError, JadeError
 from jade_env.game.episode import Episode
 from jade_env.game.outputs import Output
 from jade_env.policy.base import Policy, actions_of
@@ -49,15 +49,34 @@ def collect(
         progress: called with (episodes done, episodes in all).
 
     Raises:
-        ConfigError: a prompt is longer than a player can read.
+        ConfigError: nobody plays an agent, or a prompt is longer than its player can read.
         JadeError: episodes are left in which nobody has a turn.
     """
+    if left := [agent for agent in pool.agents if agent not in players]:
+        raise ConfigError(
+            f"nobody plays {', '.join(left)}: players needs a policy for each of {', '.join(pool.agents)}"
+        )
+    generators = {id(p): p.generator for p in players.values() if isinstance(p, LanguageModelPolicy)}
+    try:
+        return _play(pool, players, generators, first, count, progress)
+    finally:
+        for generator in generators.values():
+            generator.drop()
+
+
+def _play(
+    pool: Pool,
+    players: Mapping[str, Policy],
+    generators: Mapping[int, Generator],
+    first: int,
+    count: int,
+    progress: Progress | None,
+) -> Rollout:
     samples: dict[TurnId, Sample] = {}
     done: dict[int, Episode] = {}
     cut_short: list[Episode] = []  # of the next step, by a retriever that failed at their opening
     waiting: dict[tuple[int, tuple[int | str, ...]], Turn] = {}
     asked: set[TurnId] = set()
-    generators = {id(p): p.generator for p in players.values() if isinstance(p, LanguageModelPolicy)}
     while len(done) < count:
         fresh: dict[int, tuple[Policy, list[Turn]]] = {}
         open_turns = pool.turns(block=not any(generator.pending for generator in generators.values()))

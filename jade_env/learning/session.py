@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +75,31 @@ def undisturbed() -> Iterator[None]:
     finally:
         for kind, handler in zip(kinds, before, strict=True):
             signal.signal(kind, handler)
+
+
+@contextmanager
+def finishing(say: Callable[[str], None]) -> Iterator[None]:
+    """A first Ctrl-C or SIGTERM is heard at the end of what is under way, which `say` is told; a second one at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kinds, heard = (signal.SIGINT, signal.SIGTERM), list[int]()
+
+    def hear(number: int, _: object) -> None:
+        if heard:
+            raise KeyboardInterrupt
+        heard.append(number)
+        with suppress(RuntimeError):  # something was being printed at this very moment
+            say("stopping when this step is done; once more stops at once, and goes on from the last checkpoint")
+
+    before = [signal.signal(kind, hear) for kind in kinds]
+    try:
+        yield
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
+    if heard:
+        raise KeyboardInterrupt
 
 
 @contextmanager

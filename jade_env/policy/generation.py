@@ -126,8 +126,11 @@ class Generator:
         wanted = list(requests)
         self.submit(wanted)
         found: dict[int, Sample] = {}
-        while self.pending:
-            found.update((id(request), sample) for request, sample in self.advance())
+        try:
+            while self.pending:
+                found.update((id(request), sample) for request, sample in self.advance())
+        finally:
+            self.drop()
         return [found[id(request)] for request in wanted]
 
     def reset(self) -> None:
@@ -137,6 +140,12 @@ class Generator:
         """
         for batch in self._batches.values():
             batch.forget()
+
+    def drop(self) -> None:
+        """Give up the requests that are pending, if there are any."""
+        if self.pending:
+            self._batches.clear()
+            self._turn.clear()
 
     def release(self) -> None:
         """Give back the memory of rows, if none is pending."""

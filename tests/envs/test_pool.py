@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import jade_env
@@ -80,6 +82,24 @@ def test_reset_restarts_or_continues_the_order(small: Scenario) -> None:
     assert first == [0, 1, 2, 3]
     assert [t.id[0] for t in pool.reset()] == [4, 5, 6, 7]
     assert [t.id[0] for t in pool.reset(5)] == first
+
+
+def test_a_deep_copy_of_a_pool_branches_all_of_its_games(small: Scenario) -> None:
+    def played(pool: Pool, seed: int) -> list[tuple[object, ...]]:
+        rng, found = np.random.default_rng(seed), []
+        for _ in range(40):
+            turns = pool.turns()
+            done = pool.step({turn.id: 1 + int(rng.integers(len(turn.candidates))) for turn in turns})
+            found += [(e.index, e.question.id, e.answer, e.ledger.turns, e.result and e.result.value) for e in done]
+        return found
+
+    pool = jade_env.make_pool(small, n=6, group_size=(1, 3), seed=0)
+    for _ in range(3):
+        played(pool, 7)
+        one, other, third = copy.deepcopy(pool), copy.deepcopy(pool), copy.deepcopy([pool, pool])
+        assert third[0] is third[1] and one.questions is pool.questions
+        assert played(one, 1) == played(other, 1) != played(third[0], 2)
+        assert played(copy.deepcopy(pool), 1) == played(copy.deepcopy(pool), 1)
 
 
 def test_actions_for_turns_that_are_not_open_change_nothing(small: Scenario) -> None:

@@ -9,18 +9,24 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from jade_env.envs.pool import make_pool
 from jade_env.errors import ConfigError, DataError, JadeError
 from jade_env.language_recipe import PpoRecipe
-from jade_env.learning import checkpoint
+from jade_env.learning import checkpoint, joint
 from jade_env.learning.evaluation import evaluate
 from jade_env.learning.joint import train_language
+from jade_env.learning.learner import Learner
 from jade_env.learning.memory_plan import dry_run
+from jade_env.learning.rollout import collect
 from jade_env.policy import make_policy
+from jade_env.policy.backbone import load_backbone
+from jade_env.policy.language_model import LanguageModelPolicy, Manner
 from jade_env.policy.tiny import make_tiny
 from jade_env.recipe import load_recipe
 from jade_env.scenario import Scenario, load_scenario
@@ -140,6 +146,61 @@ def test_a_run_stopped_by_ctrl_c_says_how_to_go_on(backbone: str, tmp_path: Path
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "can be gone on with from step" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("playing", [True, False])
+def test_an_interrupted_run_keeps_every_step_that_is_done(
+    playing: bool, backbone: str, game: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the third step is played, two are kept; while it learns, it is finished and kept; a second signal stops at once."""
+    knobs = {"steps": 5, "checkpoint_every": 9, "eval_every": 9}
+    train_language(game, recipe(backbone, **knobs), tmp_path / "unbroken")
+    where = joint if playing else Learner
+    name = "collect" if playing else "learn"
+    whole, calls, said = getattr(where, name), list[int](), list[str]()
+
+    def interrupting(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return whole(*given)
+
+    monkeypatch.setattr(where, name, interrupting)
+    kept = 2 if playing else 3
+    with pytest.raises(KeyboardInterrupt, match=f"can be gone on with from step {kept} by"):
+        train_language(game, recipe(backbone, **knobs), tmp_path / "broken", notice=said.append)
+    assert sum("stopping when this step is done" in sentence for sentence in said) == 1 - playing
+    monkeypatch.undo()
+    train_language(game, recipe(backbone, **knobs), tmp_path / "broken", resume=True)
+    one, other = (checkpoint.load_weights(tmp_path / run, 5) for run in ("broken", "unbroken"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_second_signal_stops_at_once_and_leaves_the_last_checkpoint(
+    backbone: str, game: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(*given: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Learner, "learn", twice)
+    with pytest.raises(KeyboardInterrupt, match="from step 0 by"):
+        train_language(game, recipe(backbone, steps=2), tmp_path / "run")
+
+
+def test_a_rollout_that_fails_leaves_the_model_ready_for_the_next(backbone: str, game: Scenario) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    player = LanguageModelPolicy(load_backbone(backbone, device="cpu"), Manner("brief"))
+    pool = make_pool(game, 8, seed=0, mode="text")
+    with pytest.raises(
+        ConfigError, match="nobody plays query_rewriter, .*: players needs a policy for each of planner"
+    ):
+        collect(pool, {"planner": player}, 0, 8)
+    with pytest.raises(KeyboardInterrupt):
+        collect(pool, dict.fromkeys(pool.agents, player), 0, 8, interrupt)
+    assert not player.generator.pending and len(evaluate(player, game, "dev", 2)) == 2
 
 
 def test_steps_may_be_raised_on_resume_and_nothing_else(backbone: str, game: Scenario, tmp_path: Path) -> None:
