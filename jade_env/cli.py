@@ -32,10 +32,12 @@ from jade_env.cli_options import (
 from jade_env.cli_report import report
 from jade_env.cli_serve import serve
 from jade_env.cli_train import train, warm_start
-from jade_env.config import Kind, first_line, names, parse_overrides
+from jade_env.config import Kind, first_line, load_tree, names, parse_overrides
 from jade_env.errors import ConfigError, DataError, JadeError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from jade_env.learning.evaluation import EpisodeRow
     from jade_env.policy.base import Policy
     from jade_env.scenario import Mode, Scenario
@@ -66,8 +68,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""Question answering with retrieval, as a game that a team of agents learns to play.
 
-    Start with `jade play cooperative` to see an episode, then `jade train cooperative --out runs/first` and
-    `jade eval runs/first cooperative`.""",
+    Start with `jade play cooperative` to see an episode, then `jade train cooperative --out runs/first total_timesteps=50000`
+    (a minute) and `jade eval runs/first`.""",
 )
 data_app = typer.Typer(cls=_Group, no_args_is_help=True, help="Make or convert questions and corpora on disk.")
 app.add_typer(data_app, name="data")
@@ -119,7 +121,13 @@ def _list(kind: Kind) -> None:
     known = names(kind)
     width = max(map(len, known), default=0)
     for name in known:
-        typer.echo(f"{name:<{width}}  {first_line(kind, name)}")
+        typer.echo(f"{name:<{width}}  {first_line(kind, name)}{_in_text(kind, name)}")
+
+
+def _in_text(kind: Kind, name: str) -> str:
+    """What is said of a scenario whose agents read prompts and write text unless they are told otherwise."""
+    text = kind == "scenarios" and load_tree(kind, name)[0].get("mode", "discrete") != "discrete"
+    return " [text mode]" if text else ""
 
 
 @app.command()
@@ -198,8 +206,11 @@ def evaluate(
     from jade_env.research.summary import kinds_table, summarize, table, teams_table
     from jade_env.retrieval.remote_watch import Watch
 
-    if rows_to is not None and (rows_to.is_dir() or not rows_to.parent.is_dir()):  # before anything is played
-        raise ConfigError(f"--rows: {rows_to} is no file in a folder that is there")
+    if rows_to is not None:  # before anything is played
+        if rows_to.is_dir() or not rows_to.parent.is_dir():
+            raise ConfigError(f"--rows: {rows_to} is no file in a folder that is there")
+        if not os.access(rows_to if rows_to.exists() else rows_to.parent, os.W_OK):
+            raise ConfigError(f"--rows: {rows_to} cannot be written")
     game, data = _to_play(policy, scenario, overrides or [], mode, data)
     with progress_bar("getting ready", quiet=as_json):
         player: Policy = make_policy(policy, game, data=data, seed=seed, greedy=not sampled)
@@ -207,19 +218,14 @@ def evaluate(
         watch = Watch(open_source(game, data).retriever(split))
         rows = play_all(player, game, split, episodes, seed, data=data, progress=progress)
     summary = summarize(rows, game.name, policy, split)
-    checkpoint, marked = _checkpoint(Path(policy))
+    runs = _runs_in(policy)
     if as_json:
-        typer.echo(json.dumps({**summary, "checkpoint": checkpoint}))
+        typer.echo(json.dumps({**summary, "checkpoints": {str(run): chosen for run, (chosen, _) in runs.items()}}))
     else:
-        from rich.console import Console
-
-        Console().print(table(summary))
-        if summary["by_kind"]:
-            Console().print(kinds_table(summary))
-        if summary["by_team"]:
-            Console().print(teams_table(summary))
-        if checkpoint is not None:
-            typer.echo(f"who played: {policy}, its {'best' if marked else 'last'} checkpoint, {checkpoint:,}")
+        tables = table(summary), kinds_table(summary), teams_table(summary)
+        _print(*(each for each in tables if each.row_count))
+        for run, (chosen, which) in runs.items():
+            typer.echo(f"who played: {run}, its {which} checkpoint, {chosen:,}")
         typer.echo(watch.sentence())
     for ledger in ledgers(player, game):
         typer.echo(ledger, err=True)
@@ -228,13 +234,28 @@ def evaluate(
             file.writelines(f"{json.dumps(_as_row(row))}\n".encode() for row in rows)
 
 
-def _checkpoint(run: Path) -> tuple[int | None, bool]:
-    """Which checkpoint of a run plays, and whether as its best one; None for players that have none."""
-    if not run.is_dir():
-        return None, False
+def _print(*tables: Table) -> None:
+    """Print tables as wide as their numbers need, also where nobody says how wide the page is."""
+    from rich.console import Console
+
+    console = Console()
+    for each in tables:
+        wide = console.measure(each, options=console.options.update(width=1000)).maximum
+        Console(width=max(console.width, wide)).print(each)
+
+
+def _runs_in(policy: str) -> dict[Path, tuple[int, str]]:
+    """The runs that play, alone or in a team: which checkpoint of each, and whether that is its best or its last one."""
+    from jade_env.policy.team import read_team
+
+    alone = Path(policy).is_dir() or "=" not in policy or policy.startswith("remote_chat:")
+    members = [policy] if alone else read_team(policy).values()
+    runs = [run for member in dict.fromkeys(members) if (run := Path(member)).is_dir()]
+    if not runs:
+        return {}
     from jade_env.learning.checkpoint import best_timesteps, chosen_timesteps
 
-    return chosen_timesteps(run), best_timesteps(run) is not None
+    return {run: (chosen_timesteps(run), "last" if best_timesteps(run) is None else "best") for run in runs}
 
 
 def _as_row(row: EpisodeRow) -> dict[str, Any]:
@@ -246,7 +267,7 @@ def _to_play(
     policy: str, scenario: str | None, overrides: Sequence[str], mode: Mode | None, data: Path | None
 ) -> tuple[Scenario, Path | None]:
     """The scenario that is named, or else the run's own, and where its data is."""
-    from jade_env.cli_resume import game_of
+    from jade_env.cli_resume import changed_files, game_of
 
     if scenario is not None:
         if "=" not in scenario or Path(scenario).exists():
@@ -257,6 +278,8 @@ def _to_play(
             raise ConfigError(f"there is no run folder {policy}")
         raise ConfigError(f"which scenario? only the folder of a run has its own: try jade eval {policy} cooperative")
     game, noted = game_of(Path(policy), _changes(overrides, mode))
+    for file in changed_files(Path(policy), game, data or noted):
+        typer.echo(f"warning: {file} is not the one that {policy} was trained with", err=True)
     return game, data or noted
 
 

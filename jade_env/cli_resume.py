@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, DataError
+from jade_env.policy.fingerprint import fingerprint
 from jade_env.recipe import AnyRecipe, load_recipe, recipe_of, split_overrides
 from jade_env.scenario import Scenario, load_scenario, scenario_of
 
@@ -98,6 +100,17 @@ def game_of(run: Path, overrides: Mapping[str, Any]) -> tuple[Scenario, Path | N
     return scenario_of(noted.game, noted.place, overrides), noted.data
 
 
+def changed_files(run: Path, game: Scenario, data: Path | None) -> list[str]:
+    """The files of questions and passages that are not those which a run was trained on."""
+    noted = _noted(run, "run").files
+    here = open_source(game, data).files(*(name for name in noted if name != "corpus"))
+    return [
+        f"{name}.jsonl"
+        for name, file in here.items()
+        if noted.get(name) not in (None, fingerprint(file.parent, file.name))
+    ]
+
+
 class _Noted(NamedTuple):
     """What a run's `config.json` says."""
 
@@ -106,6 +119,7 @@ class _Noted(NamedTuple):
     seed: int
     data: Path | None
     place: str
+    files: dict[str, str]
 
 
 def _noted(run: Path, what: str) -> _Noted:
@@ -113,7 +127,8 @@ def _noted(run: Path, what: str) -> _Noted:
     try:
         config = json.loads(place.read_bytes())
         data = Path(config["data"]) if config.get("data") else None
-        return _Noted(dict(config["scenario"]), dict(config["recipe"]), int(config["seed"]), data, str(place))
+        files = {str(name): str(holds) for name, holds in config.get("files", {}).items()}
+        return _Noted(dict(config["scenario"]), dict(config["recipe"]), int(config["seed"]), data, str(place), files)
     except FileNotFoundError:
         raise DataError(f"{run}: there is no {what} here, as config.json is missing") from None
     except (OSError, ValueError, KeyError, TypeError) as error:

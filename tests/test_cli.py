@@ -344,9 +344,11 @@ def test_train_leaves_a_run_that_eval_and_play_take_and_train_will_not_overwrite
     assert last == f"next: jade eval '{run}'"
     evaluated = jade("eval", str(run), "cooperative", "--json", *SMALL, "reward.round_cost=0.3")
     assert json.loads(evaluated.stdout)["policy"] == str(run)
-    assert json.loads(evaluated.stdout)["checkpoint"] == json.loads((run / "run.json").read_text())["timesteps"]
+    assert json.loads(evaluated.stdout)["checkpoints"] == {str(run): 256}
     assert f"who played: {run}, its best checkpoint, 256" in jade("eval", str(run), "data.dev=7").stdout
     assert jade("eval", str(run), "--json").stdout == evaluated.stdout  # the game that it was trained in
+    mixed = jade("eval", f"planner={run},default=random", "cooperative", "--episodes", "5", *SMALL).stdout
+    assert f"who played: {run}, its best checkpoint, 256" in mixed
     assert json.loads(jade("eval", str(run), "data.dev=7", "--json").stdout)["episodes"] == 7
     assert jade("play", "cooperative", "--policy", str(run), *SMALL, stdin="\n" * 80).exit_code == 0
     refused = jade(*words)
@@ -469,3 +471,28 @@ def test_a_baseline_is_not_chosen_by_a_retriever_that_is_down() -> None:
     down = ("retriever.kind=remote", "retriever.urls=[http://127.0.0.1:9]", "retriever.retries=0")
     result = jade("eval", "heuristic", "cooperative", "--episodes", "3", *SMALL, *down)
     assert result.exit_code == 2 and "the best fixed workflow cannot be chosen on train" in result.stderr
+
+
+@pytest.mark.parametrize(("split", "near"), [("devv", "dev"), ("testt", "test"), ("trian", "train"), ("Dev", "dev")])
+def test_a_slip_in_the_name_of_a_split_is_no_new_world(split: str, near: str) -> None:
+    result = jade("eval", "random", "cooperative", "--split", split, "--episodes", "2", *SMALL)
+    assert result.exit_code == 2 and f"no split '{split}'; did you mean '{near}'?" in result.stderr
+    assert jade("eval", "random", "cooperative", "--split", "holdout", "--episodes", "2", *SMALL).exit_code == 0
+
+
+def test_tables_show_every_number_whole_on_a_narrow_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = jade(
+        "eval", "red=random,blue=heuristic", "duel", "--episodes", "6", "data.passages=300", "data.dev=12"
+    ).stdout
+    assert "…" not in shown and "payoff" in shown
+
+
+def test_of_a_single_question_no_interval_is_told() -> None:
+    found = json.loads(jade("eval", "random", "cooperative", "--episodes", "1", "--json", *SMALL).stdout)
+    assert found["metrics"]["f1"]["low"] is None and found["metrics"]["f1"]["mean"] is not None
+
+
+def test_a_question_of_another_split_is_told_by_its_split() -> None:
+    result = jade("play", "cooperative", "--question", "train_3", *SMALL)
+    assert result.exit_code == 2 and "split 'dev' has no question 'train_3', but 'train' has" in result.stderr

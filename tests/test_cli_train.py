@@ -102,6 +102,8 @@ def test_a_run_does_not_go_on_over_other_questions_or_another_corpus(tmp_path: P
     knobs = ("n_envs=4", "n_steps=32", "batch_size=64", "eval_episodes=5", "threads=1", f"data.folder={folder}")
     train = ("train", "hotpotqa", "--policy", "sb3_shared", "--out", str(run))
     assert jade(*train, *knobs, "total_timesteps=256").exit_code == 0
+    config = json.loads((run / "config.json").read_text())
+    assert config["data"] == str(Path.cwd()) and config["files"].keys() == {"corpus", "train", "dev"}
     (folder / "test.jsonl").write_text("")  # which training does not read
     assert jade(*train, "--resume", "total_timesteps=384").exit_code == 0
     for name in ("train.jsonl", "corpus.jsonl"):
@@ -110,7 +112,23 @@ def test_a_run_does_not_go_on_over_other_questions_or_another_corpus(tmp_path: P
         refused = jade(*train, "--resume", "total_timesteps=512")
         assert refused.exit_code == 2
         assert f"{name} has changed since the run was begun: begin a new run" in refused.stderr
+        judged = jade("eval", str(run), "--episodes", "3")
+        assert judged.exit_code == 0 and f"warning: {name} is not the one that {run} was trained with" in judged.stderr
         (folder / name).write_bytes(before)
     (folder / "dev.jsonl").unlink()
     missing = jade("train", "hotpotqa", "--policy", "sb3_shared", "--dry-run", f"data.folder={folder}")
     assert missing.exit_code == 2 and "no split 'dev'" in missing.stderr
+
+
+def test_a_run_knows_where_its_data_lies_wherever_it_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("data", "world", "--out", str(tmp_path / "place" / "hotpotqa"), "--passages", "200", "--questions", "30")
+    assert jade(*words, "--split", "train").exit_code == 0
+    shutil.copy(tmp_path / "place" / "hotpotqa" / "train.jsonl", tmp_path / "place" / "hotpotqa" / "dev.jsonl")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JADE_DATA", "place")
+    knobs = ("total_timesteps=128", "n_envs=4", "n_steps=32", "batch_size=64", "eval_episodes=5", "threads=1")
+    assert jade("train", "hotpotqa", "--policy", "sb3_shared", "--out", "run", *knobs).exit_code == 0
+    monkeypatch.delenv("JADE_DATA")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert jade("eval", "../run", "--episodes", "3").exit_code == 0

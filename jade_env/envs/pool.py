@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jade_env.envs.errands import Errands, sleepers
 from jade_env.envs.source import open_source
 from jade_env.envs.table import Dealer, Table, branch
@@ -51,7 +53,13 @@ class Pool:
         *,
         overlap: bool = False,
     ) -> None:
-        plans, self._executions = (group_size, 1) if isinstance(group_size, int) else group_size
+        group = (group_size, 1) if isinstance(group_size, int) else group_size
+        pair = isinstance(group, tuple | list) and len(group) == 2
+        if not pair or not all(isinstance(number, int | np.integer) for number in (n, *group)):
+            raise ConfigError(
+                f"a pool's n is a whole number, its group_size one or a pair of them, found n={n!r}, group_size={group_size!r}"
+            )
+        plans, self._executions = group
         if n < 1 or plans < 1 or self._executions < 1:
             raise ConfigError(f"a pool needs n >= 1 and group_size >= 1, found n={n}, group_size={group_size}")
         self.scenario, self.sides = scenario, Rules.sides(scenario)
@@ -190,6 +198,8 @@ class Pool:
             JadeError: no action was given, or one is for a turn that is not open; nothing has been played then.
             RetrievalError: the retriever fails for every episode before anybody has a turn.
         """
+        if not isinstance(actions, Mapping):
+            raise JadeError(f"step takes actions by turn id, {{turn.id: action}}, not a {type(actions).__name__}")
         if not actions:
             if not self.waiting:
                 raise JadeError("step needs an action for at least one open turn")
@@ -198,7 +208,7 @@ class Pool:
         slot_of = {turn.id[0]: slot for slot in range(self._n) for turn in self._open[slot].values()}
         chosen: dict[int, list[tuple[Turn, Output]]] = {}
         for turn_id, action in actions.items():
-            slot = slot_of.get(turn_id[0], -1)
+            slot = slot_of.get(turn_id[0], -1) if isinstance(turn_id, tuple) and turn_id else -1
             turn = self._open[slot].get(turn_id) if slot >= 0 else None
             if turn is None:
                 raise JadeError(f"turn {turn_id} is not open")
@@ -386,6 +396,10 @@ def as_scenario(
     Raises:
         ConfigError: the scenario or an override is not valid, or overrides are given for a loaded scenario.
     """
+    if not isinstance(overrides, Mapping | None):
+        raise ConfigError(
+            f"overrides: expected dotted keys with values, such as {{'reward.round_cost': 0.1}}, found {overrides!r}"
+        )
     if isinstance(scenario, Scenario):
         if overrides:
             raise ConfigError("overrides go with a scenario's name or path, not with a loaded scenario")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
@@ -52,6 +53,13 @@ class Source:
             return _world(self._data, split).documents
         return _corpus(self._folder() / "corpus.jsonl")
 
+    @property
+    def location(self) -> Path | None:
+        """Where the data folder lies, from the root of the file system; None for a world."""
+        if isinstance(self._data, WorldData):
+            return None
+        return self._base().absolute()
+
     def files(self, *splits: str) -> dict[str, Path]:
         """The files of the corpus and of some splits, by name; none for a world, which its description makes."""
         if isinstance(self._data, WorldData):
@@ -73,12 +81,17 @@ class Source:
 
     def _folder(self) -> Path:
         assert isinstance(self._data, FileData)
+        return self._base() / self._data.folder
+
+    def _base(self) -> Path:
+        """Where the data folder is found: the data location, or else the working directory."""
+        assert isinstance(self._data, FileData)
         given = Path(self._data.folder)
         location = self._location or os.environ.get("JADE_DATA")
-        places = [Path(location) / given] if location else []
-        for place in places if self._location else (*places, given):
-            if place.is_dir():
-                return place
+        bases = [Path(location)] if location else []
+        for base in bases if self._location else (*bases, Path()):
+            if (base / given).is_dir():
+                return base
         if not location:
             raise DataError(
                 f"no folder {given} here; say where the data is with --data DIR (data=DIR in Python) or JADE_DATA"
@@ -105,11 +118,10 @@ def _make_world(description: str, split: str) -> World:
 def _world(data: WorldData, split: str) -> World:
     if not split.isidentifier():
         raise DataError(f"split {split!r} is not a name; the world's splits are {', '.join(WORLD_SPLITS)}")
-    for (
-        name
-    ) in WORLD_SPLITS:  # any other name is a world of its own, but for letters that changed places, or their case
-        if split != name and sorted(split.lower()) == sorted(name):
-            raise DataError(f"the world has no split {split!r}; did you mean {name!r}?")
+    # any other name is a world of its own, such as test2 or holdout, but for what looks like a slip
+    near = get_close_matches(split.lower(), WORLD_SPLITS, 1, cutoff=0.75) if split.isalpha() else []
+    if near and split not in WORLD_SPLITS:
+        raise DataError(f"the world has no split {split!r}; did you mean {near[0]!r}?")
     return _make_world(data.model_dump_json(), split)
 
 

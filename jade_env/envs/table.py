@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
@@ -87,6 +88,8 @@ class Table:
         Raises:
             DataError: the split or the question does not exist.
         """
+        if not isinstance(options, Mapping | None):
+            raise ConfigError(f"reset: options are keys with values, {{'question_id': ...}}, not {options!r}")
         options = dict(options or {})
         for key in options:
             if key not in KNOWN_OPTIONS:
@@ -106,6 +109,12 @@ class Table:
         for question in self.questions:
             if question.id == question_id:
                 return question
+        for split in ("train", "dev", "test"):  # the question may be of another one
+            with suppress(DataError):
+                if split != self.split and any(
+                    question.id == question_id for question in self._source.questions(split)
+                ):
+                    raise ConfigError(f"split {self.split!r} has no question {question_id!r}, but {split!r} has")
         hint = nearest(question_id, [question.id for question in self.questions])
         raise DataError(f"split {self.split!r} has no question {question_id!r}{hint}")
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from jade_env.config import nearest
 from jade_env.envs.turn import TurnId
-from jade_env.errors import DataError
+from jade_env.errors import DataError, JadeError
 from jade_env.game.episode import Episode
 from jade_env.game.outputs import Value
 from jade_env.game.trace import Path
@@ -182,7 +183,13 @@ class Experience:
         self._rows.clear()
 
     def column(self, name: str) -> np.ndarray:
-        """One field of every transition, [T], for the rules of `credit`; text as numbers in alphabetical order."""
+        """One field of every transition, [T], for the rules of `credit`; text as numbers in alphabetical order.
+
+        Raises:
+            JadeError: transitions have no such field.
+        """
+        if name not in (known := [f.name for f in fields(Transition)]):
+            raise JadeError(f"transitions have no {name!r}{nearest(name, known)} they have {', '.join(known)}")
         found = [getattr(row, name) for row in self._rows]
         if found and isinstance(found[0], str):
             return np.unique(np.array(found), return_inverse=True)[1]

@@ -122,9 +122,12 @@ def warnings(
     planners |= {part for part in record["roles"] if part.endswith(SUB_PLANNER) and _of_one(part, planners)}
     for part, figures in record["roles"].items():
         if figures["malformed"] > HIGH_MALFORMED:
-            said.append(
-                f"{part}: {figures['malformed']:.0%} of its outputs are malformed: raise kl or lower learning_rate"
+            mend = (
+                "as they were when training began: begin from a model that knows this game and its words (jade warm-start)"
+                if record.get("timesteps") == 1
+                else "raise kl or lower learning_rate"
             )
+            said.append(f"{part}: {figures['malformed']:.0%} of its outputs are malformed: {mend}")
         if part in planners and figures["entropy"] < LOW_ENTROPY:
             said.append(
                 f"{part}: its entropy is {figures['entropy']:.4f} nats a token: it no longer explores; raise kl or entropy"

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from jade_env import streams
-from jade_env.envs.pool import Pool
+from jade_env.envs.pool import Pool, as_scenario
 from jade_env.envs.source import open_source
-from jade_env.errors import JadeError
+from jade_env.errors import ConfigError, JadeError
 from jade_env.game.episode import Rules
 from jade_env.game.outputs import KINDS
 from jade_env.language_recipe import OWN, PpoRecipe
@@ -47,6 +47,7 @@ from jade_env.learning.session import (
 from jade_env.learning.shares import shares
 from jade_env.policy.language_model import LanguageModelPolicy
 from jade_env.policy.mixed import MixedPolicy
+from jade_env.recipe import load_recipe
 from jade_env.retrieval.remote_watch import Watch
 from jade_env.scenario import Scenario
 
@@ -55,13 +56,14 @@ Notice = Callable[[str], None]
 
 
 def train_language(
-    scenario: Scenario,
-    recipe: PpoRecipe,
+    scenario: str | Path | Scenario,
+    recipe: str | Path | PpoRecipe,
     out: str | Path,
     seed: int = 0,
     *,
     resume: bool = False,
     data: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     notice: Notice | None = None,
 ) -> RunSummary:
@@ -70,12 +72,13 @@ def train_language(
     Under one seed, machine and number of threads the weights are the same to the last bit, stopped and resumed or not.
 
     Args:
-        scenario: what is played; in text mode, whatever it says itself.
-        recipe: how.
+        scenario: a shipped name, a path, or a loaded scenario; in text mode, whatever it says itself.
+        recipe: the same for a recipe.
         out: the run folder: empty or not there, unless the run in it is resumed.
         seed: of the order of questions and of every draw.
         resume: goes on where the run in `out` stopped; only `steps` may have changed.
         data: the data location for scenarios with files; else JADE_DATA.
+        overrides: dotted keys of the recipe, where that is a name or a path.
         progress: called with (episodes played, episodes in all).
         notice: called with a sentence when a collapse shows, or an agent has no words for what it has to write.
 
@@ -86,10 +89,15 @@ def train_language(
         JadeError: the training diverged or ran out of memory; the last good checkpoint stays.
         KeyboardInterrupt: by Ctrl-C or SIGTERM; the last checkpoint is what to resume from, and the message says so.
     """
-    refuse_fp16(recipe)
-    game = scenario.model_copy(update={"mode": "text", "prompt": recipe.prompt})
-    with reproducible(recipe.threads), terminate_as_interrupt():
-        return _Joint(game, recipe, Path(out), seed, resume, data, progress, notice).run()
+    plan = load_recipe(recipe, overrides) if isinstance(recipe, str | Path) else recipe
+    if not isinstance(plan, PpoRecipe):
+        raise ConfigError(
+            f"recipe {plan.name}: its learner is {plan.learner}; here language models learn, by recipes such as jade_joint"
+        )
+    refuse_fp16(plan)
+    game = as_scenario(scenario).model_copy(update={"mode": "text", "prompt": plan.prompt})
+    with reproducible(plan.threads), terminate_as_interrupt():
+        return _Joint(game, plan, Path(out), seed, resume, data, progress, notice).run()
 
 
 class _Joint:

@@ -142,15 +142,13 @@ def config_of(
     **more: Any,
 ) -> dict[str, Any]:
     """The resolved configuration of a run: enough to play it again, and to know whether another scenario fits."""
+    source = open_source(game, data)
     return {
         "scenario": game.model_dump(mode="json"),
         "recipe": dict(recipe),
         "seed": seed,
-        "data": None if data is None else str(data),
-        "files": {
-            name: fingerprint(file.parent, file.name)
-            for name, file in open_source(game, data).files("train", "dev").items()
-        },
+        "data": None if source.location is None else str(source.location),
+        "files": {name: fingerprint(file.parent, file.name) for name, file in source.files("train", "dev").items()},
         "agents": list(agents),
         "learned": list(learned),
         **more,

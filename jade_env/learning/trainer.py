@@ -83,9 +83,11 @@ def train(
         KeyboardInterrupt: by Ctrl-C or SIGTERM; a checkpoint to resume from has been saved, and the message says so.
     """
     game = as_scenario(scenario, "discrete")
-    plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    plan = load_recipe(recipe, overrides) if isinstance(recipe, str | Path) else recipe
     if not isinstance(plan, Recipe) or plan.learner != "sb3":
-        raise ConfigError(f"recipe {plan.name}: its learner is {plan.learner}, which has nothing to train")
+        raise ConfigError(
+            f"recipe {plan.name}: its learner is {plan.learner}, and here networks of Stable-Baselines3 learn"
+        )
     with reproducible(plan.threads), terminate_as_interrupt():
         return _Training(game, plan, Path(out), seed, resume, data, progress).run()
 

@@ -11,6 +11,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from jade_env.agent import PromptStyle
 from jade_env.envs.turn import Action, Turn, Written
@@ -50,6 +51,13 @@ class Manner:
     max_prompt: int | Mapping[str, int] | None = None
     overlong: str = "error"
     slots: int = 192
+
+    def __post_init__(self) -> None:
+        styles = get_args(PromptStyle)
+        if self.prompt not in styles or self.overlong not in ("error", "truncate"):
+            raise ConfigError(
+                f"prompt is {' or '.join(styles)}, overlong error or truncate: found {self.prompt}, {self.overlong}"
+            )
 
     def temperature_of(self, turn: Turn) -> float:
         """What a turn's logits are divided by."""

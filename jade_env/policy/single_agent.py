@@ -8,6 +8,7 @@ from typing import Any
 
 from jade_env.envs.pool import as_scenario
 from jade_env.envs.single_agent import SingleAgentEnv
+from jade_env.errors import ConfigError
 from jade_env.policy import make_policy
 from jade_env.policy.base import Policy
 from jade_env.scenario import Mode, Scenario
@@ -44,4 +45,6 @@ def single_agent_env(
     """
     loaded = as_scenario(scenario, mode, overrides)
     policy = make_policy(partners, loaded, data=data, seed=seed) if isinstance(partners, str | Path) else partners
+    if isinstance(policy, type) or not isinstance(policy, Policy):
+        raise ConfigError(f"partners: expected a policy, or the name of one, found {partners!r}")
     return SingleAgentEnv(agent, loaded, policy.act, split=split, seed=seed, data=data, render_mode=render_mode)

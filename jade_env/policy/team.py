@@ -60,6 +60,8 @@ def make_team(
     made: dict[str, Policy] = {}
     team: dict[str, Policy] = {}
     for name, spec in members.items():
+        if isinstance(spec, type):
+            raise ConfigError(f"{name}: {spec.__name__} is a class: give an instance of it")
         if isinstance(spec, Policy):
             team[name] = spec
         else:

@@ -152,7 +152,7 @@ def _against(tables: Tables, base: Tables) -> dict[str, Any] | None:
     )
     return {
         "pairs": sum(map(len, shared.values())),
-        **{metric: _figure(interval) for metric, interval in differences.items()},
+        **{m: _figure(interval, *((-1.0, 1.0) if m in ("f1", "em") else ())) for m, interval in differences.items()},
         "probability_of_improvement": _figure(chance),
     }
 

@@ -42,7 +42,7 @@ def bootstrap_mean(values: ArrayLike, *, confidence: float = 0.95, resamples: in
     """Return the mean of `values` with its interval over resampled values.
 
     Args:
-        values: one number a question, at least one.
+        values: one number a question, at least one; of a single one nothing is told but itself.
         confidence: share of such intervals that hold the true mean, between 0 and 1.
         resamples: how many times the values are drawn anew.
         seed: of the resampling.
@@ -54,7 +54,9 @@ def bootstrap_mean(values: ArrayLike, *, confidence: float = 0.95, resamples: in
     sample = _finite(values, "values")
     _check(confidence, resamples)
     mean = float(sample.mean())
-    if np.ptp(sample) == 0:  # one value, or all the same: there is nothing to resample
+    if len(sample) == 1:
+        return Interval(mean, float("nan"), float("nan"))
+    if np.ptp(sample) == 0:  # all the same: there is nothing to resample
         return Interval(mean, mean, mean)
     from scipy.stats import bootstrap
 

@@ -258,6 +258,10 @@ def runs_of(study: Study) -> list[Run]:
     for key in study.budget:
         _check_budget(study, key)
     cells = [_cell(study, item, arm) for item in study.scenarios for arm in study.arms]
+    taken = {name for cell in cells if cell.recipe for name in type(cell.recipe).model_fields}
+    for key in study.budget:
+        if key.split(".")[0] not in taken:
+            raise ConfigError(f"study {study.name}: budget.{key}: no recipe of its arms has it")
     return [replace(cell, seed=seed) for seed in study.seeds for cell in cells]
 
 

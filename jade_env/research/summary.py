@@ -127,6 +127,8 @@ def _figure(values: Sequence[float], lowest: float) -> Figure:
     if not known:
         return {"mean": None, "low": None, "high": None}
     interval = bootstrap_mean(known)
+    if math.isnan(interval.low):
+        return {"mean": interval.mean, "low": None, "high": None}
     return {"mean": interval.mean, "low": max(lowest, interval.low), "high": interval.high}
 
 

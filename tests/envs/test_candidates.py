@@ -83,7 +83,10 @@ def test_any_view_gives_valid_described_candidates_within_the_limits(some: View)
         assert turn.shape == (len(TURN_FEATURES),) and turn.dtype == np.float32
         assert np.isfinite(rows).all() and np.abs(rows).max() <= 1.0
         assert np.isfinite(turn).all() and np.abs(turn).max() <= 1.0
-        assert (rows[:, 0] == 1.0).all(), "every candidate is marked as present"
+        sent_back = [source == "answer" and some.draft != "" and value == some.draft for value in values]
+        assert (rows[:, 0] == np.where(sent_back, -1.0, 1.0)).all(), (
+            "every candidate is marked as present, or as sent back"
+        )
         kind = KIND.get(source, source)
         for value in values:
             context = {"question": some.query, "documents": len(some.documents), "passages": len(some.pool)}

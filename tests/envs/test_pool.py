@@ -111,6 +111,11 @@ def test_actions_for_turns_that_are_not_open_change_nothing(small: Scenario) -> 
         pool.step({})
     with pytest.raises(JadeError, match="an action is text or a candidate's number"):
         pool.step({turn.id: [1]})  # type: ignore[dict-item]
+    for wrong in ({99999: 1}, {(): 1}):
+        with pytest.raises(JadeError, match="is not open"):
+            pool.step(wrong)  # type: ignore[arg-type]
+    with pytest.raises(JadeError, match="step takes actions by turn id, .* not a list"):
+        pool.step([1])  # type: ignore[arg-type]
     with pytest.raises(JadeError, match="a candidate's number, not 1.5"):
         pool.step({turn.id: 1.5})  # type: ignore[dict-item]
     assert [t.id for t in pool.turns()] == [(0, (), 0), (1, (), 0)]

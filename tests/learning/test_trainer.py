@@ -263,7 +263,7 @@ def test_a_damaged_checkpoint_is_named(unbroken: Path, tmp_path: Path):
 
 
 def test_a_scripted_recipe_has_nothing_to_train(tmp_path: Path):
-    with pytest.raises(ConfigError, match="nothing to train"):
+    with pytest.raises(ConfigError, match="its learner is scripted, and here networks"):
         train(SCENARIO, "heuristic", tmp_path / "run")
 
 

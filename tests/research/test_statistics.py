@@ -39,13 +39,18 @@ def test_one_seed_gives_one_interval() -> None:
     assert hierarchical_mean(runs, seed=3) != hierarchical_mean(runs, seed=4)
 
 
-@pytest.mark.parametrize("values", [[0.25], [1.0, 1.0, 1.0], [0, 0]])
+@pytest.mark.parametrize("values", [[1.0, 1.0, 1.0], [0, 0]])
 def test_constant_values_have_an_interval_of_no_width_and_no_warning(values: list[float]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert bootstrap_mean(values) == Interval(values[0], values[0], values[0])
         assert hierarchical_mean([values, values]) == Interval(values[0], values[0], values[0])
         assert paired_difference(values, values) == Interval(0.0, 0.0, 0.0)
+
+
+def test_of_one_value_there_is_no_interval() -> None:
+    for interval in (bootstrap_mean([0.25]), paired_difference([1.0], [0.75])):
+        assert interval.mean == 0.25 and np.isnan([interval.low, interval.high]).all()
 
 
 def test_pairing_finds_a_small_gain_that_the_two_intervals_hide() -> None:

@@ -31,7 +31,8 @@ TREE = {
 
 def write(folder: Path, **changes: object) -> str:
     path = folder / "mine.yaml"
-    path.write_text(yaml.safe_dump(TREE | changes, sort_keys=False))
+    tree = TREE | ({"budget": {}} if "arms" in changes else {}) | changes  # other arms may have no use for its keys
+    path.write_text(yaml.safe_dump(tree, sort_keys=False))
     return str(path)
 
 
@@ -149,6 +150,12 @@ def test_what_a_study_names_by_path_is_found_from_its_own_folder(
         assert mine.game.name == "game" and mine.warm is not None and mine.warm.steps == 3
         assert isinstance(mine.recipe, PpoRecipe)
         assert (mine.recipe.clip, mine.recipe.epochs, mine.recipe.gamma) == (0.1, 7, 0.9)
+
+
+def test_a_budget_that_no_arm_can_take_is_refused(tmp_path: Path) -> None:
+    arms = {"network": {"policy": "sb3_shared"}, "script": {"policy": "heuristic"}}
+    with pytest.raises(ConfigError, match="budget.steps: no recipe of its arms has it"):
+        runs_of(load_study(write(tmp_path, arms=arms, budget={"steps": 3})))
 
 
 def test_a_dotted_key_reaches_into_tables_of_overrides(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ Knows records of metrics and rows of episodes; knows no page.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -168,8 +169,9 @@ def _difference(before: Sequence[EpisodeRow], after: Sequence[EpisodeRow], field
 
 
 def interval(found: Interval) -> dict[str, Any]:
-    """An interval as a cell."""
-    return {name: rounded(getattr(found, name)) for name in ("mean", "low", "high")}
+    """An interval as a cell; without its ends where there is too little to tell."""
+    ends = {name: getattr(found, name) for name in ("mean", "low", "high")}
+    return {name: rounded(end) for name, end in ends.items() if not math.isnan(end)}
 
 
 def _cell(figure: Figure) -> dict[str, float] | None:

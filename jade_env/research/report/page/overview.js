@@ -19,11 +19,11 @@ function card(one) {
 
 /** Before and after as two points with their intervals on one line. */
 function whiskers(one) {
-  const ends = [one.before, one.after].flatMap((cell) => [cell.low, cell.high]);
+  const ends = [one.before, one.after].flatMap((cell) => [cell.low ?? cell.mean, cell.high ?? cell.mean]);
   const low = Math.min(...ends), span = Math.max(...ends) - low || 1;
   const x = (value) => 4 + ((value - low) / span) * 132;
   const row = (cell, y, style) => [
-    svg("line", { class: style, x1: x(cell.low), x2: x(cell.high), y1: y, y2: y }),
+    svg("line", { class: style, x1: x(cell.low ?? cell.mean), x2: x(cell.high ?? cell.mean), y1: y, y2: y }),
     svg("circle", { class: style, cx: x(cell.mean), cy: y, r: 3 }),
   ];
   return svg("svg", { viewBox: "0 0 140 22", class: "whiskers", role: "img", "aria-label": `before ${range(one.before)}, after ${range(one.after)}` },
