@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -64,15 +63,15 @@ def compare(
 
     Example: jade compare paper_ablation --set budget.steps=20 --set questions=100 --seeds 0,1
     """
-    from jade_env.research.compare import collect
     from jade_env.research.compare import compare as run_all
+    from jade_env.research.compare import look
     from jade_env.research.study import load_study
 
     overrides = parse_overrides(changes or []) | ({"seeds": _numbers(seeds)} if seeds is not None else {})
     plan = load_study(study, overrides)
     folder = out or Path("runs") / plan.name
     if table_only:
-        outcome = collect(plan, folder)
+        outcome = look(plan, folder)
     else:
         with _watching(plan.name) as (say, progress):
             outcome = run_all(plan, folder, data=data, processes=processes, progress=progress, say=say)
@@ -92,11 +91,10 @@ def _show(outcome: Outcome) -> None:
     """Tables and pictures of what is done, and what has failed."""
     from rich.console import Console
 
-    from jade_env.research.compare import SUMMARY
-    from jade_env.research.files import read, write
+    from jade_env.research.files import write
     from jade_env.research.tables import tables
 
-    summary: dict[str, Any] = json.loads(read(outcome.folder / SUMMARY))
+    summary = outcome.summary
     console = Console(width=None if sys.stdout.isatty() else 120)
     for table in tables(summary):
         console.print(table)

@@ -269,6 +269,8 @@ def _bare(title: str) -> str:
 
 def _records(path: Path) -> Iterator[tuple[str, Record]]:
     """Yield the objects of a JSON list or of JSON lines, each with its place."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
     with closing(open_to_read(path)) as file:
         head = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     return _list_items(path) if head.startswith(b"[") else read_lines(path, "questions")

@@ -11,6 +11,7 @@ from math import isqrt, prod
 
 import numpy as np
 
+from jade_env.errors import ConfigError
 from jade_env.questions import words
 from jade_env.questions.draws import Draws, Integers
 
@@ -120,7 +121,9 @@ def draw_names(draws: Draws, schemes: Sequence[_Pools], count: int, lexicon: flo
             names.append(" ".join(name))
             if len(names) == count:
                 return names
-    raise ValueError(f"the word lists give {len(names)} names, {count} are needed")
+    raise ConfigError(
+        f"the world's words give {len(names)} names of a kind and {count} are needed: raise data.lexicon, or lower data.passages"
+    )
 
 
 def draw_facts(draws: Draws, sizes: Mapping[str, int], lexicon: float = 1.0) -> Facts:

@@ -161,7 +161,9 @@ def _nearby(path: Path) -> str:
     """Say what there is where a file was looked for."""
     folder = path.parent
     if not folder.is_dir():
-        return f"there is no folder {folder} either"
+        return f"there is no folder {folder} either; give the data's folder with --data DIR or JADE_DATA"
     names = sorted(found.name for found in folder.glob("*.json*") if not found.name.startswith("."))
     shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return f"{folder} has {shown or 'no JSON files'}"
+    return (
+        f"{folder} has {shown}" if names else f"{folder} has no JSON files; give another with --data DIR or JADE_DATA"
+    )

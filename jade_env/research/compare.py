@@ -28,6 +28,7 @@ from typing import Any
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, DataError
 from jade_env.policy.fingerprint import fingerprint
+from jade_env.recipe import PpoRecipe
 from jade_env.research.files import indented, line, read, write
 from jade_env.research.one_run import (
     LOG,
@@ -51,11 +52,12 @@ Progress = Callable[[float, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a comparison ended: where its results are, and which runs failed, with their reasons."""
+    """How a comparison ended: where its results are, which runs failed, with their reasons, and what `summary.json` says."""
 
     folder: Path
     runs: int
     failed: Mapping[str, str]
+    summary: Mapping[str, Any]
 
 
 def compare(
@@ -102,7 +104,24 @@ def compare(
     return collect(study, folder)
 
 
-def collect(study: Study, out: str | Path) -> Outcome:
+def look(study: Study, out: str | Path) -> Outcome:
+    """The summary of the runs that are done, without writing anything.
+
+    Raises:
+        ConfigError: a run in the folder was begun with another configuration.
+        DataError: no study was begun in the folder, or it cannot be read.
+    """
+    folder = Path(out)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / STUDY).exists():
+        raise DataError(f"{folder}: no study was begun in this folder, as {STUDY} is missing")
+    for run in runs_of(study):
+        if (path := folder_of(folder, run) / PLAN).exists():
+            there = {key: value for key, value in json.loads(read(path)).items() if key not in ("files", "holds")}
+            _same(path, there, _plan(study, run))
+    return collect(study, folder, write_results=False)
+
+
+def collect(study: Study, out: str | Path, *, write_results: bool = True) -> Outcome:
     """Write the results and the summary of the runs that are done.
 
     Raises:
@@ -117,8 +136,6 @@ def collect(study: Study, out: str | Path) -> Outcome:
         raise DataError(f"{folder}: there is no such folder, so nothing of the study {study.name} is done yet")
     failed = {run.name: reason for run in runs if run not in done and (reason := failure_of(places[run.name]))}
     content = b"".join(read(places[run.name] / ROWS) for run in done)
-    write(folder / RESULTS, content)
-    write(folder / RUNS, b"".join(line(_story(run, places[run.name])) for run in runs))
     problems = [
         {"scenario": run.scenario, "arm": run.arm, "seed": run.seed, "reason": failed[run.name]}
         for run in runs
@@ -126,8 +143,12 @@ def collect(study: Study, out: str | Path) -> Outcome:
     ]
     rows = [json.loads(line) for line in content.splitlines()]
     curves = [curve for run in done if (curve := curves_of(run, places[run.name]))]
-    write(folder / SUMMARY, indented(summarize(study, rows, curves, problems)))
-    return Outcome(folder, len(runs), failed)
+    summary = summarize(study, rows, curves, problems)
+    if write_results:
+        write(folder / RESULTS, content)
+        write(folder / RUNS, b"".join(line(_story(run, places[run.name])) for run in runs))
+        write(folder / SUMMARY, indented(summary))
+    return Outcome(folder, len(runs), failed, summary)
 
 
 # ---- many runs ------------------------------------------------------------------------------------------------------
@@ -240,15 +261,8 @@ def _prepare(study: Study, runs: Sequence[Run], out: Path, data: str | Path | No
         raise DataError(f"{out} is a file; a study needs a folder")
     if out.is_dir() and any(out.iterdir()) and not (out / STUDY).exists():
         raise DataError(f"{out} is not empty, and no study was begun in it: choose another --out")
-    for game in {run.scenario: run.judged for run in runs}.values():
-        source = open_source(game, data)
-        for split in study.splits:
-            there = len(source.questions(split))
-            if study.questions and study.questions > there:
-                raise ConfigError(
-                    f"study {study.name}: questions: {study.questions} are more than the {there} of {game.name}, split {split!r}"
-                )
-    plans = {run.name: _plan(study, run) for run in runs}
+    _refuse_other_questions(study, runs, data)
+    plans = {run.name: _plan(study, run) | _held(study, run, data) for run in runs}
     for run in runs:
         if (path := folder_of(out, run) / PLAN).exists():
             _same(path, json.loads(read(path)), plans[run.name])
@@ -259,13 +273,41 @@ def _prepare(study: Study, runs: Sequence[Run], out: Path, data: str | Path | No
     write(out / STUDY, indented(study.model_dump(mode="json")))
 
 
+def _refuse_other_questions(study: Study, runs: Sequence[Run], data: str | Path | None) -> None:
+    """Refuse arms that would be asked other questions than the first arm of their scenario, or more than there are."""
+    asked: dict[tuple[str, str], tuple[str, list[Any]]] = {}
+    for run in {(run.scenario, run.arm): run for run in runs}.values():
+        for split in study.splits:
+            questions = open_source(run.judged, data).questions(split)
+            if study.questions and study.questions > len(questions):
+                raise ConfigError(
+                    f"study {study.name}: questions: {study.questions} are more than the {len(questions)} of {run.judged.name}, "
+                    f"split {split!r}"
+                )
+            own = [(question.id, question.text, question.golden_answers) for question in questions]
+            first, others = asked.setdefault((run.scenario, split), (run.arm, own))
+            if own != others:
+                raise ConfigError(
+                    f"study {study.name}: arms.{run.arm}: scenario_overrides: it would be asked other questions of the split "
+                    f"{split!r} than {first}: arms are compared question by question"
+                )
+
+
+def _held(study: Study, run: Run, data: str | Path | None) -> dict[str, Any]:
+    """What the files hold that a run reads: questions, passages, the runs and the model it begins from; of worlds nothing."""
+    files = open_source(run.game, data).files("train", "dev", *study.splits)
+    found = {name: fingerprint(file.parent, file.name) for name, file in files.items()}
+    if isinstance(run.recipe, PpoRecipe) and (weights := fingerprint(run.recipe.backbone)):
+        found["backbone"] = weights
+    return {key: value for key, value in (("files", found), ("holds", _holds(run))) if value}
+
+
 def _plan(study: Study, run: Run) -> dict[str, Any]:
-    """Everything that the rows of a run depend on, but the versions of libraries."""
+    """Everything that the rows of a run depend on, but the versions of libraries and what files hold."""
     return {
         "scenario": run.game.model_dump(mode="json"),
         "judged_by": run.judged.reward.model_dump(mode="json"),
         "player": run.player,
-        **({"holds": holds} if (holds := _holds(run)) else {}),
         "recipe": None if run.recipe is None else run.recipe.resolved(),
         "train": run.train,
         **({"warm_start": {**run.warm.resolved(), "seed": run.warm_seed}} if run.warm else {}),
@@ -287,7 +329,15 @@ def _holds(run: Run) -> dict[str, str]:
 def _same(path: Path, there: Any, here: Any, place: str = "") -> None:
     if isinstance(there, dict) and isinstance(here, dict):
         for key in dict.fromkeys((*there, *here)):
+            if key == "files" and not place and key not in there:  # of runs begun before
+                continue
             _same(path, there.get(key), here.get(key), f"{place}.{key}" if place else key)
+    elif there != here and place.startswith("files."):
+        name = place.removeprefix("files.")
+        what = "the model of the recipe's backbone" if name == "backbone" else f"{name}.jsonl"
+        raise ConfigError(
+            f"{path}: {what} has changed since the run was begun: choose another --out, or remove {path.parent}"
+        )
     elif there != here:
         raise ConfigError(
             f"{path}: {place}: the run was begun with {there!r}, and the study says {here!r} now: choose another --out, "

@@ -39,7 +39,7 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         DataError: it cannot be written.
     """
-    partial = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         with partial.open("wb") as file:
             file.write(content)

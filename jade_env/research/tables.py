@@ -100,6 +100,7 @@ def _scenarios(summary: Summary, view: Mapping[str, Any]) -> Table:
 
 def _table(title: str, columns: Sequence[str]) -> Table:
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     shown = Table(
@@ -111,7 +112,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
         padding=(0, 1),
     )
     for number, column in enumerate(columns):
-        shown.add_column(column, justify="right" if number else "left", no_wrap=not number)
+        shown.add_column(escape(column), justify="right" if number else "left", no_wrap=not number)
     return shown
 
 

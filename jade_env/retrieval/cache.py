@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from sys import getsizeof
 
@@ -59,7 +59,8 @@ class CachedRetriever:
         self.retriever = retriever
         self.capacity, self.max_bytes = capacity, max_bytes
         self._answers: OrderedDict[tuple[str, int], tuple[Hit, ...]] = OrderedDict()
-        self._documents: dict[Document, int] = {}  # in how many places of answers each stands
+        # the object that is kept of each document, and in how many places of answers it stands
+        self._documents: dict[Document, tuple[Document, int]] = {}
         self._clock, self._lock = LatencyClock(), threading.Lock()
         self._hits = self._misses = self._bytes = 0
 
@@ -149,27 +150,26 @@ class CachedRetriever:
     def _keep(self, key: tuple[str, int], hits: tuple[Hit, ...]) -> None:
         if key in self._answers:  # another thread has asked the same
             return
-        self._answers[key] = hits
-        self._bytes += _ANSWER_BYTES + getsizeof(key[0]) + _HIT_BYTES * len(hits)
-        for document in _documents(hits):
-            places = self._documents.get(document, 0)
-            self._documents[document] = places + 1
+        kept = []
+        for hit in hits:  # retrievers from elsewhere make a new object of a document each time
+            document, places = self._documents.get(hit.document, (hit.document, 0))
+            self._documents[document] = document, places + 1
             if not places:
                 self._bytes += _size(document)
+            kept.append(hit if document is hit.document else Hit(document, hit.score))
+        self._answers[key] = tuple(kept)
+        self._bytes += _ANSWER_BYTES + getsizeof(key[0]) + _HIT_BYTES * len(hits)
 
     def _make_room(self) -> None:
         while len(self._answers) > self.capacity or self._bytes > self.max_bytes:
             (query, _), hits = self._answers.popitem(last=False)
             self._bytes -= _ANSWER_BYTES + getsizeof(query) + _HIT_BYTES * len(hits)
-            for document in _documents(hits):
-                self._documents[document] -= 1
-                if not self._documents[document]:
+            for hit in hits:
+                document, places = self._documents[hit.document]
+                self._documents[document] = document, places - 1
+                if places == 1:
                     del self._documents[document]
                     self._bytes -= _size(document)
-
-
-def _documents(hits: Iterable[Hit]) -> Iterable[Document]:
-    return (hit.document for hit in hits)
 
 
 def _size(document: Document) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jade_env.errors import ConfigError, DataError, MissingExtra
+from jade_env.errors import ConfigError, DataError, MissingExtra, RetrievalError
 from jade_env.retrieval.encoders import Encoder, Vectors
 from jade_env.retrieval.types import Document, Hit
 
@@ -84,6 +84,10 @@ class DenseRetriever:
             raise ConfigError(f"dense: top_k is {top_k}; it must be at least 1")
         answers: list[list[Hit]] = [[] for _ in queries]
         vectors = self.encoder.queries(queries)
+        if not np.isfinite(vectors).all():
+            raise RetrievalError(
+                f"the encoder {self.encoder.identity} gave a vector that is not finite: try dtype=fp32"
+            )
         asked = np.flatnonzero(vectors.any(axis=1))
         if len(asked):
             numbers, scores = self.nearest(vectors[asked], top_k)

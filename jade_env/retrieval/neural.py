@@ -112,7 +112,8 @@ class NeuralEncoder:
         if not tokenizer.is_fast:
             raise ConfigError(f"retriever.encoder: {name} has no tokenizer.json, which is needed")
         tokenizer.padding_side = "right"
-        is_e5 = bool(_E5.search(name) or _E5.search(str(getattr(model.config, "_name_or_path", ""))))
+        own = str(getattr(model.config, "_name_or_path", ""))
+        is_e5 = any(_E5.search(Path(place).name) for place in (name, own))
         return cls(
             model,
             tokenizer,

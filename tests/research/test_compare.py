@@ -25,7 +25,7 @@ from jade_env.policy import make_policy
 from jade_env.policy.tiny import make_tiny
 from jade_env.questions.datasets import write_corpus, write_questions
 from jade_env.questions.world import WorldSpec, make_world
-from jade_env.research.compare import Outcome, _next, _plan, collect, compare
+from jade_env.research.compare import Outcome, _held, _next, collect, compare
 from jade_env.research.report import write_report
 from jade_env.research.report.page import unpacked
 from jade_env.research.study import load_study, runs_of
@@ -352,9 +352,13 @@ def test_teams_in_a_duel_are_judged_by_their_first_side_with_wins_and_payoffs(ti
     own = [row["won"] for row in rows if row["arm"] == "chance"]
     assert figures["chance"]["metrics"]["won"]["mean"] == pytest.approx(sum(own) / len(own)) != 0.5
     path = tmp_path / "duels.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(tiny.read_text()) | {"arms": arms, "scenarios": duel}))
-    done = CliRunner().invoke(cli.app, ["compare", str(path), "--out", str(tmp_path / "out"), "--table-only"])
-    assert done.exit_code == 0 and "wins" in done.stdout and "payoff" in done.stdout
+    path.write_text(
+        yaml.safe_dump(yaml.safe_load(tiny.read_text()) | {"arms": arms, "scenarios": duel}, sort_keys=False)
+    )
+    words = ["--table-only", "--set", "modes=[greedy]"]
+    done = CliRunner().invoke(cli.app, ["compare", str(path), "--out", str(tmp_path / "out"), *words])
+    assert done.exit_code == 0, done.stderr
+    assert "wins" in done.stdout and "payoff" in done.stdout
     report = unpacked(write_report(tmp_path / "out").read_text())
     table = next(block for block in report["sections"][0]["blocks"] if block["title"] == "Scores")
     assert table["columns"][-2:] == ["wins", "payoff"]
@@ -441,14 +445,66 @@ def test_an_arm_has_a_warm_start_of_its_own_once_for_all_its_seeds(tmp_path: Pat
         compare(load_study(path, {"arms.monolithic.policy": "random", "arms.monolithic.overrides": {}}), out)
 
 
+def test_arms_that_would_be_asked_other_questions_are_refused_before_anything_runs(tiny: Path, tmp_path: Path) -> None:
+    for changed in ({"data.seed": 7}, {"data.test": 5}):
+        arms = {"other": {"policy": "random", "scenario_overrides": changed}, "plain": {"policy": "random"}}
+        for order in (arms, dict(reversed(arms.items()))):
+            with pytest.raises(ConfigError, match="it would be asked other questions of the split 'test' than"):
+                run_study(tiny, tmp_path / "out", arms=order, baseline="plain", questions=None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_does_not_go_on_over_other_data(tmp_path: Path) -> None:
+    for place, seed in (("a", 1), ("b", 2)):
+        folder = tmp_path / place / "hotpotqa"
+        folder.mkdir(parents=True)
+        world = make_world(WorldSpec(seed=seed, passages=200), "train", 12)
+        write_corpus(folder / "corpus.jsonl", world.documents)
+        for split in ("train", "dev", "test"):
+            write_questions(folder / f"{split}.jsonl", world.questions)
+    tree = {
+        "name": "mine",
+        "summary": "x",
+        "scenarios": ["hotpotqa"],
+        "arms": {"a": {"policy": "random"}},
+        "seeds": [0],
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(tree))
+    study = load_study(tmp_path / "mine.yaml")
+    compare(study, tmp_path / "out", data=tmp_path / "a")
+    longer = load_study(tmp_path / "mine.yaml", {"seeds": [0, 1]})
+    with pytest.raises(
+        ConfigError, match=r"plan.json: (corpus|train|dev|test)\.jsonl has changed since the run was begun"
+    ):
+        compare(longer, tmp_path / "out", data=tmp_path / "b")
+    assert compare(longer, tmp_path / "out", data=tmp_path / "a").runs == 2
+
+
+def test_looking_at_a_study_writes_nothing_and_refuses_what_is_another(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert not run_study(tiny, out, modes=["greedy"]).failed
+    before = {path: path.read_bytes() for path in out.rglob("*.json*")}
+    looks = ["compare", str(tiny), "--out", str(out), "--table-only", "--set", "modes=[greedy]"]
+    assert CliRunner().invoke(cli.app, [*looks, "--seeds", "1"]).exit_code == 0
+    assert {path: path.read_bytes() for path in out.rglob("*.json*")} == before
+    changed = CliRunner().invoke(cli.app, [*looks, "--set", "arms.random.policy=idle"])
+    assert changed.exit_code == 2 and "the run was begun with 'random'" in changed.stderr
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "results.jsonl").write_text('{"mine": 1}\n')
+    refused = CliRunner().invoke(cli.app, ["compare", "paradigms", "--out", str(foreign), "--table-only"])
+    assert refused.exit_code == 2 and "no study was begun in this folder" in refused.stderr
+    assert [path.name for path in foreign.iterdir()] == ["results.jsonl"]
+
+
 def test_a_run_folder_that_has_been_trained_anew_is_another_player(tmp_path: Path) -> None:
     weights = tmp_path / "earlier" / "checkpoints" / "000000001" / "policy.safetensors"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"one" * 100)
     study = load_study("paper_ablation")
     (run, *_) = runs_of(study)
-    told = [_plan(study, replace(run, player=str(tmp_path / "earlier")))["holds"]]
+    told = [_held(study, replace(run, player=str(tmp_path / "earlier")), None)["holds"]]
     weights.write_bytes(b"two" * 100)
-    told += [_plan(study, replace(run, player=f"planner={tmp_path / 'earlier'},default=random"))["holds"]]
+    told += [_held(study, replace(run, player=f"planner={tmp_path / 'earlier'},default=random"), None)["holds"]]
     assert [list(each) for each in told] == [[str(tmp_path / "earlier")]] * 2 and told[0] != told[1]
-    assert "holds" not in _plan(study, run)
+    assert not _held(study, run, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -143,11 +144,14 @@ def test_memory_is_bounded_by_bytes_and_a_shared_document_is_kept_once() -> None
         identity = "one"
 
         def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
-            return [[Hit(shared if query[0] == "s" else Document(query, "", query * 10_000), 1.0)] for query in queries]
+            copied = replace(shared)  # a new object each time, as of a server or an index on disk
+            return [[Hit(copied if query[0] == "s" else Document(query, "", query * 10_000), 1.0)] for query in queries]
 
     cached = CachedRetriever(One(), max_bytes=50_000)
     cached.search([f"s{i}" for i in range(20)], 1)
-    assert len(cached) == 20 and 10_000 < cached.bytes < 30_000
+    cached.search(["s20"], 1)
+    assert len(cached) == 21 and 10_000 < cached.bytes < 30_000
+    assert len({id(cached.search([f"s{i}"], 1)[0][0].document) for i in range(21)}) == 1
     for i in range(20):
         cached.search([f"{i:05}"], 1)
         assert cached.bytes <= 50_000

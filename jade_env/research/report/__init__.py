@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jade_env.errors import ConfigError
+from jade_env.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from jade_env.research.report.playing import Played
@@ -57,11 +57,13 @@ def write_report(
     if episodes < 0 or samples < 0:
         raise ConfigError("episodes and samples are numbers of questions, and not below 0")
     folder = Path(run)
+    path = Path(out) if out is not None else folder / "report.html"
+    if out is not None and (path.is_dir() or not path.parent.is_dir()):  # before anything is played
+        raise DataError(f"{path} is no file in a folder that is there")
     if is_study(folder):
         tree = study_tree(folder)
     else:
         tree = _tree(read_run(folder), split, episodes, before, samples, seed, data, progress)
-    path = Path(out) if out is not None else folder / "report.html"
     write(path, render(f"{tree['title']} - jade report", tree).encode())
     return path
 

@@ -11,7 +11,7 @@ from typing import Any
 from jade_env.errors import ConfigError, DataError
 from jade_env.game.episode import Rules
 from jade_env.recipe import PAST
-from jade_env.scenario import Scenario, load_scenario
+from jade_env.scenario import Scenario, scenario_of
 
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "run.json"
 
@@ -94,13 +94,9 @@ def read_run(folder: str | Path) -> Run:
 
 
 def _game(path: Path, tree: Any) -> Scenario:
-    try:
-        return Scenario.model_validate(tree)
-    except ValueError:
-        name = tree.get("name") if isinstance(tree, dict) else None
-        if not isinstance(name, str):
-            raise ConfigError(f"{path / CONFIG}: scenario: not one that this version can play") from None
-        return load_scenario(name)
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path / CONFIG}: scenario: not one that this version can play")
+    return scenario_of(tree, f"{path / CONFIG}: scenario")
 
 
 def _object(path: Path) -> dict[str, Any]:

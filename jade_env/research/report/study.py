@@ -44,10 +44,10 @@ def study_tree(folder: Path) -> dict[str, Any]:
         DataError: a file is missing or damaged, or no run is done.
     """
     study, summary = _json(folder / STUDY), _json(folder / SUMMARY)
-    stories = [json.loads(line) for line in read(folder / RUNS).splitlines()] if (folder / RUNS).exists() else []
     try:
+        stories = [json.loads(line) for line in read(folder / RUNS).splitlines()] if (folder / RUNS).exists() else []
         return _tree(folder, study, summary, stories)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(
             f"{folder / SUMMARY}: {error!r}: this is not a summary as this version writes it; jade compare "
             f"{study.get('name')} --out {folder} --table-only writes it anew"
