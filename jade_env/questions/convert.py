@@ -310,6 +310,8 @@ def _list_items(path: Path) -> Iterator[tuple[str, Record]]:
             )
     if not number:
         raise DataError(f"{path}: the list is empty; it should hold questions")
+    if text[position + 1 :].strip():
+        raise DataError(f"{path}: there is more behind the end of the list; is it several files in one?")
 
 
 def _after(pattern: re.Pattern[str], text: str, position: int) -> int:

@@ -74,8 +74,13 @@ def _view(study: Study, rows: Sequence[Row], split: str, mode: str) -> dict[str,
         arm: _arm(tables) | {"against": None if base is None or arm == study.against else _against(tables, base)}
         for arm, tables in arms.items()
     }
+    whole = max(map(len, arms.values()), default=0)
     points = {
-        cost: [Point(arm, part["metrics"][cost]["mean"], part["metrics"]["f1"]["mean"]) for arm, part in found.items()]
+        cost: [
+            Point(arm, part["metrics"][cost]["mean"], part["metrics"]["f1"]["mean"])
+            for arm, part in found.items()
+            if len(arms[arm]) == whole  # while a study is at work, arms that lack a scenario are not compared
+        ]
         for cost in COSTS
     }
     return {

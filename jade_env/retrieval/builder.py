@@ -42,6 +42,7 @@ Progress = Callable[[str, int, int | None], None]
 LEAST_MEMORY = 1 << 30
 _OWN_MEMORY = 1 << 29  # the process and its libraries, before any data
 _WORK = ".build"
+_READ = "documents.json"  # in it: the corpus has been read to its end
 _LIBRARIES = (
     "jade-env",
     "numpy",
@@ -149,7 +150,7 @@ class _Build:
 
     def _documents(self) -> str:
         """Copy the corpus, unless that is done, and return its content hash."""
-        done = self.work / "documents.json"
+        done = self.work / _READ
         if done.exists() and all((self.out / name).exists() for name in (DOCUMENTS, OFFSETS)):
             return str(json.loads(done.read_text(encoding="utf-8"))["content"])
         count, content = write_documents(read_corpus(self.corpus), self.out, self._told("documents", None))
@@ -282,7 +283,9 @@ def _workplace(folder: Path, plan: dict[str, Any]) -> Iterator[Path]:
         for left in (*folder.glob(".*.part"), *work.glob(".*.part")):
             left.unlink()
         file = work / "plan.json"
-        if not file.exists():
+        if (
+            not file.exists() or not (work / _READ).exists()
+        ):  # nothing is kept of a corpus that has not been read to its end
             _write_json(file, plan)
         elif json.loads(file.read_text(encoding="utf-8")) != plan:
             raise DataError(

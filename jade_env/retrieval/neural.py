@@ -251,7 +251,11 @@ def _linear(name: str, place: str) -> torch.nn.Module:
 
 
 def _max_length(layout: Layout, tokenizer: Any, model: Any) -> int:
-    limits = (layout.max_length, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None))
+    positions = getattr(model.config, "max_position_embeddings", None)
+    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    if positions and (padding := getattr(table, "padding_idx", None)) is not None:  # RoBERTa's kin count from behind it
+        positions -= padding + 1
+    limits = (layout.max_length, tokenizer.model_max_length, positions)
     return min([int(limit) for limit in limits if limit and limit < _MANY_TOKENS], default=512)
 
 

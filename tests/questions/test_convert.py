@@ -190,6 +190,7 @@ def test_a_wrong_file_is_named_by_record_and_nothing_is_written(
         ("[", r"official\.json:1: record 1: broken JSON"),
         ("[\n{}\n{}]", r"official\.json:2: record 1"),
         ("[]", r"official\.json: the list is empty"),
+        (json.dumps(HOTPOT) * 2, r"official\.json: there is more behind the end of the list"),
         ("[3]", r"official\.json:1: record 1: not an object"),
         ("", r"official\.json: the file is empty"),
         ("{", r"official\.json:1: broken JSON"),

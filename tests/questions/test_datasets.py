@@ -21,6 +21,7 @@ from jade_env.questions.datasets import (
     write_corpus,
     write_questions,
 )
+from jade_env.questions.jsonl import UniqueIds
 from jade_env.retrieval.types import Document
 
 GOOD = {"id": "dev_0", "question": "Who?", "golden_answers": ["Ann"]}
@@ -200,6 +201,30 @@ def test_ids_that_come_twice_are_always_found(tmp_path_factory: pytest.TempPathF
     else:
         with pytest.raises(DataError, match="is taken by an earlier line"):
             list(read_questions(path))
+
+
+@given(first=st.integers(0, 3), ids=st.lists(st.integers(0, 9), max_size=8))
+def test_ids_that_count_from_any_number_and_come_twice_are_found(first: int, ids: list[int]) -> None:
+    seen, known = UniqueIds(), set[str]()
+    for name in map(str, [first, first + 1, *ids]):
+        if name in known:
+            with pytest.raises(ValueError, match="is taken by an earlier line"):
+                seen.add(name)
+            return
+        seen.add(name)
+        known.add(name)
+
+
+def test_ids_that_count_take_no_memory_whatever_they_begin_with() -> None:
+    for first in (0, 1, 1000):
+        seen = UniqueIds()
+        for number in range(first, first + 5000):
+            seen.add(str(number))
+        assert not seen._others and not seen._skipped
+    seen = UniqueIds()
+    for number in range(5000):
+        seen.add(f"doc-{number}")
+    assert len(seen._others) == 5000 and len(seen._skipped) == 1
 
 
 def test_bytes_that_are_not_utf8_are_named_by_line_and_place(tmp_path: Path) -> None:

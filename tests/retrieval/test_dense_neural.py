@@ -62,6 +62,22 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_positions_that_begin_behind_the_padding_are_not_passages_words(plain: Path, tmp_path: Path) -> None:
+    """As in RoBERTa, XLM-R and MPNet."""
+    import shutil
+
+    from transformers import RobertaConfig, RobertaModel
+
+    folder = tmp_path / "roberta"
+    shutil.copytree(plain, folder)
+    config = RobertaConfig(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=34, pad_token_id=0,
+    )  # fmt: skip
+    RobertaModel(config).save_pretrained(folder)
+    assert encoder(folder).passages(DOCUMENTS).shape == (3, 16)
+
+
 def layout(plain: Path, folder: Path, pooling: str = "pooling_mode_cls_token", **prompts: str) -> Path:
     """The same encoder in the layout of sentence-transformers, with a linear layer after it."""
     import shutil

@@ -185,6 +185,9 @@ def test_a_line_that_is_no_passage_is_named_and_leaves_nothing_that_opens(
         build_index(broken, Bm25(), tmp_path / "index")
     with pytest.raises(DataError, match="no finished index"):
         open_index(tmp_path / "index")
+    broken.write_bytes(corpus.read_bytes())  # mended, as the sentence says
+    build_index(broken, Bm25(), tmp_path / "index")
+    assert len(open_index(tmp_path / "index").documents) == 300
 
 
 def test_the_corpus_must_be_there_and_hold_something(tmp_path: Path) -> None:
