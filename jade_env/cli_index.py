@@ -121,6 +121,9 @@ def search(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to look for.")],
     top_k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Passages to find.")] = 5,
     nprobe: Annotated[int | None, typer.Option("--nprobe", min=1, help="Clusters an IVF index looks at.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", metavar="DIR", help="Where its encoder lies now, if it has been moved.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object in place of the list.")] = False,
 ) -> None:
     """Print the passages an index finds for a question, best first.
@@ -129,7 +132,7 @@ def search(
     """
     from jade_env.retrieval.folder import open_index
 
-    retriever = open_index(index, search={"nprobe": nprobe} if nprobe else None)
+    retriever = open_index(index, search={"nprobe": nprobe} if nprobe else None, encoder=encoder)
     if isinstance(place := getattr(retriever, "place", None), str):
         typer.echo(place, err=True)
     (hits,) = retriever.search([question], top_k)

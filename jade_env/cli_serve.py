@@ -102,12 +102,15 @@ def open_served(
         DataError: it cannot be read.
     """
     path = Path(what)
-    if overrides and (path.is_dir() or path.suffix == ".jsonl"):
-        raise ConfigError(f"{overrides[0]}: overrides go with a scenario, and {what} is none")
+    given = parse_overrides(list(overrides))
+    if given and (path.suffix == ".jsonl" or (path.is_dir() and given.keys() != {"encoder"})):
+        raise ConfigError(
+            f"{overrides[0]}: overrides go with a scenario, and {what} is none (of an index: encoder=FOLDER)"
+        )
     if path.is_dir():
         from jade_env.retrieval.folder import open_index
 
-        return open_index(path)
+        return open_index(path, encoder=None if "encoder" not in given else str(given["encoder"]))
     if path.suffix == ".jsonl":
         from jade_env.retrieval.bm25 import BM25Retriever
 
@@ -115,7 +118,7 @@ def open_served(
     from jade_env.envs.source import open_source
     from jade_env.scenario import load_scenario
 
-    changes = {key.removeprefix("scenario."): value for key, value in parse_overrides(list(overrides)).items()}
+    changes = {key.removeprefix("scenario."): value for key, value in given.items()}
     return open_source(load_scenario(what, changes), data).retriever(split)
 
 

@@ -15,7 +15,10 @@ pytest.importorskip("transformers", reason="needs the extra train")
 pytest.importorskip("faiss", reason="needs the extra dense")
 
 import torch
+from typer.testing import CliRunner
 
+from jade_env import cli
+from jade_env.cli_serve import open_served
 from jade_env.errors import ConfigError, DataError
 from jade_env.questions.datasets import write_corpus
 from jade_env.retrieval.builder import build_index
@@ -192,6 +195,12 @@ def test_an_index_is_opened_only_with_the_encoder_it_was_built_with(plain: Path,
     assert [len(hits) for hits in answers] == [2, 0]
     moved = folder.rename(tmp_path / "moved")
     assert open_index(tmp_path / "index", device="cpu", encoder=str(moved)).search(["the bell", ""], 2) == answers
+    assert open_served(str(tmp_path / "index"), (f"encoder={moved}",)).search(["the bell"], 2) == answers[:1]
+    words = ["index", "search", str(tmp_path / "index"), "the bell", "--encoder", str(moved), "-k", "2", "--json"]
+    found = json.loads(CliRunner().invoke(cli.app, words).stdout)
+    assert [hit["id"] for hit in found["hits"]] == [hit.document.id for hit in answers[0]]
+    with pytest.raises(ConfigError, match="overrides go with a scenario"):
+        open_served(str(tmp_path / "index"), ("top_k=3",))
     with pytest.raises(DataError, match="was built with the encoder"):
         open_index(tmp_path / "index", device="cpu", encoder=str(plain))
 
