@@ -81,10 +81,10 @@ def compare(
 
 
 def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigError(f"--seeds {text}: expected numbers with commas between them, such as 0,1,2") from None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ConfigError(f"--seeds {text}: expected numbers with commas between them, such as 0,1,2")
+    return [int(part) for part in parts]
 
 
 def _show(outcome: Outcome) -> None:

@@ -27,6 +27,7 @@ from jade_env.retrieval.types import Document, Retriever
 
 try:
     from fastapi import FastAPI, Request, Response
+    from starlette.requests import ClientDisconnect
     from starlette.routing import Route
 except ImportError as error:
     raise MissingExtra(error.name or "fastapi", "serve") from None
@@ -190,10 +191,13 @@ class _Service:
         if length.isdigit() and int(length) > most:
             raise too_large
         body = bytearray()
-        async for piece in request.stream():
-            body += piece
-            if len(body) > most:
-                raise too_large
+        try:
+            async for piece in request.stream():
+                body += piece
+                if len(body) > most:
+                    raise too_large
+        except ClientDisconnect:
+            raise Refusal(400, "the connection was closed before the body's end") from None
         try:
             asked = json.loads(body)
         except (ValueError, RecursionError):

@@ -260,6 +260,7 @@ def test_the_command_shows_tables_and_pictures_and_again_without_running(tiny: P
         (("nope.yaml",), "nope.yaml: no such file"),
         (("paradigms", "--table-only"), "runs/paradigms: there is no such folder, so nothing of the study paradigms is done"),
         (("paradigms", "--seeds", "a"), "--seeds a: expected numbers with commas between them"),
+        (("paradigms", "--seeds=-1"), "--seeds -1: expected numbers with commas between them"),
         (("paradigms", "--set", "baseline=jad"), "there is no arm 'jad'; did you mean 'jade'?"),
     ],
 )  # fmt: skip

@@ -56,7 +56,7 @@ class Book:
     def __init__(self, first: str = "") -> None:
         self._first = first
         self._strings: dict[str, int] = {}
-        self._documents: dict[str, int] = {}
+        self._documents: dict[tuple[str, str, str], int] = {}
         self._document_rows: list[list[str]] = []
         self._agents: dict[str, int] = {}
         self._questions: dict[str, dict[str, Any]] = {}
@@ -212,7 +212,7 @@ class Book:
         """The documents' places in the table; one whose text was changed by an agent is another document."""
         places = []
         for document in documents:
-            key = f"{document.id}\n{document.title}\n{document.text}"
+            key = document.id, document.title, document.text
             if key not in self._documents:
                 self._documents[key] = len(self._documents)
                 self._document_rows.append([document.id, document.title, document.text])
