@@ -80,12 +80,14 @@ def train_critic(
         at, rng, epochs, minibatches, token_budget, max_grad_norm: as in `ppo.Settings`.
 
     Returns:
-        value_loss, grad_norm: means over the steps.
+        value_loss, grad_norm: means over the steps; 0 without rows.
 
     Raises:
         Diverged: the loss or gradient of a minibatch is not finite.
         JadeError: a row is broken, or memory does not suffice.
     """
+    if not rows:  # of a model whose agents had no turn
+        return {"value_loss": 0.0, "grad_norm": 0.0}
     optimizer.zero_grad()
     budget, steps = token_budget or tokens_at_once(critic), []
     with says_what_to_lower(), recomputing(critic):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -63,27 +64,31 @@ def terminate_as_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """A second Ctrl-C waits until what is being saved is saved."""
+def _hearing(handler: Any) -> Iterator[None]:
+    """Ctrl-C and SIGTERM go to a handler. Signals reach only the main thread; elsewhere this does nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     kinds = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(kind, signal.SIG_IGN) for kind in kinds]
+    before = [signal.signal(kind, handler) for kind in kinds]
     try:
         yield
     finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler)
+        for kind, own in zip(kinds, before, strict=True):
+            signal.signal(kind, own)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A second Ctrl-C waits until what is being saved is saved."""
+    with _hearing(signal.SIG_IGN):
+        yield
 
 
 @contextmanager
 def finishing(say: Callable[[str], None]) -> Iterator[None]:
     """A first Ctrl-C or SIGTERM is heard at the end of what is under way, which `say` is told; a second one at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    kinds, heard = (signal.SIGINT, signal.SIGTERM), list[int]()
+    heard = list[int]()
 
     def hear(number: int, _: object) -> None:
         if heard:
@@ -92,12 +97,8 @@ def finishing(say: Callable[[str], None]) -> Iterator[None]:
         with suppress(RuntimeError):  # something was being printed at this very moment
             say("stopping when this step is done; once more stops at once, and goes on from the last checkpoint")
 
-    before = [signal.signal(kind, hear) for kind in kinds]
-    try:
+    with _hearing(hear):
         yield
-    finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler)
     if heard:
         raise KeyboardInterrupt
 
@@ -105,15 +106,8 @@ def finishing(say: Callable[[str], None]) -> Iterator[None]:
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """A Ctrl-C or SIGTERM that comes meanwhile is heard at the end."""
-    if threading.current_thread() is not threading.main_thread():
+    heard = list[int]()
+    with _hearing(lambda number, _: heard.append(number)):
         yield
-        return
-    kinds, heard = (signal.SIGINT, signal.SIGTERM), list[int]()
-    before = [signal.signal(kind, lambda number, _: heard.append(number)) for kind in kinds]
-    try:
-        yield
-    finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler)
     if heard:
         raise KeyboardInterrupt

@@ -113,7 +113,7 @@ def open_to_read(path: Path) -> BinaryIO:
 
 
 class UniqueIds:
-    """Finds ids that come twice. Ids that count on from the first one, as most do, take no memory, others 100 bytes each."""
+    """Finds ids that come twice. Ids that count on from the first one, as most do, take no memory."""
 
     def __init__(self) -> None:
         self._position, self._first = 0, 0

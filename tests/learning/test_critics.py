@@ -166,6 +166,7 @@ def test_a_critic_learns_returns_and_refuses_those_that_are_not_numbers(backbone
         [r.return_ for r in rows], abs=0.3
     )
     before = {name: tensor.clone() for name, tensor in critic.learned().items()}
+    assert train_critic(critic, adam, [], "prompt", rng)["value_loss"] == 0.0
     with pytest.raises(Diverged, match="the critic's minibatch 1 of epoch 1"):
         train_critic(critic, adam, [replace(rows[0], return_=float("nan"))], "prompt", rng)
     assert all(torch.equal(before[name], tensor) for name, tensor in critic.learned().items())
