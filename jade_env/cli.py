@@ -69,7 +69,7 @@ app = typer.Typer(
     help="""Question answering with retrieval, as a game that a team of agents learns to play.
 
     Start with `jade play cooperative` to see an episode, then `jade train cooperative --out runs/first total_timesteps=50000`
-    (a minute) and `jade eval runs/first`.""",
+    (under a minute) and `jade eval runs/first`.""",
 )
 data_app = typer.Typer(cls=_Group, no_args_is_help=True, help="Make or convert questions and corpora on disk.")
 app.add_typer(data_app, name="data")

@@ -118,9 +118,8 @@ class UniqueIds:
     def __init__(self) -> None:
         self._position, self._first = 0, 0
         self._others: set[str] = set()
-        self._skipped: list[
-            list[int]
-        ] = []  # runs of positions whose id is another: the first of each and the one behind
+        # runs of positions whose id is another: the first of each and the one behind
+        self._skipped: list[list[int]] = []
 
     def add(self, name: str) -> None:
         """Note the next record's id; ValueError if an earlier record has it."""
