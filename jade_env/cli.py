@@ -388,6 +388,10 @@ def convert(
     for split, count in report.questions.items():
         dropped = report.dropped.get(split, 0)
         typer.echo(f"{count} questions in {out / f'{split}.jsonl'}" + (f", {dropped} left out" if dropped else ""))
+    if report.unsupported:
+        typer.echo(
+            f"{report.unsupported} supporting facts name a paragraph that their question does not come with: left out"
+        )
 
 
 @data_app.command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import typing
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -19,6 +19,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from jade_env.errors import ConfigError, JadeError
 
 Kind = Literal["agents", "policies", "scenarios", "studies"]
+_TELLING: Mapping[Kind, frozenset[str]] = {
+    "agents": frozenset(("writes", "prompts")),
+    "policies": frozenset(("learner", "extends")),
+    "scenarios": frozenset(("data", "retriever", "team", "workflows")),
+    "studies": frozenset(("arms",)),
+}
+"""Keys by which a file tells of which kind it is: only files of that kind have them."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -83,15 +90,37 @@ def beside(file: str | Path, named: Any) -> Any:
 
 
 def load_tree(kind: Kind, name_or_path: str | Path) -> tuple[dict[str, Any], str]:
-    """Read one YAML file by shipped name or by path.
+    """Read one YAML file of a kind by shipped name or by path.
 
     Returns:
         The parsed mapping and the label that errors about it should begin with.
 
     Raises:
-        ConfigError: there is no such name or file, it is not readable, or it is not a YAML mapping.
+        ConfigError: there is no such name or file, it is not readable, not a YAML mapping, or a file of another kind.
     """
     text, label = _read_text(kind, name_or_path)
+    tree = _parsed(text, label)
+    told = _told(tree)
+    if told and kind not in told:
+        other, key = next(iter(told.items()))
+        raise ConfigError(f"{label}: {key!r} is a key of {other}, and a file of {kind} is wanted here")
+    return tree, label
+
+
+def kinds_told(path: str | Path) -> dict[Kind, str]:
+    """Of which kinds a file's keys tell, each with such a key: one as a rule, none of a file that says little.
+
+    Raises:
+        ConfigError: there is no such file, or as `load_tree`.
+    """
+    return _told(_parsed(*_read_file(str(path))))
+
+
+def _told(tree: Mapping[str, Any]) -> dict[Kind, str]:
+    return {kind: min(keys.intersection(tree)) for kind, keys in _TELLING.items() if keys.intersection(tree)}
+
+
+def _parsed(text: str, label: str) -> dict[str, Any]:
     try:
         tree = yaml.load(text, Loader=_StrictLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -101,19 +130,13 @@ def load_tree(kind: Kind, name_or_path: str | Path) -> tuple[dict[str, Any], str
         raise ConfigError(f"{place}: not valid YAML: {problem}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{label}: expected keys and values, found {_found(tree)}")
-    return tree, label
+    return tree
 
 
 def _read_text(kind: Kind, name_or_path: str | Path) -> tuple[str, str]:
     given = str(name_or_path)
     if is_path(given):
-        path = Path(given)
-        try:
-            return path.read_text(encoding="utf-8"), given
-        except FileNotFoundError:
-            raise ConfigError(f"{given}: no such file") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{given}: cannot be read: {error}") from None
+        return _read_file(given)
     known = names(kind)
     if given not in known:
         singular = {"agents": "agent", "policies": "policy", "scenarios": "scenario", "studies": "study"}[kind]
@@ -123,6 +146,15 @@ def _read_text(kind: Kind, name_or_path: str | Path) -> tuple[str, str]:
         )
     file = resources.files(importlib.import_module(f"jade_env.{kind}")) / f"{given}.yaml"
     return file.read_text(encoding="utf-8"), f"{kind}/{given}.yaml"
+
+
+def _read_file(given: str) -> tuple[str, str]:
+    try:
+        return Path(given).read_text(encoding="utf-8"), given
+    except FileNotFoundError:
+        raise ConfigError(f"{given}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{given}: cannot be read: {error}") from None
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
@@ -193,8 +225,17 @@ def validate(model: type[Model], tree: Mapping[str, Any], label: str) -> Model:
     try:
         return model.model_validate(dict(tree))
     except ValidationError as error:
-        lines = [f"{label}: {_explain(model, problem)}" for problem in error.errors()]
-        raise ConfigError("\n".join(dict.fromkeys(lines))) from None
+        lines = dict.fromkeys(_explain(model, problem) for problem in error.errors())
+        raise ConfigError("\n".join(f"{label}: {line}" for line in _said_once(lines))) from None
+
+
+def _said_once(lines: Iterable[str]) -> Iterator[str]:
+    """Lines in which the same list of allowed keys stands but once."""
+    said: set[str] = set()
+    for line in lines:
+        problem, _, allowed = line.partition(" allowed: ")
+        yield problem.rstrip(";") if allowed in said else line
+        said |= {allowed} if allowed else set()
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:

@@ -46,7 +46,7 @@ class MarlRecipe(Settings):
     """Hidden layers of mappo's central critic."""
 
     total_timesteps: Positive = 300_000
-    """Length of the training, in turns of all agents together."""
+    """Length of the training, in turns of all agents together; the last rollout is played whole."""
     n_envs: Positive = 32
     """Episodes played side by side."""
     n_steps: Positive = 64

@@ -55,7 +55,7 @@ class Recipe(Settings):
     """Hidden layers of the candidate scorer, in units each, first to last."""
 
     total_timesteps: Positive = 300_000
-    """Length of the training, in turns of the agents that learn."""
+    """Length of the training, in turns of the agents that learn; the last rollout is played whole."""
     n_envs: Positive = 32
     """Episodes played side by side."""
     n_steps: Positive = 64

@@ -130,6 +130,10 @@ class Hybrid(Settings):
             raise ValueError(f"weights: {len(self.weights)} for {len(self.of)} parts; give one for each part of `of`")
         if len(_said(self)) > 1:
             raise ValueError("of: one part says on_failure: raise and another truncate; give all remote parts the same")
+        if _names_passages(self) == {False, True}:
+            raise ValueError(
+                "of: protocol jade sends no ids, so that its passages match no other part's; take search_r1"
+            )
         return self
 
     @property
@@ -178,6 +182,13 @@ def _said(settings: RetrieverSettings) -> set[OnFailure]:
     if isinstance(settings, Hybrid):
         return {said for part in settings.of for said in _said(part)}
     return {settings.on_failure} if isinstance(settings, Remote) else set()
+
+
+def _names_passages(settings: RetrieverSettings) -> set[bool]:
+    """Whether a retriever's parts give passages the corpus's ids, at any depth; protocol jade has none to give."""
+    if isinstance(settings, Hybrid):
+        return {named for part in settings.of for named in _names_passages(part)}
+    return {not (isinstance(settings, Remote) and settings.protocol == "jade")}
 
 
 def _bm25_unless_said(given: Any) -> Any:

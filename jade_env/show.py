@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jade_env.agent import load_agent
-from jade_env.config import Kind, load_tree, names, nearest
+from jade_env.config import Kind, is_path, kinds_told, names, nearest
 from jade_env.errors import ConfigError
 from jade_env.recipe import load_recipe
 from jade_env.scenario import load_scenario
@@ -91,19 +91,10 @@ def kind_of(name: str) -> Kind:
         ConfigError: none, several, or it cannot be told.
     """
     kinds: tuple[Kind, ...] = ("scenarios", "agents", "policies", "studies")
-    if "/" in name or name.endswith((".yaml", ".yml")):
-        tree, label = load_tree("scenarios", name)
-        marks = {
-            "learner": "policies",
-            "extends": "policies",
-            "writes": "agents",
-            "team": "scenarios",
-            "data": "scenarios",
-            "arms": "studies",
-        }
-        found = [kind for kind in kinds if any(marks[key] == kind for key in tree if key in marks)]
+    if is_path(name):
+        found = list(kinds_told(name))
         if len(found) != 1:
-            raise ConfigError(f"{label}: cannot tell what it is: say --kind scenarios, agents, policies or studies")
+            raise ConfigError(f"{name}: cannot tell what it is: say --kind scenarios, agents, policies or studies")
         return found[0]
     meanings = [kind for kind in kinds if name in names(kind)]
     if len(meanings) > 1:

@@ -143,6 +143,28 @@ def test_a_typo_in_a_users_file_is_named_with_file_and_key(tmp_path: Path) -> No
     assert f"{file}: retriever.topk: unknown key; did you mean 'top_k'?" in result.stdout
 
 
+def test_a_file_of_another_kind_is_told_by_its_keys_in_one_line(tmp_path: Path) -> None:
+    for name, words in (("scenario", ("cooperative",)), ("policy", ("jade_joint",)), ("study", ("rewards",))):
+        (tmp_path / f"{name}.yaml").write_text(jade("show", *words).stdout)
+    file = {name: str(tmp_path / f"{name}.yaml") for name in ("scenario", "policy", "study")}
+    for words, key, kinds in (
+        (("train", "cooperative", "--policy", file["scenario"]), "data", ("scenarios", "policies")),
+        (("check", file["policy"]), "learner", ("policies", "scenarios")),
+        (("compare", file["scenario"]), "data", ("scenarios", "studies")),
+        (("play", file["study"]), "arms", ("studies", "scenarios")),
+    ):
+        result = jade(*words)
+        said = result.stderr or result.stdout
+        assert result.exit_code and f"'{key}' is a key of {kinds[0]}, and a file of {kinds[1]} is wanted here" in said
+        assert "unknown key" not in said
+
+
+def test_the_allowed_keys_are_listed_once() -> None:
+    lines = jade("show", "cooperative", "qqq=1", "zzz=1", "reward.qqq=1", "reward.zzz=1").stderr.splitlines()
+    assert sorted("allowed: " in line for line in lines) == [False, False, True, True]
+    assert all(line.endswith("unknown key") for line in lines if "allowed: " not in line)
+
+
 def test_broken_yaml_is_named_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("name: x\nteam: [planner\n")

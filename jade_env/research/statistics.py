@@ -9,7 +9,7 @@ hold the truth is simulated by `benchmarks/interval_coverage.py`. The same value
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -88,44 +88,6 @@ def paired_difference(
             f"statistics: a has {len(first)} values and b {len(second)}; give both for the same questions in one order"
         )
     return bootstrap_mean(first - second, confidence=confidence, resamples=resamples, seed=seed)
-
-
-def hierarchical_mean(
-    values_by_seed: Mapping[int, ArrayLike] | Sequence[ArrayLike],
-    *,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Return the mean over training runs with an interval that resamples runs, then questions within each run drawn.
-
-    It answers "what if someone trained again and asked other questions?", so it is wider than an interval over the
-    pooled values where the runs disagree. Every run weighs the same, however many questions it has.
-
-    Args:
-        values_by_seed: for each training seed, one number a question; numbers of questions may differ.
-        confidence: share of such intervals that hold the true mean, between 0 and 1.
-        resamples: how many times runs and questions are drawn anew.
-        seed: of the resampling.
-
-    Raises:
-        DataError: there are no runs, a run is empty, or a number is not finite.
-        ConfigError: `confidence` or `resamples` is out of range.
-    """
-    items = values_by_seed.items() if isinstance(values_by_seed, Mapping) else enumerate(values_by_seed)
-    runs = [_finite(values, f"the values of run {name}") for name, values in items]
-    if not runs:
-        raise DataError("statistics: there are no runs; give the values of at least one")
-    _check(confidence, resamples)
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(runs), size=(resamples, len(runs)))
-    means = np.empty(drawn.shape)
-    for number, run in enumerate(runs):
-        chosen = drawn == number
-        means[chosen] = _resampled_means(run, int(chosen.sum()), rng)
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(means.mean(axis=1), [tail, 100 - tail])
-    return Interval(float(np.mean([run.mean() for run in runs])), float(low), float(high))
 
 
 def nested_mean(values_WRQ: ArrayLike, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
@@ -355,16 +317,6 @@ def _strata(values: Sequence[ArrayLike], name: str) -> list[NDArray[np.float64]]
 
 
 # ---- shared ---------------------------------------------------------------------------------------------------------
-
-
-def _resampled_means(sample: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return `count` means of samples drawn with replacement, a block at a time."""
-    means = np.empty(count)
-    block = max(1, _NUMBERS_AT_ONCE // len(sample))
-    for start in range(0, count, block):
-        rows = min(block, count - start)
-        means[start : start + rows] = sample[rng.integers(len(sample), size=(rows, len(sample)))].mean(axis=1)
-    return means
 
 
 def _finite(values: ArrayLike, name: str) -> NDArray[np.float64]:

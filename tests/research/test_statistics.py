@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jade_env.errors import ConfigError, DataError
-from jade_env.research.statistics import Interval, bootstrap_mean, hierarchical_mean, paired_difference
+from jade_env.research.statistics import Interval, bootstrap_mean, nested_mean, paired_difference
 
 
 @pytest.mark.parametrize("kind", ["f1", "em"])
@@ -32,11 +32,11 @@ def test_the_interval_is_about_as_wide_as_theory_says() -> None:
 
 def test_one_seed_gives_one_interval() -> None:
     values = np.random.default_rng(2).random(50)
-    runs = [values, values / 2]
+    runs = [[values], [values / 2]]
     assert bootstrap_mean(values, seed=3) == bootstrap_mean(values, seed=3)
     assert bootstrap_mean(values, seed=3) != bootstrap_mean(values, seed=4)
-    assert hierarchical_mean(runs, seed=3) == hierarchical_mean(runs, seed=3)
-    assert hierarchical_mean(runs, seed=3) != hierarchical_mean(runs, seed=4)
+    assert nested_mean(runs, seed=3) == nested_mean(runs, seed=3)
+    assert nested_mean(runs, seed=3) != nested_mean(runs, seed=4)
 
 
 @pytest.mark.parametrize("values", [[1.0, 1.0, 1.0], [0, 0]])
@@ -44,7 +44,7 @@ def test_constant_values_have_an_interval_of_no_width_and_no_warning(values: lis
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert bootstrap_mean(values) == Interval(values[0], values[0], values[0])
-        assert hierarchical_mean([values, values]) == Interval(values[0], values[0], values[0])
+        assert nested_mean([[values, values]]) == Interval(values[0], values[0], values[0])
         assert paired_difference(values, values) == Interval(0.0, 0.0, 0.0)
 
 
@@ -67,34 +67,36 @@ def test_pairs_of_different_length_are_refused() -> None:
         paired_difference([1, 2], [1, 2, 3])
 
 
-def test_runs_that_disagree_widen_the_hierarchical_interval() -> None:
-    rng = np.random.default_rng(6)
-    agreeing = {seed: rng.normal(0.5, 0.1, 100) for seed in range(5)}
-    disagreeing = {seed: values + 0.2 * seed for seed, values in agreeing.items()}
-    narrow, wide = hierarchical_mean(agreeing), hierarchical_mean(disagreeing)
-    pooled = bootstrap_mean(np.concatenate(list(disagreeing.values())))
-    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
+@pytest.mark.parametrize("axis", ["warm starts", "runs"])
+def test_warm_starts_and_runs_that_disagree_widen_the_nested_interval(axis: str) -> None:
+    agreeing = np.random.default_rng(6).normal(0.5, 0.1, (5, 3, 100))
+    steps = 0.2 * (np.arange(5)[:, None, None] if axis == "warm starts" else np.arange(3)[:, None])
+    narrow, wide = nested_mean(agreeing), nested_mean(agreeing + steps)
+    pooled = bootstrap_mean(agreeing + steps)
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
     assert wide.high - wide.low > 1.5 * (pooled.high - pooled.low)
-    assert wide.mean == pytest.approx(narrow.mean + 0.4)
+    assert wide.mean == pytest.approx(narrow.mean + steps.mean())
 
 
-def test_every_run_weighs_the_same() -> None:
-    assert hierarchical_mean([[0.0] * 9, [1.0]]).mean == 0.5
+def test_questions_are_shared_by_all_runs_of_the_nested_interval() -> None:
+    asked = np.random.default_rng(7).normal(size=100)
+    alike = nested_mean(np.tile(asked, (4, 3, 1)))  # twelve times the same answers tell no more than once
+    once = bootstrap_mean(asked)
+    assert alike.high - alike.low == pytest.approx(once.high - once.low, rel=0.1)
 
 
-def test_the_hierarchical_interval_holds_the_true_mean() -> None:
+def test_the_nested_interval_holds_the_true_mean() -> None:
     rng = np.random.default_rng(7)
     held = 0
     for repeat in range(200):
-        runs = rng.normal(rng.normal(0, 1, (12, 1)), 1, (12, 30))
-        held += not hierarchical_mean(list(runs), resamples=300, seed=repeat).excludes(0.0)
+        runs = rng.normal(0, 1, (12, 1, 1)) + rng.normal(0, 1, (1, 1, 30)) + rng.normal(0, 1, (12, 2, 30))
+        held += not nested_mean(runs, resamples=300, seed=repeat).excludes(0.0)
     assert 0.87 <= held / 200 <= 0.99
 
 
 def test_many_values_are_resampled_in_blocks() -> None:
     values = np.random.default_rng(8).random(50_000)
     assert bootstrap_mean(values, resamples=200).excludes(0.45)
-    assert hierarchical_mean([values], resamples=200).excludes(0.45)
 
 
 def test_what_cannot_be_averaged_is_named() -> None:
@@ -102,14 +104,14 @@ def test_what_cannot_be_averaged_is_named() -> None:
         bootstrap_mean([])
     with pytest.raises(DataError, match="number 1 is nan"):
         bootstrap_mean([0.5, float("nan")])
-    with pytest.raises(DataError, match="run 7: there are none"):
-        hierarchical_mean({7: []})
-    with pytest.raises(DataError, match="no runs"):
-        hierarchical_mean({})
+    with pytest.raises(DataError, match="values: there are none"):
+        nested_mean(np.empty((2, 0, 3)))
+    with pytest.raises(DataError, match="expected warm starts x runs x questions, found 2 axes"):
+        nested_mean([[0.5, 0.25]])
 
 
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="confidence is 95"):
         bootstrap_mean([0, 1], confidence=95)
     with pytest.raises(ConfigError, match="resamples is 0"):
-        hierarchical_mean([[0, 1]], resamples=0)
+        nested_mean([[[0, 1]]], resamples=0)

@@ -218,3 +218,12 @@ def test_remote_parts_must_say_the_same_of_failures() -> None:
         settings = Hybrid.model_validate({"of": [remote(said), {"kind": "hybrid", "of": [{}, remote(said)]}]})
         assert settings.on_failure == said
     assert Hybrid(of=(Bm25(), Bm25())).on_failure == "truncate"
+
+
+def test_passages_without_ids_cannot_be_fused_with_those_that_have_them() -> None:
+    nameless = {"kind": "remote", "urls": ["http://127.0.0.1:9"], "protocol": "jade"}
+    inner = {"kind": "hybrid", "of": [nameless, nameless]}
+    assert Hybrid.model_validate({"of": [inner, nameless]})
+    for others in ([{"kind": "bm25"}, nameless], [{"kind": "bm25"}, inner]):
+        with pytest.raises(ConfigError, match="protocol jade sends no ids, .*take search_r1"):
+            load_scenario("cooperative", {"retriever": {"kind": "hybrid", "of": others}})
