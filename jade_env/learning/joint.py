@@ -27,17 +27,17 @@ from jade_env.game.outputs import KINDS
 from jade_env.language_recipe import OWN, PpoRecipe
 from jade_env.learning import checkpoint, health, ppo
 from jade_env.learning.checkpoint import Checkpoint
-from jade_env.learning.curves import learning_curve
 from jade_env.learning.evaluation import evaluate, means
 from jade_env.learning.experience import Experience
 from jade_env.learning.language_run import refuse_fp16
 from jade_env.learning.language_team import backbone_named, learned_of, manner_of, other, places_of, specs_of, team_of
 from jade_env.learning.learner import Learner, under
 from jade_env.learning.rollout import Rollout, collect
-from jade_env.learning.run_folder import PICTURE, RunFolder, config_of
+from jade_env.learning.run_folder import RunFolder, config_of
 from jade_env.learning.session import (
     Progress,
     RunSummary,
+    finished,
     finishing,
     reproducible,
     terminate_as_interrupt,
@@ -298,36 +298,11 @@ class _Joint:
         return means(evaluate(team, self.game, DEV, self.dev, data=self.data))
 
     def _finish(self) -> RunSummary:
-        folder = self.folder
-        content = learning_curve(folder.records, f"{self.game.name}, {self.plan.name}", "step")
-        picture = folder.write_picture(content)
-        last: Mapping[str, Any] = next((record for record in reversed(folder.records) if DEV in record), {})
-        best = checkpoint.best_timesteps(folder.path)
         if self.plan.lora is None:
             for number, learner in enumerate(self.learners.values()):
-                learner.backbone.save(folder.path / (f"backbone-{number}" if number else "backbone"))
-        summary = RunSummary(
-            folder.path,
-            self.steps,
-            round(self._elapsed(), 3),
-            self.steps if best is None else best,
-            last.get(DEV, {}),
-            picture,
-        )
-        folder.finish(
-            {
-                "scenario": self.game.name,
-                "recipe": self.plan.name,
-                "timesteps": summary.timesteps,
-                "episodes": self.steps * self.episodes,
-                "seconds": summary.seconds,
-                "best_timesteps": summary.best_timesteps,
-                "best": self.best,
-                "dev": dict(summary.dev),
-                "picture": PICTURE,
-            }
-        )
-        return summary
+                learner.backbone.save(self.folder.path / (f"backbone-{number}" if number else "backbone"))
+        more = {"episodes": self.steps * self.episodes, "best": self.best}
+        return finished(self.folder, self.game.name, self.plan.name, self.steps, self._elapsed(), "step", **more)
 
     def _tick(self, step: int) -> Progress | None:
         report = self.progress

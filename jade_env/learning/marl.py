@@ -27,7 +27,6 @@ from jade_env.errors import ConfigError, DataError, JadeError
 from jade_env.game.episode import Rules
 from jade_env.learning import checkpoint
 from jade_env.learning.checkpoint import Checkpoint, writing
-from jade_env.learning.curves import learning_curve
 from jade_env.learning.evaluation import evaluate, means
 from jade_env.learning.marl_task import (
     GROUP,
@@ -41,8 +40,8 @@ from jade_env.learning.marl_task import (
     weights_of,
 )  # fmt: skip
 from jade_env.learning.player import NetworkPolicy, feature_names
-from jade_env.learning.run_folder import PICTURE, RunFolder, config_of
-from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, undisturbed
+from jade_env.learning.run_folder import RunFolder, config_of
+from jade_env.learning.session import Progress, RunSummary, finished, reproducible, terminate_as_interrupt, undisturbed
 from jade_env.marl_recipe import MarlRecipe
 from jade_env.recipe import load_recipe
 from jade_env.scenario import Scenario
@@ -202,23 +201,8 @@ class _Training(Callback):  # type: ignore[misc]
                 group["lr"] = rate
 
     def _finish(self) -> RunSummary:
-        folder, plan = self.folder, self.plan
-        picture = folder.write_picture(learning_curve(folder.records, f"{self.game.name}, {plan.name}"))
-        dev = folder.records[-1][DEV]
-        seconds = round(time.monotonic() - self.began, 3)
-        summary = RunSummary(folder.path, self.turns, seconds, self.turns, dev, picture)
-        folder.finish(
-            {
-                "scenario": self.game.name,
-                "recipe": plan.name,
-                "timesteps": self.turns,
-                "seconds": seconds,
-                "best_timesteps": self.turns,
-                "dev": dev,
-                "picture": PICTURE,
-            }
-        )
-        return summary
+        seconds = time.monotonic() - self.began
+        return finished(self.folder, self.game.name, self.plan.name, self.turns, seconds)
 
     # ---- measuring and keeping --------------------------------------------------------------------------------------
 

@@ -15,6 +15,9 @@ from typing import Any
 
 import torch
 
+from jade_env.learning.checkpoint import best_timesteps
+from jade_env.learning.run_folder import PICTURE, RunFolder
+
 Progress = Callable[[int, int], None]
 
 
@@ -37,6 +40,29 @@ class RunSummary:
     best_timesteps: int
     dev: Mapping[str, float]
     picture: Path
+
+
+def finished(
+    folder: RunFolder, scenario: str, recipe: str, timesteps: int, seconds: float, unit: str = "turns", **more: Any
+) -> RunSummary:
+    """Draw the learning curve and write `run.json`: the run is done.
+
+    Args:
+        folder: of the run, with all its records.
+        scenario, recipe: names.
+        timesteps, seconds: as in RunSummary.
+        unit: what timesteps are.
+        more: what else the learner has to say in `run.json`.
+    """
+    from jade_env.learning.curves import learning_curve  # draws with matplotlib, which players do not need
+
+    picture = folder.write_picture(learning_curve(folder.records, f"{scenario}, {recipe}", unit))
+    dev = next((dict(record["dev"]) for record in reversed(folder.records) if "dev" in record), {})
+    best = best_timesteps(folder.path)
+    done = RunSummary(folder.path, timesteps, round(seconds, 3), timesteps if best is None else best, dev, picture)
+    own = {"timesteps": timesteps, "seconds": done.seconds, "best_timesteps": done.best_timesteps, "dev": dev}
+    folder.finish({"scenario": scenario, "recipe": recipe, **own, **more, "picture": PICTURE})
+    return done
 
 
 @contextmanager

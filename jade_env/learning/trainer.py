@@ -31,13 +31,12 @@ from jade_env.learning import checkpoint
 from jade_env.learning.candidate_net import CandidateNet
 from jade_env.learning.candidate_policy import CandidatePolicy
 from jade_env.learning.checkpoint import Checkpoint
-from jade_env.learning.curves import learning_curve
 from jade_env.learning.evaluation import EpisodeRow, evaluate, means
 from jade_env.learning.past_selves import PastSelves
 from jade_env.learning.player import NetworkPolicy, feature_names, load_policy, network_weights
-from jade_env.learning.run_folder import PICTURE, RunFolder, config_of
+from jade_env.learning.run_folder import RunFolder, config_of
 from jade_env.learning.sb3 import TurnVecEnv, outcome, side_of
-from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, undisturbed
+from jade_env.learning.session import Progress, RunSummary, finished, reproducible, terminate_as_interrupt, undisturbed
 from jade_env.learning.training_pool import HELD_OUT_SEED, SPLIT, TrainingPool, held_out_count
 from jade_env.policy import MixedPolicy, Policy, make_policy
 from jade_env.recipe import PAST, Recipe, load_recipe
@@ -228,31 +227,8 @@ class _Training:
             )
 
     def _finish(self) -> RunSummary:
-        folder, model = self.folder, self.model
-        picture = folder.write_picture(learning_curve(folder.records, f"{self.game.name}, {self.plan.name}"))
-        last: Mapping[str, Any] = next((record for record in reversed(folder.records) if DEV in record), {})
-        best = checkpoint.best_timesteps(folder.path)
-        summary = RunSummary(
-            folder.path,
-            model.num_timesteps,
-            round(self._elapsed(), 3),
-            model.num_timesteps if best is None else best,
-            last.get(DEV, {}),
-            picture,
-        )
-        folder.finish(
-            {
-                "scenario": self.game.name,
-                "recipe": self.plan.name,
-                "timesteps": summary.timesteps,
-                "seconds": summary.seconds,
-                "best_timesteps": summary.best_timesteps,
-                "best": self.best,
-                "dev": dict(summary.dev),
-                "picture": PICTURE,
-            }
-        )
-        return summary
+        turns, seconds = self.model.num_timesteps, self._elapsed()
+        return finished(self.folder, self.game.name, self.plan.name, turns, seconds, best=self.best)
 
     # ---- measuring --------------------------------------------------------------------------------------------------
 

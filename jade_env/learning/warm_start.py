@@ -28,15 +28,21 @@ from jade_env.game.episode import Rules
 from jade_env.language_recipe import WarmStartRecipe
 from jade_env.learning import checkpoint
 from jade_env.learning.checkpoint import Checkpoint
-from jade_env.learning.curves import learning_curve
 from jade_env.learning.economy import recomputing, says_what_to_lower
 from jade_env.learning.evaluation import evaluate, means
 from jade_env.learning.joint import DEV, Notice
 from jade_env.learning.language_run import refuse_fp16
 from jade_env.learning.lessons import Lesson, chapter
 from jade_env.learning.optimizer import adamw, muon
-from jade_env.learning.run_folder import PICTURE, RunFolder, config_of
-from jade_env.learning.session import Progress, RunSummary, reproducible, terminate_as_interrupt, uninterrupted
+from jade_env.learning.run_folder import RunFolder, config_of
+from jade_env.learning.session import (
+    Progress,
+    RunSummary,
+    finished,
+    reproducible,
+    terminate_as_interrupt,
+    uninterrupted,
+)
 from jade_env.policy.backbone import Backbone
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
 from jade_env.policy.tiny import begin
@@ -119,7 +125,6 @@ class _WarmStart:
         self.optimizers = _optimizers(self.backbone, plan)
         self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.steps, self.seconds, self.since = 0, 0.0, time.monotonic()
-        self.last: dict[str, float] = {}
         self.losses: list[float] = []  # of the steps since the last record
         self.left_out = 0.0
         saved = checkpoint.saved_timesteps(self.folder.path)
@@ -139,9 +144,9 @@ class _WarmStart:
                 self.steps += 1
                 over = self.steps == plan.steps
                 if over or self.steps % plan.eval_every == 0:
-                    self.last = means(evaluate(self._policy(), self.game, DEV, self.dev, data=self.data))
+                    dev = means(evaluate(self._policy(), self.game, DEV, self.dev, data=self.data))
                     record = {"timesteps": self.steps, "loss": float(np.mean(losses)), "left_out": self.left_out}
-                    self.folder.log({**record, DEV: self.last})
+                    self.folder.log({**record, DEV: dev})
                     losses.clear()
                 if over or self.steps % plan.checkpoint_every == 0:
                     self._save()
@@ -222,22 +227,9 @@ class _WarmStart:
         return kept
 
     def _finish(self) -> RunSummary:
-        folder = self.folder
-        self.backbone.save(folder.path / "backbone")
-        picture = folder.write_picture(learning_curve(folder.records, f"{self.game.name}, {self.plan.name}", "step"))
-        seconds = round(self.seconds + time.monotonic() - self.since, 3)
-        summary = RunSummary(folder.path, self.steps, seconds, self.steps, self.last, picture)
-        folder.finish(
-            {
-                "scenario": self.game.name,
-                "recipe": self.plan.name,
-                "timesteps": self.steps,
-                "seconds": seconds,
-                "dev": self.last,
-                "picture": PICTURE,
-            }
-        )
-        return summary
+        self.backbone.save(self.folder.path / "backbone")
+        seconds = self.seconds + time.monotonic() - self.since
+        return finished(self.folder, self.game.name, self.plan.name, self.steps, seconds, "step")
 
     def _save(self) -> None:
         tensors: dict[str, Tensor] = {}
@@ -250,7 +242,6 @@ class _WarmStart:
 
     def _restore(self, moment: Checkpoint) -> None:
         self.folder.rewind(moment.timesteps)
-        self.last = next((dict(record[DEV]) for record in reversed(self.folder.records) if DEV in record), {})
         self.steps, self.seconds = moment.timesteps, float(moment.state["seconds"])
         self.losses = [float(loss) for loss in moment.state.get("losses", ())]
         self.backbone.load_learned(moment.policy)
