@@ -1,6 +1,6 @@
 """What a warm start gets wrong greedily, and whether it ever gets it right when it draws: what RL could find for its executors.
 
-    python benchmarks/out_of_reach.py [--backbone jade-tiny] [--draws 6] [--split dev]
+    python benchmarks/out_of_reach.py [--backbone jade-tiny] [--draws 6] [--temperature 1] [--split dev]
 
 The teacher plans, so that every question has its right workflow; the model plays all other roles of `small_world`. A row a kind
 of question: the share answered right (F1 of 1) greedily, the share right in a draw, and of the questions that are wrong
@@ -20,16 +20,19 @@ from rich.table import Table
 from jade_env.cli_options import progress_bar
 from jade_env.errors import JadeError
 from jade_env.learning.evaluation import evaluate
-from jade_env.policy import make_policy
+from jade_env.policy import MixedPolicy, make_policy
+from jade_env.policy.backbone import Backbone, load_backbone
+from jade_env.policy.language_model import LanguageModelPolicy, Manner
+from jade_env.scenario import load_scenario
 
 SCENARIO = "small_world"
 
 
-def right(backbone: str, split: str, seed: int, greedy: bool) -> dict[str, tuple[str, bool]]:
+def right(backbone: Backbone, manner: Manner, split: str, seed: int = 0) -> dict[str, tuple[str, bool]]:
     """Of each question its kind, and whether it was answered right."""
-    team = {"planner": "teacher", "default": f"language_model:{backbone}"}
-    player = make_policy(team, SCENARIO, seed=seed, greedy=greedy)
-    with progress_bar("greedy" if greedy else f"draw {seed}") as progress:
+    planner = make_policy("teacher", SCENARIO)
+    player = MixedPolicy({"planner": planner, "default": LanguageModelPolicy(backbone, manner)})
+    with progress_bar("greedy" if manner.greedy else f"draw {seed}") as progress:
         rows = evaluate(player, SCENARIO, split, seed=seed, progress=progress)
     return {row.question_id: (row.kind, row.f1 == 1.0) for row in rows}
 
@@ -52,13 +55,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="jade-tiny", help="a name, a folder, or an id of the Hugging Face hub")
     parser.add_argument("--draws", type=int, default=6)
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the draws")
     parser.add_argument("--split", default="dev")
     given = parser.parse_args()
     if given.draws < 1:
         parser.error(f"--draws: {given.draws} is less than 1")
+    if not given.temperature > 0:
+        parser.error(f"--temperature: {given.temperature} is not above 0")
+    style = load_scenario(SCENARIO).prompt
     try:
-        greedy = right(given.backbone, given.split, 0, True)
-        draws = [right(given.backbone, given.split, seed, False) for seed in range(1, given.draws + 1)]
+        backbone = load_backbone(given.backbone)
+        greedy = right(backbone, Manner(style, greedy=True), given.split)
+        drawn = Manner(style, temperature=given.temperature)
+        draws = [right(backbone, drawn, given.split, seed) for seed in range(1, given.draws + 1)]
     except JadeError as error:
         sys.exit(f"out_of_reach: {error}")
     show(greedy, draws, Console())
