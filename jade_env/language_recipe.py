@@ -256,6 +256,10 @@ class PpoRecipe(LanguageSettings):
                 raise ValueError(
                     f"credit: {self.credit} compares episodes of a question: plans x executions must be 2 or more"
                 )
+            if self.critic != "none":
+                raise ValueError(
+                    f"critic: {self.credit} asks none; give critic: none, or credit: episode_gae or broadcast"
+                )
         elif self.critic == "none":
             raise ValueError(f"critic: {self.credit} needs one: head or separate")
         if len(self.fixed_plan) > 2:

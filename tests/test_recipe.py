@@ -72,6 +72,7 @@ def test_a_recipe_extends_another_and_circles_are_refused(tmp_path: Path) -> Non
         ({"sharing": "per_role"}, "per_role is a matter of adapters: give lora"),
         ({"credit": "tied"}, "did you mean 'tied_group'"),
         ({"lora": {"rnk": 4}}, "lora.rnk: unknown key; did you mean 'rank'"),
+        ({"critic": "head"}, "critic: tied_group asks none; give critic: none, or credit: episode_gae or broadcast"),
         ({"fixed_plan": ["QDP", "R,AG", "AG"]}, "fixed_plan"),
     ],
 )

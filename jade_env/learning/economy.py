@@ -12,9 +12,16 @@ from collections.abc import Iterator
 from jade_env.errors import JadeError
 from jade_env.policy.backbone import Backbone
 
+UPDATE = (
+    "the update ran out of memory: lower token_budget or the lengths of prompts and outputs, or switch on "
+    "gradient_checkpointing or lora"
+)
+PLAY = "playing ran out of memory: lower slots, or max_prompt"
+LOADING = "the models do not fit in memory: take a smaller backbone, dtype=bf16, or lora (--dry-run has the plan)"
+
 
 @contextlib.contextmanager
-def says_what_to_lower() -> Iterator[None]:
+def says_what_to_lower(sentence: str = UPDATE) -> Iterator[None]:
     """Turn running out of memory into a sentence.
 
     Raises:
@@ -25,10 +32,7 @@ def says_what_to_lower() -> Iterator[None]:
     except RuntimeError as error:
         if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
             raise
-        raise JadeError(
-            "the update ran out of memory: lower token_budget or the lengths of prompts and outputs, or switch on "
-            "gradient_checkpointing or lora"
-        ) from None
+        raise JadeError(sentence) from None
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from jade_env.game.outputs import KINDS
 from jade_env.language_recipe import OWN, PpoRecipe
 from jade_env.learning import checkpoint, health, ppo
 from jade_env.learning.checkpoint import Checkpoint
+from jade_env.learning.economy import LOADING, PLAY, says_what_to_lower
 from jade_env.learning.evaluation import evaluate, means
 from jade_env.learning.experience import Experience
 from jade_env.learning.language_run import refuse_fp16
@@ -127,12 +128,14 @@ class _Joint:
             own = {agent for agent in names if self.specs[agent] == spec}
             if own.intersection(self.learned) or spec == OWN:
                 recipe = plan.model_copy(update={"backbone": backbone_named(spec, plan)})
-                self.learners[spec] = Learner(recipe, roles, own <= set(self.learned))
+                with says_what_to_lower(LOADING):
+                    self.learners[spec] = Learner(recipe, roles, own <= set(self.learned))
         config = config_of(game, plan.resolved(), seed, data, roles, self.learned)
         config["backbones"] = places_of(plan, self.specs.values())
         self.folder = RunFolder(out, config, resume)
         models = {spec: (learner.player, learner.frozen) for spec, learner in self.learners.items()}
-        self.players = team_of(game, plan, self.learned, models, data, seed)
+        with says_what_to_lower(LOADING):
+            self.players = team_of(game, plan, self.learned, models, data, seed)
         self.pool = Pool(game, self.episodes, (plan.plans, plan.executions), seed, "train", data, overlap=True)
         self.watch = Watch(self.pool.retriever)
         self.best: dict[str, float] = {}
@@ -178,12 +181,8 @@ class _Joint:
         step = self.steps
         torch.manual_seed(streams.bits("step", self.seed, step) >> 1)
         began = time.monotonic()
-        try:
+        with says_what_to_lower(PLAY):
             rollout = collect(self.pool, self.players, step * self.episodes, self.episodes, self._tick(step))
-        except RuntimeError as error:
-            if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
-                raise
-            raise JadeError(f"step {step + 1}: playing ran out of memory: lower slots, or max_prompt") from None
         with finishing(self.notice):
             self.whole = False
             self._take_in(rollout, step, began)
@@ -295,7 +294,8 @@ class _Joint:
         models = {id(p): p for p in self.players.values() if isinstance(p, LanguageModelPolicy)}
         policies = {place: LanguageModelPolicy(p.backbone, greedy, bare=p.bare) for place, p in models.items()}
         team = MixedPolicy({agent: policies.get(id(player), player) for agent, player in self.players.items()})
-        return means(evaluate(team, self.game, DEV, self.dev, data=self.data))
+        with says_what_to_lower(PLAY):
+            return means(evaluate(team, self.game, DEV, self.dev, data=self.data))
 
     def _finish(self) -> RunSummary:
         if self.plan.lora is None:

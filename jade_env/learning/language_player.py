@@ -91,7 +91,7 @@ def load_language_policy(
         )
     if list(models) == [OWN] and set(specs.values()) == {OWN} and known.issuperset(playing):
         return models[OWN][0]
-    return MixedPolicy(team_of(scenario, recipe, agents, models, seed=seed))
+    return MixedPolicy(team_of(scenario, recipe, agents, models, seed=seed, greedy=greedy))
 
 
 def _trained(specs: Mapping[str, str], recipe: PpoRecipe, learned: Sequence[str]) -> list[str]:

@@ -104,6 +104,7 @@ def team_of(
     models: Mapping[str, tuple[Policy, Policy]],
     data: str | Path | None = None,
     seed: int = 0,
+    greedy: bool = False,
 ) -> dict[str, Policy]:
     """Who plays each agent: a model that learns, what it began as, the fixed plan, or whoever else the recipe names.
 
@@ -113,6 +114,7 @@ def team_of(
         learned: agents that learn.
         models: by spec: the model as it is, and as it began.
         data, seed: for policies that are made here.
+        greedy: whether language models that are made here take the most probable token; runs that are named always do.
     """
     names, planner, made = Rules.names(game), Rules.of(game).planner, dict[str, Policy]()
     team: dict[str, Policy] = {}
@@ -123,7 +125,9 @@ def team_of(
         if spec not in made:
             place = backbone_named(spec, recipe)
             made[spec] = (
-                LanguageModelPolicy(load_backbone(place, dtype=recipe.dtype, device=recipe.device), manner_of(recipe))
+                LanguageModelPolicy(
+                    load_backbone(place, dtype=recipe.dtype, device=recipe.device), manner_of(recipe, greedy)
+                )
                 if place
                 else make_policy(spec.removeprefix("sb3:"), game, data=data, seed=seed)
             )

@@ -22,6 +22,7 @@ from torch import Tensor
 from jade_env.language_recipe import GROUPED, PpoRecipe
 from jade_env.learning import checkpoint, ppo
 from jade_env.learning.critic import train_critic, values_of
+from jade_env.learning.economy import says_what_to_lower
 from jade_env.learning.language_team import backbone_of, manner_of
 from jade_env.learning.optimizer import adamw
 from jade_env.learning.shares import Share
@@ -77,7 +78,8 @@ class Learner:
             return None
         if _value_at(plan) == "prompt" and self.critic is None and self.frozen is self.player:
             return [sample.value for sample in samples]
-        return values_of(self.critic or self.backbone, samples, _value_at(plan), plan.token_budget, roles)
+        with says_what_to_lower():
+            return values_of(self.critic or self.backbone, samples, _value_at(plan), plan.token_budget, roles)
 
     def learn(self, found: Sequence[Share], step: int, rng: np.random.Generator) -> dict[str, float]:
         """Update on a step's turns; the figures, those of single roles as `ROLE/...`.

@@ -97,9 +97,10 @@ def dry_run(
     lines.append(
         f"{recipe.name}: {recipe.steps} steps of {recipe.episodes} episodes "
         f"({recipe.questions} questions x {recipe.plans} plans x {recipe.executions} executions); "
-        f"{', '.join(learned) or 'nobody'} learns; credit {recipe.credit}"
+        f"{', '.join(learned) or 'nobody'} learn{'s' * (len(learned) < 2)}; credit {recipe.credit}"
     )
     parts, facts = plan(scenario, recipe)
+    parts = [part for part in parts if part.size]
     total = sum(part.size for part in parts)
     lines.append(facts)
     lines += [f"  {part.size / GIB:9.3f} GiB  {part.name}" for part in parts]
@@ -117,13 +118,14 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
         model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     whole = sum(p.numel() for p in model.parameters())
     trained = whole
+    learned = set(recipe.trained(team))
     if recipe.lora is not None:
         adapters = tuple(sorted(set(recipe.adapters(roles).values()))) or ("default",)
         model = with_adapters(model, _lora(recipe.lora), adapters, recipe.backbone)
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     number = DTYPES[recipe.dtype].itemsize
-    copies = 1 + _needs_reference(recipe, team) + (recipe.critic == "separate")
-    learners = 1 + (recipe.critic == "separate")
+    reference, critic = bool(learned) and _needs_reference(recipe, team), bool(learned) and recipe.critic == "separate"
+    copies, learners = 1 + reference + critic, (1 + critic) if learned else 0
     width, layers = int(config.hidden_size), int(config.num_hidden_layers)
     context = int(getattr(config, "max_position_embeddings", 0) or 2048)
     length = min(context, _longest(scenario, recipe, team, context))
@@ -132,26 +134,34 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
     if recipe.gradient_checkpointing:
         activations = a_layer + recipe.token_budget * width * number * layers
     widest = min(recipe.token_budget, context, length + max(length, width // 2))
+    mask = float(recipe.token_budget * widest * (number + MASK)) if recipe.plans * recipe.executions > 1 else 0.0
+    logits = min(recipe.token_budget, 2**26 // config.vocab_size) * config.vocab_size * LOGITS
     master = 4 if number < 4 else 0
     adapters_only = recipe.lora is not None
     own = trained if adapters_only else 0
     # each adapter has rows of its own, and so has the model as it began where it plays those who do not learn
-    caches = max(1, len(set(recipe.adapters(roles).values()))) * (2 if set(recipe.trained(team)) < set(team) else 1)
+    caches = max(1, len(set(recipe.adapters(roles).values()))) * (2 if learned and learned < set(team) else 1)
+    fewer = {
+        "dtype=bf16": number == 4,
+        "kl 0 for all agents saves the reference": reference and learned == set(team),
+        "critic: head or none the critic": critic,
+    }
+    smaller = "lora" if recipe.lora is None else "lora.rank, lora.modules"
     parts = [
         Part(
             f"weights ({copies} x {whole / 1e6:.1f} M x {number} bytes)",
             (copies * whole + learners * own) * number,
-            "dtype=bf16; kl 0 for all agents saves the reference, critic: head or none the critic",
+            "; ".join([*(way for way, helps in fewer.items() if helps), "a smaller backbone"]),
         ),
         Part(
             f"gradients ({learners} x {trained / 1e6:.1f} M{', and in float32 while a step is taken' if master else ''})",
             learners * trained * (number + master),
-            "lora",
+            smaller,
         ),
         Part(
             "optimizer (two moments and a float32 copy where weights are shorter)",
             learners * trained * (8 + master),
-            "lora",
+            smaller,
         ),
         Part(
             f"key-value cache ({f'{caches} x ' * (caches > 1)}{recipe.slots} slots x {length} tokens)",
@@ -159,21 +169,20 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
             "slots, max_prompt",
         ),
         Part(
-            f"activations ({recipe.token_budget} tokens)", activations, "token_budget, or gradient_checkpointing=true"
+            f"activations ({recipe.token_budget} tokens)",
+            activations * bool(learned),
+            f"token_budget{'' if recipe.gradient_checkpointing else ', or gradient_checkpointing=true'}",
         ),
         Part(
             "attention mask of prompts that several rows answer",
-            float(recipe.token_budget * widest * (number + MASK)) if recipe.plans * recipe.executions > 1 else 0.0,
+            mask * bool(learned),
             "token_budget, max_prompt",
         ),
-        Part(
-            "logits of output tokens",
-            min(recipe.token_budget, 2**26 // config.vocab_size) * config.vocab_size * LOGITS,
-            "token_budget",
-        ),
+        Part("logits of output tokens", logits * bool(learned), "token_budget"),
         *_others(scenario, recipe, length),
     ]
-    facts = f"{recipe.backbone}: {layers} layers of width {width}, {whole / 1e6:.1f} M parameters, {trained / 1e6:.1f} M learn"
+    learn = trained if learned else 0
+    facts = f"{recipe.backbone}: {layers} layers of width {width}, {whole / 1e6:.1f} M parameters, {learn / 1e6:.1f} M learn"
     return parts, facts
 
 

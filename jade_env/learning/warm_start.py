@@ -28,7 +28,7 @@ from jade_env.game.episode import Rules
 from jade_env.language_recipe import WarmStartRecipe
 from jade_env.learning import checkpoint
 from jade_env.learning.checkpoint import Checkpoint
-from jade_env.learning.economy import recomputing, says_what_to_lower
+from jade_env.learning.economy import PLAY, recomputing, says_what_to_lower
 from jade_env.learning.evaluation import evaluate, means
 from jade_env.learning.joint import DEV, Notice
 from jade_env.learning.language_run import refuse_fp16
@@ -144,7 +144,8 @@ class _WarmStart:
                 self.steps += 1
                 over = self.steps == plan.steps
                 if over or self.steps % plan.eval_every == 0:
-                    dev = means(evaluate(self._policy(), self.game, DEV, self.dev, data=self.data))
+                    with says_what_to_lower(PLAY):
+                        dev = means(evaluate(self._policy(), self.game, DEV, self.dev, data=self.data))
                     record = {"timesteps": self.steps, "loss": float(np.mean(losses)), "left_out": self.left_out}
                     self.folder.log({**record, DEV: dev})
                     losses.clear()

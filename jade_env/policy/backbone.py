@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -156,10 +157,16 @@ class Backbone(nn.Module):
             system = "\n".join(m["content"] for m in messages if m["role"] == "system")
             user = "\n".join(m["content"] for m in messages if m["role"] != "system")
             return (self.tokenizer.bos_token or "") + PLAIN.format_map({"system": system, "user": user})
+        return self._templated(messages if self._has_system_role else _merged(messages))
+
+    @cached_property
+    def _has_system_role(self) -> bool:
+        """Whether the chat template says what the system has to say; some refuse it, and some leave it out."""
+        probe = "what the role is"
         try:
-            return self._templated(messages)
-        except TemplateError:  # a template without a system role
-            return self._templated(_merged(messages))
+            return probe in self._templated([{"role": "system", "content": probe}, {"role": "user", "content": "?"}])
+        except TemplateError:
+            return False
 
     def _templated(self, messages: Sequence[Message]) -> str:
         chat = [dict(message) for message in messages]
@@ -197,25 +204,34 @@ class Backbone(nn.Module):
     def use(self, adapter: str | None) -> None:
         """Switch to an adapter; None leaves all as it is."""
         if adapter is not None and adapter != self._adapter:
-            for module in self.causal.modules():
-                if hasattr(module, "set_adapter") and hasattr(module, "lora_A"):
-                    module.set_adapter(adapter)
+            with self._learning_as_before():
+                for module in self.causal.modules():
+                    if hasattr(module, "set_adapter") and hasattr(module, "lora_A"):
+                        module.set_adapter(adapter)
             self._adapter = adapter
-            for name, parameter in self.causal.named_parameters():
-                if "lora_" in name:
-                    parameter.requires_grad_(True)
 
     @contextlib.contextmanager
     def without_adapters(self) -> Iterator[None]:
         """The model as it was before it learned, where adapters learn."""
         layers: list[Any] = [m for m in self.causal.modules() if hasattr(m, "enable_adapters") and hasattr(m, "lora_A")]
-        for layer in layers:
-            layer.enable_adapters(False)
+        with self._learning_as_before():
+            for layer in layers:
+                layer.enable_adapters(False)
+            try:
+                yield
+            finally:
+                for layer in layers:
+                    layer.enable_adapters(True)
+
+    @contextlib.contextmanager
+    def _learning_as_before(self) -> Iterator[None]:
+        """Which tensors of adapters learn is not for peft to say, which lets only those learn that are in use."""
+        before = [(p, p.requires_grad) for name, p in self.causal.named_parameters() if "lora_" in name]
         try:
             yield
         finally:
-            for layer in layers:
-                layer.enable_adapters(True)
+            for parameter, learns in before:
+                parameter.requires_grad_(learns)
 
     def learned(self) -> dict[str, Tensor]:
         """The tensors that training changes, by name: all, or the adapters', and the value head's."""
@@ -353,12 +369,16 @@ def with_adapters(causal: Any, lora: Lora, adapters: Sequence[str], name: str) -
         target_modules=list(lora.modules) or "all-linear",
         task_type="CAUSAL_LM",
     )
+    layers = [n for n, _ in causal.named_modules()]
+    unknown = [wanted for wanted in lora.modules if not any(f".{n}".endswith(f".{wanted}") for n in layers)]
     try:
+        if unknown:
+            raise ValueError("it has no such layer")
         for adapter in adapters:
             causal = inject_adapter_in_model(config, causal, adapter)
     except ValueError as error:
         linear = sorted({n.rsplit(".", 1)[-1] for n, m in causal.named_modules() if isinstance(m, nn.Linear)})
-        wanted = ", ".join(lora.modules)
+        wanted = ", ".join(unknown or lora.modules)
         raise ConfigError(f"lora.modules: {wanted}: {name} has {', '.join(linear)} ({error})") from None
     for tensor_name, parameter in causal.named_parameters():
         parameter.requires_grad_("lora_" in tensor_name)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from jade_env import streams
+from jade_env.errors import JadeError
 from jade_env.policy.backbone import Backbone
 from jade_env.policy.grammar import Grammar
 from jade_env.policy.prefixes import Node, PrefixTree
@@ -103,13 +104,23 @@ class Chooser:
 
     def _host(self, ids_B: Tensor, logprobs_B: Tensor) -> tuple[np.ndarray, np.ndarray]:
         if self._device.type == "cpu":
-            return ids_B.numpy(), logprobs_B.numpy()
-        both = torch.stack([ids_B.double(), logprobs_B.double()]).cpu().numpy()  # one transfer
-        return both[0].astype(_INT), both[1].astype(np.float32)
+            ids, logprobs = ids_B.numpy(), logprobs_B.numpy()
+        else:
+            both = torch.stack([ids_B.double(), logprobs_B.double()]).cpu().numpy()  # one transfer
+            ids, logprobs = both[0].astype(_INT), both[1].astype(np.float32)
+        if not np.isfinite(logprobs).all():
+            raise JadeError(
+                f"{self._backbone.name}: its logits are infinite or no numbers: its weights have diverged, or "
+                f"{str(self._backbone.dtype).removeprefix('torch.')} is too narrow for it: try dtype=fp32"
+            )
+        return ids, logprobs
 
 
 def _pick(logits_BV: Tensor, draw_B: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The likeliest ids [B], or those that uniforms draw by the inverse of the distribution function; and log-probabilities."""
+    """The likeliest ids [B], or those that uniforms draw by the inverse of the distribution function; and log-probabilities.
+
+    Of logits that are no numbers, log-probabilities that are none.
+    """
     top_B, ids_B = logits_BV.max(-1)
     mass_BV = (logits_BV - top_B[:, None]).exp_()
     if draw_B is None:
@@ -118,7 +129,7 @@ def _pick(logits_BV: Tensor, draw_B: Tensor | None) -> tuple[Tensor, Tensor]:
         sums_BV = mass_BV.cumsum(-1, dtype=torch.float64)
         total_B = sums_BV[:, -1]
         aim_B = torch.minimum(draw_B * total_B, torch.nextafter(total_B, torch.zeros_like(total_B)))
-        ids_B = torch.searchsorted(sums_BV, aim_B[:, None], right=True)[:, 0]
+        ids_B = torch.searchsorted(sums_BV, aim_B[:, None], right=True)[:, 0].clamp_(max=logits_BV.shape[1] - 1)
     chosen_B = logits_BV.gather(1, ids_B[:, None])[:, 0]
     return ids_B, ((chosen_B - top_B).double() - total_B.log()).float()
 

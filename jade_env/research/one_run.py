@@ -182,7 +182,7 @@ def _player(run: Run, folder: Path, data: str | Path | None, greedy: bool) -> An
     assert isinstance(run.recipe, PpoRecipe)
     team = Rules.of(run.game).agents
     model = LanguageModelPolicy(backbone_of(run.recipe, team), manner_of(run.recipe, greedy))
-    return MixedPolicy(team_of(run.game, run.recipe, (), {OWN: (model, model)}, data, run.seed))
+    return MixedPolicy(team_of(run.game, run.recipe, (), {OWN: (model, model)}, data, run.seed, greedy))
 
 
 class _Drawing:

@@ -10,8 +10,10 @@ import pytest
 import jade_env
 from jade_env.envs.turn import TurnId
 from jade_env.game.episode import Episode
-from jade_env.learning.health import role_figures, warnings
+from jade_env.learning.experience import Experience
+from jade_env.learning.health import critic_figures, episode_figures, role_figures, warnings
 from jade_env.learning.rollout import Rollout
+from jade_env.learning.shares import Share, part_of
 from jade_env.policy.sampling import Sample
 
 
@@ -67,3 +69,57 @@ def test_a_retriever_that_fails_is_named_and_not_the_planner_that_is_left_with_o
     collapsed["played"] = {"workflows": {"AG": 1.0}, "failed": 0.4}
     (said,) = warnings(collapsed, ["planner"])
     assert "40% of its episodes were cut short, as the retriever failed" in said
+
+
+def test_a_role_whose_outputs_are_mostly_malformed_is_warned_of_whether_it_learns_or_not() -> None:
+    broken = record(planner=0.2, answer_generator=0.3)
+    broken["roles"]["answer_generator"]["malformed"] = 0.5
+    assert not warnings(broken, ["planner"])
+    broken["roles"]["answer_generator"]["malformed"] = 0.51
+    (said,) = warnings(broken | {"timesteps": 9}, ["planner"])
+    assert said == "answer_generator: 51% of its outputs are malformed: raise kl or lower learning_rate"
+    (said,) = warnings(broken | {"timesteps": 1}, ["planner"])
+    assert "as they were when training began" in said
+
+
+def test_the_figures_of_a_step_are_means_over_its_episodes() -> None:
+    pool = jade_env.make_pool("small_world", n=4, mode="text", overrides={"data.passages": 200, "data.train": 20})
+    plans = ["AG", "R,AG", "R,DS,AG", "R,DS,AG"]
+    texts = {"answer": "<answer>nobody</answer>", "document_ids": "no ids at all"}
+    done: list[Episode] = []
+    while len(done) < 4:
+        turns = [turn for turn in pool.turns() if turn.episode < 4]
+        says = {t.id: texts.get(t.kind, f"<workflow>{plans[t.episode]}</workflow>") for t in turns}
+        done += [episode for episode in pool.step(says) if episode.index < 4]
+    found = episode_figures(done)
+    assert found["ds_use"] == pytest.approx(2 / 3)  # of the rounds that retrieved
+    assert found["workflows"] == {"AG": 0.25, "R,AG": 0.25, "R,DS,AG": 0.5} and found["sub_workflows"] == {}
+    assert (found["rounds"], found["retrievals"], found["turns"], found["malformed"]) == (1.0, 0.75, 2.5, 0.5)
+    assert found["penalty"] == pytest.approx(2 * done[0].rules.reward.format_penalty / 4)
+    assert found["net"] == pytest.approx(found["outcome"] - found["cost"]) and found["cost"] > 0
+
+
+def test_what_a_critic_explains_is_told_beside_what_a_table_does() -> None:
+    pool = jade_env.make_pool("small_world", n=6, mode="text", overrides={"data.passages": 200, "data.train": 20})
+    experience, samples, done = Experience(), dict[TurnId, Sample](), list[Episode]()
+    while len(done) < 6:
+        turns = [turn for turn in pool.turns() if turn.episode < 6]
+        says = {t.id: "<workflow>AG</workflow>" if t.kind == "workflow" else "<answer>no</answer>" for t in turns}
+        samples |= {t.id: Sample((1,), (2,), np.zeros(1, np.float32), text=says[t.id]) for t in turns}
+        done += [episode for episode in pool.step(says) if episode.index < 6]
+    experience.add(done, samples=samples)
+    returns = np.arange(len(experience)) / 7.0
+
+    def told(value: Any) -> float:
+        rows = zip(experience, returns, value, strict=True)
+        found = [
+            Share(i, row.sample, row.role, part_of(row), np.zeros(1, np.float32), r, v, 1.0, 0.0, 0.0)
+            for i, (row, r, v) in enumerate(rows)
+            if row.sample
+        ]
+        figures = critic_figures(experience, found, {})
+        assert np.isfinite(figures["table_explained_variance"])
+        return figures["explained_variance"]
+
+    assert told(returns) == 1.0 and told(np.zeros(len(returns))) == 0.0
+    assert told(returns / 2) == pytest.approx(0.75)

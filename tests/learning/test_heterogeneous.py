@@ -78,6 +78,9 @@ def test_a_frozen_backbone_stays_beside_one_that_learns(
     run = train_language(game, load_recipe("jade_joint", {**KNOBS, **changes, "steps": 1}), tmp_path / "run").folder
     assert moved(run, 1) == {False: True, True: False}
     assert not any(":" in name for name in checkpoint.load_weights(run, 1)), "what does not learn is not kept"
+    for greedy in (True, False):
+        team = make_policy(str(run), game, greedy=greedy)
+        assert {team.member(agent).manner.greedy for agent in ("planner", *EXECUTORS)} == {greedy}  # type: ignore[attr-defined]
 
 
 def test_a_planner_of_numbered_candidates_leads_executors_that_write(

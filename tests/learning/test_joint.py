@@ -409,3 +409,25 @@ def test_an_agent_whose_model_has_no_words_for_its_tags_is_named_when_training_b
     assert not mute["speaks"] and not mute["team"]
     assert len(mute["mute"]) == 1 and "solver has to write <search>" in mute["mute"][0]
     assert backbone in mute["mute"][0]
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        ("jade_env.learning.joint.collect", "playing ran out of memory: lower slots, or max_prompt"),
+        ("jade_env.learning.joint.evaluate", "playing ran out of memory: lower slots, or max_prompt"),
+        ("jade_env.learning.learner.values_of", "the update ran out of memory: lower token_budget"),
+        ("jade_env.learning.learner.backbone_of", "the models do not fit in memory: take a smaller backbone"),
+        ("jade_env.learning.learner.copy.deepcopy", "the models do not fit in memory: take a smaller backbone"),
+    ],
+)
+def test_wherever_memory_ends_it_is_said_what_to_lower(
+    where: str, what: str, backbone: str, game: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        torch.empty(2**52)
+
+    plan = recipe(backbone, steps=1, credit="episode_gae", critic="separate")
+    monkeypatch.setattr(where, full)
+    with pytest.raises(JadeError, match=what):
+        train_language(game, plan, tmp_path / "run")

@@ -80,20 +80,36 @@ def test_every_knob_of_the_update_is_the_recipes(backbones: tuple[str, str], mon
     assert plan.rate(1) < plan.rate(4)
 
 
+@pytest.mark.parametrize(
+    "adapters", [{}, {"lora": {"rank": 2}}, {"lora": {"rank": 2}, "sharing": "per_role"}], ids=["whole", "one", "many"]
+)
 def test_a_head_that_warms_up_hears_of_values_alone(
-    backbones: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    adapters: dict[str, object], backbones: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = recipe(backbones[0], critic="head", credit="episode_gae", critic_warmup=2, weight_decay=0.1, warmup=0)
-    learner = Learner(plan, ROLES, True)
+    knobs = {"critic": "head", "credit": "episode_gae", "critic_warmup": 2, "weight_decay": 0.1, "warmup": 0}
+    learner = Learner(recipe(backbones[0], **knobs, **adapters), ROLES, True)
     before = {name: p.detach().clone() for name, p in learner.backbone.causal.named_parameters()}
     learn = [p.requires_grad for p in learner.backbone.causal.parameters()]
-    rows, settings = seen(learner, monkeypatch, 1, share())
+    rows, settings = seen(learner, monkeypatch, 1, share(), share(role="answer_generator", part="answer_generator"))
     assert settings.head_only and (rows[0].weight, rows[0].entropy, rows[0].kl) == (0.0, 0.0, 0.0)
     after = dict(learner.backbone.causal.named_parameters())
     assert all(torch.equal(before[name], after[name]) for name in before)  # neither decayed nor counted
     assert any(learn) and learn == [p.requires_grad for p in after.values()]  # as before
     moments = {id(p) for p in learner.optimizer.state}
     assert moments == {id(p) for p in learner.backbone.head.parameters()}
+
+
+def test_all_adapters_learn_whichever_played_last_and_beside_a_reference(
+    backbones: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = Learner(recipe(backbones[0], lora={"rank": 2}, sharing="per_role", warmup=0), ROLES, True)
+    assert learner.reference is learner.backbone  # the KL is to the model without them
+    before = {name: p.detach().clone() for name, p in learner.backbone.causal.named_parameters()}
+    rows, _ = seen(learner, monkeypatch, 1, share(), share(role="answer_generator", part="answer_generator"))
+    assert len(rows) == 2 and rows[0].kl > 0
+    moved = {name for name, p in learner.backbone.causal.named_parameters() if not torch.equal(p, before[name])}
+    assert {role for role in ROLES if any(role in name for name in moved)} == set(ROLES)
+    assert all("lora_" in name for name in moved)
 
 
 def test_turns_that_teach_nothing_are_not_read(backbones: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

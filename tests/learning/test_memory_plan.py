@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen2Config
 
 from jade_env.language_recipe import PpoRecipe
-from jade_env.learning.memory_plan import kept_by_a_layer, plan
+from jade_env.learning.memory_plan import dry_run, kept_by_a_layer, plan
 from jade_env.policy.backbone import Lora, load_backbone
 from jade_env.recipe import load_recipe
 from jade_env.scenario import load_scenario
@@ -112,3 +112,21 @@ def test_other_models_of_the_team_are_counted() -> None:
     (beside,) = [size for name, size in plays.items() if "which plays beside it (494.0 M" in name]
     (learning,) = [size for name, size in learns.items() if "which learns beside it (494.0 M" in name]
     assert beside > 494e6 * 4 and learning - beside == pytest.approx(494e6 * 12, rel=0.001)
+
+
+def test_a_team_that_does_not_learn_needs_one_model_and_its_cache() -> None:
+    found = {name.split(" (")[0]: size for name, size in parts(train="none").items() if size}
+    assert set(found) == {"weights", "key-value cache"}
+    assert found["key-value cache"] == next(size for name, size in parts().items() if "cache" in name)
+    text = dry_run(load_scenario("cooperative"), load_recipe("frozen"))
+    assert "nobody learns" in text and "0.0 M learn" in text and "lora" not in text
+
+
+def test_what_is_done_already_is_not_advised() -> None:
+    short = {"dtype": "bf16", "gradient_checkpointing": True, "lora": {"rank": 4}}
+    plain, saving = (dry_run(load_scenario("cooperative"), load_recipe("jade_joint", o)) for o in ({"slots": 1}, short))
+    assert "gradient_checkpointing=true" in plain and "gradient_checkpointing" not in saving
+    recipe = load_recipe("jade_joint", short)
+    assert isinstance(recipe, PpoRecipe)
+    advice = {part.name.split(" (")[0]: part.lower for part in plan(load_scenario("cooperative"), recipe)[0]}
+    assert advice["weights"] == "a smaller backbone" and advice["optimizer"] == "lora.rank, lora.modules"

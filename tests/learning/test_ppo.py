@@ -94,9 +94,11 @@ WHOLE = Settings(minibatches=1, max_grad_norm=1e9)
 # ---- the update ------------------------------------------------------------------------------------------------------
 
 
-def plain_loss(backbone: Backbone, reference: Backbone, rows: list[Row], settings: Settings) -> torch.Tensor:
-    """The update's loss written row by row and token by token, without padding, from the model's own logits."""
-    total, scale = torch.zeros(()), 0.0
+def plain_losses(
+    backbone: Backbone, reference: Backbone, rows: list[Row], settings: Settings
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The update's loss, and of it the policy's part and the values', row by row and token by token from the model's logits."""
+    policy, rest, values, scale = torch.zeros(()), torch.zeros(()), torch.zeros(()), 0.0
     for row in rows:
         tokens = len(row.sample.output)
         scale += row.weight * (tokens if settings.average == "token" else 1)
@@ -119,27 +121,39 @@ def plain_loss(backbone: Backbone, reference: Backbone, rows: list[Row], setting
             kl = 0.5 * apart**2 if settings.kl_loss == "k2" else torch.exp(apart) - 1 - apart
             spread = -(log_p.exp() * log_p).sum()
             share = row.weight / scale / (1 if settings.average == "token" else n)
-            total = total + share * (-surrogate + row.kl * kl - row.entropy * spread)
+            policy = policy - share * surrogate
+            rest = rest + share * (row.kl * kl - row.entropy * spread)
         last = backbone.causal.base_model(ids).last_hidden_state[0, len(sample.prompt) - 1]
         value = (backbone.head.weight[0] * last).sum() + backbone.head.bias[0]
-        total = total + settings.vf_coef * 0.5 * (value - row.return_) ** 2 / len(rows)  # type: ignore[operator]
-    return total
+        error = (value - row.return_) ** 2  # type: ignore[operator]
+        if settings.value_clip:
+            near = row.value + torch.clamp(value - row.value, -settings.value_clip, settings.value_clip)  # type: ignore[operator]
+            error = torch.max(error, (near - row.return_) ** 2)  # type: ignore[operator]
+        values = values + 0.5 * error / len(rows)
+    return policy + rest + settings.vf_coef * values, policy, values
 
 
-@pytest.mark.parametrize(("average", "kl_loss"), [("token", "k2"), ("turn", "k2"), ("token", "k3")])
+@pytest.mark.parametrize(
+    ("average", "kl_loss", "value_clip"),
+    [("token", "k2", 0.0), ("turn", "k2", 0.05), ("token", "k3", 0.05), ("token", "k2", 5.0)],
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_update_follows_the_gradient_of_the_plain_formula(
-    load: Callable[..., Backbone], turns: list, family: str, average: str, kl_loss: str
+    load: Callable[..., Backbone], turns: list, family: str, average: str, kl_loss: str, value_clip: float
 ) -> None:
     backbone, reference = load(family), load(family)
     with torch.no_grad():
         for parameter in reference.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
     rows = make_rows(backbone, turns[:7], grammar=True, temperatures=(0.7, 1.0, 1.0, 2.0), entropy=0.1, kl=0.3)
-    settings = replace(WHOLE, average=average, kl_loss=kl_loss, vf_coef=0.5, value_clip=0.0, token_budget=300)
-    loss = plain_loss(backbone, reference, rows, settings)
+    rows = [replace(row, value=0.3 * i - 1) for i, row in enumerate(rows)]
+    settings = replace(WHOLE, average=average, kl_loss=kl_loss, vf_coef=0.5, value_clip=value_clip, token_budget=300)
+    loss, *parts = plain_losses(backbone, reference, rows, settings)
     named = dict(backbone.named_parameters())
     expected = dict(zip(named, torch.autograd.grad(loss, list(named.values()), allow_unused=True), strict=True))
+    still = torch.optim.SGD(backbone.parameters(), lr=0.0)
+    figures = update(backbone, reference, still, rows, settings, np.random.default_rng(0))
+    assert [figures["policy_loss"], figures["value_loss"]] == pytest.approx([float(part) for part in parts], abs=1e-6)
     found = sgd_gradient(backbone, rows, settings, reference)
     largest = max(float(g.abs().max()) for g in expected.values() if g is not None)
     assert largest > 1e-2

@@ -23,12 +23,12 @@ from transformers import (
 )
 
 import jade_env
-from jade_env.errors import ConfigError
+from jade_env.errors import ConfigError, JadeError
 from jade_env.learning import ppo
 from jade_env.learning.batches import Row
 from jade_env.learning.optimizer import adamw
 from jade_env.policy import MixedPolicy, make_policy
-from jade_env.policy.backbone import Backbone, load_backbone
+from jade_env.policy.backbone import Backbone, Lora, load_backbone
 from jade_env.policy.generation import Generator
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
 from jade_env.policy.sampling import Request, Sample
@@ -135,6 +135,47 @@ def test_a_template_that_can_think_is_told_not_to() -> None:
     )
     backbone = backbone_of(Qwen3Config(**SIZES), tokenizer=tokenizer)
     assert backbone.decode(backbone.encode([{"role": "user", "content": "who"}])).endswith("no thoughts")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages if m.role != 'system' %}{{ m.content }} {% endfor %}=>",  # leaves it out without a word
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('none') }}{% endif %}{{ m.content }} {% endfor %}=>",
+        "{% for m in messages %}{{ m.content }} {% endfor %}=>",
+    ],
+)
+def test_what_the_system_says_is_said_whatever_the_template_makes_of_it(template: str) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    backbone = backbone_of(LlamaConfig(**SIZES), tokenizer=tokenizer)
+    prompt = backbone.decode(
+        backbone.encode([{"role": "system", "content": "plan"}, {"role": "user", "content": "who"}])
+    )
+    assert prompt.split()[:2] == ["plan", "who"]
+
+
+@pytest.mark.parametrize(
+    ("modules", "unknown"), [(("q_proj", "value_proj"), "value_proj"), (("proj",), "proj"), (("a", "b"), "a, b")]
+)
+def test_every_layer_that_is_to_have_an_adapter_is_there(modules: tuple[str, ...], unknown: str) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**SIZES))
+    with pytest.raises(
+        ConfigError, match=rf"lora.modules: {unknown}: that model has .*q_proj.* \(it has no such layer\)"
+    ):
+        Backbone(model, TOKENIZER, "that model", Lora(rank=2, modules=modules))
+    Backbone(model, TOKENIZER, "that model", Lora(rank=2, modules=("q_proj", "self_attn.v_proj")))
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_model_that_has_diverged_plays_no_further(number: float, greedy: bool) -> None:
+    backbone = backbone_of(LlamaConfig(**SIZES))
+    with torch.no_grad():
+        backbone.causal.get_output_embeddings().weight[7, 0] = number
+    with pytest.raises(JadeError, match="that model: its logits are infinite or no numbers: .* float32 is too narrow"):
+        Generator(backbone, slots=4, greedy=greedy).run([Request(("k",), (5, 6, 7), 4)])
 
 
 def test_a_value_head_goes_with_its_folder(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from transformers import (  # noqa: E402
 from jade_env import streams  # noqa: E402
 from jade_env.errors import ConfigError  # noqa: E402
 from jade_env.policy.backbone import Backbone, Lora, load_backbone  # noqa: E402
+from jade_env.policy.decoding import Batch  # noqa: E402
 from jade_env.policy.generation import Generator  # noqa: E402
 from jade_env.policy.prefixes import PrefixTree, common  # noqa: E402
 from jade_env.policy.sampling import Request, Sample  # noqa: E402
@@ -241,6 +243,41 @@ def test_a_stop_string_ends_an_output_with_the_token_that_completes_it(llama: Ba
         assert sample.output == whole.output[: len(sample.output)]
         assert stop in sample.text
         assert stop not in llama.decode(sample.output[:-1])
+
+
+def test_waiting_rows_enter_while_others_run(llama: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    running: list[int] = []
+    admit = Batch._admit
+
+    def watched(batch: Batch, requests: list[Request]) -> None:
+        running.append(batch._n)
+        admit(batch, requests)
+
+    requests = requests_for(llama)
+    Generator(llama, slots=8, ignore_stop=True)  # tries the architecture out, which is not to be counted
+    monkeypatch.setattr(Batch, "_admit", watched)
+    Generator(llama, slots=8, ignore_stop=True).run(requests)
+    assert running[0] == 0 and len(running) > 4 and sum(n > 0 for n in running[1:]) >= len(running) - 2
+    assert max(running) <= 6, "a quarter of the slots is free before others enter"
+
+
+def test_what_prompts_begin_with_in_common_is_read_once(llama: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: dict[bool, int] = {}
+    forward = Batch._forward
+
+    def watched(batch: Batch, ids_BT: np.ndarray, *rest: Any) -> Any:
+        read[share] += ids_BT.size
+        return forward(batch, ids_BT, *rest)
+
+    opening, requests = min(len(llama.tokenizer(role)["input_ids"]) for role in ROLES), requests_for(llama)
+    monkeypatch.setattr(Batch, "_forward", watched)
+    for share in (True, False):
+        read[share] = 0
+        Generator(llama, slots=30, share=share, chunk=1, ignore_stop=True).run(
+            requests
+        )  # a row a chunk: nothing is padding
+    saved = read[False] - read[True]
+    assert saved >= (len(requests) - 2 * len(ROLES)) * (opening - 1)
 
 
 def test_nothing_submitted_is_nothing_pending(llama: Backbone) -> None:
