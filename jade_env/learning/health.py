@@ -13,14 +13,14 @@ from jade_env.language_recipe import SUB_PLANNER
 from jade_env.learning import credit
 from jade_env.learning.experience import Experience
 from jade_env.learning.rollout import Rollout
-from jade_env.learning.shares import Share, part_of, sub_planner
+from jade_env.learning.shares import Share, sub_planner
 
 LOW_ENTROPY, HIGH_MALFORMED, HIGH_SHARE, HIGH_FAILED = 0.01, 0.5, 0.95, 0.1
 """Bounds of the warnings: nats a token of a planner, share of a role's outputs, share of one workflow for original questions, share
 of episodes that a retriever cut short."""
 FEW_PLANS = 12
 """Of fewer plans it says nothing that they are all the same."""
-OF_ROLES = ("kl", "approx_kl", "clip_fraction", "advantage", "ratio_max")
+OF_ROLES = ("kl", "approx_kl", "clip_fraction", "advantage", "ratio_max", "explained_variance")
 
 
 def episode_figures(episodes: Sequence[Episode]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _workflows(chosen: Iterable[tuple[str, ...] | None]) -> dict[str, float]:
 
 
 def role_figures(rollout: Rollout, figures: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Turns, malformed rate, output length, the share that was cut and the entropy, of each part; with what the update says of it.
+    """Turns, malformed rate, penalty, output length, share that was cut and entropy of each part; with what the update says of it.
 
     The entropy, in nats a token, is estimated by all that was sampled: minus the mean log-probability. What the update says is of
     the turns that it learned from.
@@ -71,8 +71,9 @@ def role_figures(rollout: Rollout, figures: Mapping[str, Any]) -> dict[str, dict
             below = turn.output.kind == "workflow" and turn.path
             role = turn.agent.removeprefix(f"{episode.rules.team}_")
             part = sub_planner(turn.agent, role) if below else turn.agent
-            of = found.setdefault(part, {"malformed": [], "length": [], "cut": [], "surprise": []})
+            of = found.setdefault(part, {"malformed": [], "penalty": [], "length": [], "cut": [], "surprise": []})
             of["malformed"].append(float(not turn.output.valid))
+            of["penalty"].append(turn.penalty)
             of["length"].append(float(len(sample.output)))
             of["cut"].append(float(not sample.stopped))
             of["surprise"].append(-float(sample.logprobs.sum()))
@@ -87,7 +88,11 @@ def role_figures(rollout: Rollout, figures: Mapping[str, Any]) -> dict[str, dict
 
 
 def critic_figures(experience: Experience, found: Sequence[Share], kinds: Mapping[int, str]) -> dict[str, float]:
-    """The critic's explained variance of returns, beside that of a held-out table that knows kind, role and workflow."""
+    """The critic's explained variance of returns, beside that of a held-out table that knows kind, role and workflow.
+
+    Returns:
+        `explained_variance`, `table_explained_variance`, and `PART/explained_variance` of each part's own turns.
+    """
     rows = [experience[share.place] for share in found]
     value = np.array([float(np.mean(share.value)) for share in found])
     target = np.array([float(np.mean(share.return_)) for share in found])
@@ -96,14 +101,18 @@ def critic_figures(experience: Experience, found: Sequence[Share], kinds: Mappin
         np.unique(names, return_inverse=True)[1]
         for names in (
             [kinds.get(row.question, "") for row in rows],
-            [part_of(row) for row in rows],
+            [share.part for share in found],
             ["" if row.planning_root else workflow.get(row.episode, "") for row in rows],
         )
     ]
-    apart = np.array([row.question for row in rows])
+    apart, parts = np.array([row.question for row in rows]), np.array([share.part for share in found])
     return {
         "explained_variance": credit.explained_variance(value, target),
         "table_explained_variance": credit.table_explained_variance(columns, target, apart),
+        **{
+            f"{part}/explained_variance": credit.explained_variance(value[parts == part], target[parts == part])
+            for part in sorted(set(parts.tolist()))
+        },
     }
 
 

@@ -223,9 +223,11 @@ class _Joint:
         values = self._values(experience)
         found = shares(experience, plan, self.learned, step / plan.steps, values)
         figures: dict[str, Any] = {}
-        if values is not None:
-            figures |= health.critic_figures(experience, found, self._kinds())
         updated: dict[str, float] = {}
+        if values is not None:
+            told = health.critic_figures(experience, found, self._kinds())
+            updated |= {name: value for name, value in told.items() if "/" in name}
+            figures |= {name: value for name, value in told.items() if "/" not in name}
         for spec, learner in self.learners.items():
             own = [share for share in found if self.specs[experience[share.place].agent] == spec]
             rng = streams.generator("update", self.seed, step, *([] if spec == OWN else [spec]))

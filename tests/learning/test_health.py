@@ -30,7 +30,9 @@ def test_entropy_is_that_of_all_that_was_sampled_even_if_nothing_of_it_teaches()
         done += pool.step({turn.id: said[turn.kind] for turn in turns})
     figures = role_figures(Rollout(done, samples), {"roles": {}})
     assert figures["planner"]["entropy"] == pytest.approx(0.5)
-    assert figures["answer_generator"] == {"turns": 2.0, "malformed": 0.0, "length": 1.5, "cut": 0.0, "entropy": 0.0}
+    assert figures["answer_generator"] == {
+        "turns": 2.0, "malformed": 0.0, "penalty": 0.0, "length": 1.5, "cut": 0.0, "entropy": 0.0
+    }  # fmt: skip
 
 
 def record(**roles: float) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def test_what_a_critic_explains_is_told_beside_what_a_table_does() -> None:
     experience.add(done, samples=samples)
     returns = np.arange(len(experience)) / 7.0
 
-    def told(value: Any) -> float:
+    def told(value: Any, part: str = "") -> float:
         rows = zip(experience, returns, value, strict=True)
         found = [
             Share(i, row.sample, row.role, part_of(row), np.zeros(1, np.float32), r, v, 1.0, 0.0, 0.0)
@@ -119,7 +121,11 @@ def test_what_a_critic_explains_is_told_beside_what_a_table_does() -> None:
         ]
         figures = critic_figures(experience, found, {})
         assert np.isfinite(figures["table_explained_variance"])
-        return figures["explained_variance"]
+        return figures[f"{part}explained_variance"]
 
     assert told(returns) == 1.0 and told(np.zeros(len(returns))) == 0.0
+    planners = np.array([row.kind == "workflow" for row in experience])
+    assert (
+        told(np.where(planners, returns, 0.0), "planner/") == 1.0 == 1.0 - told(returns * planners, "answer_generator/")
+    )
     assert told(returns / 2) == pytest.approx(0.75)
