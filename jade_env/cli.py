@@ -229,9 +229,13 @@ def evaluate(
         typer.echo(watch.sentence())
     for ledger in ledgers(player, game):
         typer.echo(ledger, err=True)
+    if lost := [row.reason for row in rows if row.failed]:
+        typer.echo(f"warning: {len(lost)} of {len(rows)} episodes were cut short: {lost[0]}", err=True)
     if rows_to is not None:
         with written_whole(rows_to) as (file,):
             file.writelines(f"{json.dumps(_as_row(row))}\n".encode() for row in rows)
+    if len(lost) == len(rows):
+        raise typer.Exit(1)  # nothing has been measured
 
 
 def _print(*tables: Table) -> None:

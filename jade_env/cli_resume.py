@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jade_env.config import flat
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, DataError
 from jade_env.policy.fingerprint import fingerprint
@@ -87,6 +88,38 @@ def begun(given: Given, policy_said: bool) -> Training:
         noted.seed if given.seed is None else given.seed,
         given.data or noted.data,
     )
+
+
+def kept(given: Given, training: Training, policy_said: bool) -> list[str]:
+    """Where a run that is gone on with is not what its files say now, in sentences: it was begun so, or they have changed since.
+
+    Raises:
+        ConfigError: as `begun`.
+    """
+    for_scenario, for_recipe = split_overrides(given.overrides)
+    pairs = [(given.scenario, training.game.resolved(), load_scenario(given.scenario, for_scenario).resolved())]
+    if policy_said:
+        pairs.append((given.policy, _tree(training.recipe), _tree(load_recipe(given.policy, for_recipe))))
+    found = []
+    for name, own, said in pairs:
+        ours, theirs = flat(own), flat(said)
+        others = [
+            f"{key}={_shown(ours.get(key))} ({_shown(theirs.get(key))})"
+            for key in dict.fromkeys((*ours, *theirs))
+            if ours.get(key) != theirs.get(key) and key not in given.overrides
+        ]
+        if others:
+            found.append(f"goes on as it was begun, not as {name} has it: {', '.join(others)}")
+    return found
+
+
+def _tree(recipe: AnyRecipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json", exclude={"summary"})
+
+
+def _shown(value: object) -> str:
+    shown = json.dumps(value, ensure_ascii=False)
+    return shown if len(shown) <= 60 else f"{shown[:60]}..."
 
 
 def game_of(run: Path, overrides: Mapping[str, Any]) -> tuple[Scenario, Path | None]:

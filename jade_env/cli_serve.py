@@ -119,7 +119,9 @@ def open_served(
     from jade_env.scenario import load_scenario
 
     changes = {key.removeprefix("scenario."): value for key, value in given.items()}
-    return open_source(load_scenario(what, changes), data).retriever(split)
+    source = open_source(load_scenario(what, changes), data)
+    source.questions(split)  # a split that is not there is refused
+    return source.retriever(split)
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,12 +46,16 @@ def train(
     Example: jade train cooperative --policy sb3_shared --out runs/first total_timesteps=100000 reward.round_cost=0.1
     """
     from jade_env.chat_recipe import RemoteChatRecipe
-    from jade_env.cli_resume import Given, begun
+    from jade_env.cli_resume import Given, begun, kept
     from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
     from jade_env.recipe import MarlRecipe
 
     given = Given(scenario, policy or "sb3_shared", parse_overrides(overrides or []), out, seed, data)
-    game, recipe, run, seed, data = begun(given, policy is not None) if resume else given.new()
+    training = begun(given, policy is not None) if resume else given.new()
+    for sentence in kept(given, training, policy is not None) if resume else ():
+        typer.echo(sentence)
+    game, recipe, run, seed, data = training
+    before = _timesteps(run)
     if recipe.learner == "scripted":
         raise ConfigError(f"{recipe.name} is scripted and does not learn: try jade eval {recipe.script} {scenario}")
     if isinstance(recipe, RemoteChatRecipe):
@@ -82,7 +87,7 @@ def train(
 
         with progress_bar("training") as progress:
             done = trainer.train(game, recipe, run, seed, resume=resume, data=data, progress=progress)
-    _done(done, "steps" if isinstance(recipe, PpoRecipe) else "turns")
+    _done(done, "steps" if isinstance(recipe, PpoRecipe) else "turns", before)
     typer.echo(f"next: {shlex.join(['jade', 'eval', str(run)])}")
 
 
@@ -104,11 +109,15 @@ def warm_start(
 
     Example: jade warm-start small_world --policy jade_tiny --out runs/warm
     """
-    from jade_env.cli_resume import Given, begun
+    from jade_env.cli_resume import Given, begun, kept
     from jade_env.language_recipe import WarmStartRecipe
 
     given = Given(scenario, policy or "jade_tiny", parse_overrides(overrides or []), out, seed, data)
-    game, recipe, run, seed, data = begun(given, policy is not None) if resume else given.new()
+    training = begun(given, policy is not None) if resume else given.new()
+    for sentence in kept(given, training, policy is not None) if resume else ():
+        typer.echo(sentence)
+    game, recipe, run, seed, data = training
+    before = _timesteps(run)
     if not isinstance(recipe, WarmStartRecipe):
         raise ConfigError(
             f"{recipe.name} is no warm start (learner: sft): try jade train {scenario} --policy {policy or recipe.name}"
@@ -116,7 +125,8 @@ def warm_start(
     from jade_env.learning.warm_start import warm_start as teach
 
     with progress_bar("warm start") as progress:
-        _done(teach(game, recipe, run, seed, resume=resume, data=data, progress=progress, notice=_notice), "steps")
+        done = teach(game, recipe, run, seed, resume=resume, data=data, progress=progress, notice=_notice)
+    _done(done, "steps", before)
     learn = [
         "jade",
         "train",
@@ -135,12 +145,21 @@ def _overrides(scenario: str, game: Scenario) -> list[str]:
     from jade_env.config import flat
     from jade_env.scenario import load_scenario
 
-    plain = flat(load_scenario(scenario).model_dump(mode="json"))
-    played = flat(game.model_dump(mode="json"))
+    plain, played = flat(load_scenario(scenario).resolved()), flat(game.resolved())
     return [f"{key}={json.dumps(value)}" for key, value in played.items() if key not in plain or plain[key] != value]
 
 
-def _done(run: RunSummary, unit: str) -> None:
+def _timesteps(run: Path) -> int | None:
+    """How long a run that is done has been trained; None where there is none, or it is not done."""
+    try:
+        return int(json.loads((run / "run.json").read_bytes())["timesteps"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _done(run: RunSummary, unit: str, before: int | None) -> None:
+    if run.timesteps == before:
+        typer.echo(f"nothing was left to do: raise {'steps' if unit == 'steps' else 'total_timesteps'} to go on")
     figures = "  ".join(f"{name} {value:.3f}" for name, value in run.dev.items() if name in ("f1", "em", "net"))
     typer.echo(f"{run.timesteps} {unit} in {run.seconds:.0f} s; dev: {figures}; learning curve: {run.picture}")
     if failed := run.dev.get("failed"):

@@ -259,6 +259,8 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
         )
         key = problem["ctx"]["discriminator"].strip("'")
         return f"{path}.{key}: {tag!r} is not one of {', '.join(tags)}{nearest(tag, tags)}"
+    if kind == "too_short":
+        return f"{path}: give at least {problem['ctx']['min_length']}"
     if kind == "value_error":
         return f"{path}: {problem['ctx']['error']}"
     return f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}, found {_found(found)}"

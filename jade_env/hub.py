@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from jade_env.config import nearest
 from jade_env.errors import ConfigError
 
 ModelName = Annotated[str, AfterValidator(expanduser)]
@@ -30,11 +31,14 @@ def located(name: str, key: str) -> str:
         key: what an error begins with.
 
     Raises:
-        ConfigError: a folder is meant and is not there.
+        ConfigError: a folder is meant and is not there. A name whose first part is a folder here means one.
     """
     if name == SHIPPED:
         return str(shipped_folder())
     means_folder = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or Path(name).is_file()
     if means_folder and not Path(name).is_dir():
         raise ConfigError(f"{key}: there is no folder {name}")
+    if name.count("/") == 1 and not Path(name).is_dir() and (above := Path(name).parent).is_dir():
+        near = nearest(Path(name).name, [entry.name for entry in above.iterdir() if entry.is_dir()])
+        raise ConfigError(f"{key}: there is no folder {name} in {above}{near}")
     return name

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from jade_env.agent import PromptStyle
+from jade_env.agent import PromptStyle, load_agent
 from jade_env.config import Settings, answering, names
+from jade_env.errors import ConfigError
 from jade_env.hub import ModelName
 
 Positive = Annotated[int, Field(gt=0)]
@@ -175,7 +176,7 @@ class PpoRecipe(LanguageSettings):
     sharing: Literal["all", "per_role", "groups"] = "all"
     """With LoRA: one adapter for all, one a role, or one a group."""
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """With `sharing: groups`: the agents of each adapter by its name."""
+    """With `sharing: groups`: the agents of each adapter by its name; those of no group share one more."""
     lora: LoraSettings | None = None
     """Adapters in place of full training; none trains the whole model."""
 
@@ -296,6 +297,11 @@ class PpoRecipe(LanguageSettings):
         }
         for key, agents in tables.items():
             answering(team, _without_below(agents), f"recipe {self.name}: {key}", names("agents"))
+        shipped = set(names("agents")).intersection(self.constrained)
+        if free := [agent for agent in sorted(shipped) if load_agent(agent).writes not in ("workflow", "document_ids")]:
+            raise ConfigError(
+                f"recipe {self.name}: constrained: {free[0]} may write any text; only planners and document_selector are held"
+            )
         for key in BY_AGENT:
             if isinstance(setting := getattr(self, key), Mapping):
                 answering(team, set(setting) - {DEFAULT}, f"recipe {self.name}: {key}", names("agents"))

@@ -209,6 +209,7 @@ def _extended(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
             above, _ = load_tree("policies", file)
         except ConfigError as error:
             raise ConfigError(f"{label}: extends: {error}") from None
+        tree.setdefault("summary", f"{parent} with other {', '.join(key for key in tree if key != 'name')}"[:200])
         tree = above | tree
     raise ConfigError(f"{label}: extends: more than {_MOST_ANCESTORS} recipes extend one another, perhaps in a circle")
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
 from jade_env.agent import AgentCard, PromptStyle, load_agent
-from jade_env.config import Settings, apply_overrides, beside, load_tree, validate
+from jade_env.config import Settings, apply_overrides, beside, is_path, load_tree, validate
 from jade_env.errors import ConfigError
 from jade_env.game.workflow import RETRIEVE, check, codes, decomposes
 from jade_env.retriever_settings import Bm25, Count, Positive, RetrieverSettings, Share
@@ -143,6 +143,13 @@ class FileData(Settings):
     """The folder, or its name inside the data location (`--data DIR` or `JADE_DATA`)."""
 
 
+def _named_or_whole(given: Any) -> str:
+    return "AgentCard" if isinstance(given, Mapping | AgentCard) else "str"
+
+
+Member = Annotated[Annotated[str, Tag("str")] | Annotated[AgentCard, Tag("AgentCard")], Discriminator(_named_or_whole)]
+
+
 class Scenario(Settings):
     """One game."""
 
@@ -152,8 +159,8 @@ class Scenario(Settings):
     data: Annotated[WorldData | FileData, Field(discriminator="source")]
     retriever: RetrieverSettings = Bm25()
     """`kind: bm25`, `dense`, `hybrid` or `remote`; see `docs/retrieval.md`."""
-    team: tuple[str, ...] = Field(min_length=1)
-    """Agent cards, by name or path."""
+    team: tuple[Member, ...] = Field(min_length=1)
+    """Agent cards: by name, by path, or whole."""
     teams: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")], ...] = ()
     """Two names make a duel: each side is a full `team`, its agents named `red_planner`, `blue_planner`, ..."""
     workflows: tuple[tuple[str, ...], ...] = Field(min_length=1)
@@ -177,7 +184,7 @@ class Scenario(Settings):
     def _hangs_together(self) -> Scenario:
         try:
             chains = [check(workflow) for workflow in self.workflows]
-            cards = [load_agent(name) for name in self.team]
+            cards = [load_agent(card) if isinstance(card, str) else card for card in self.team]
         except ConfigError as error:
             raise ValueError(str(error)) from None
         if len(set(chains)) < len(chains):
@@ -235,6 +242,15 @@ class Scenario(Settings):
     def kinds(self) -> frozenset[str]:
         """The kinds of output that the team writes."""
         return frozenset(card.writes for card in self._cards.values())
+
+    def resolved(self) -> dict[str, Any]:
+        """The scenario as a tree for JSON that needs no file of the user's own: cards given by path stand in it whole."""
+        tree = self.model_dump(mode="json")
+        named = zip(self.team, self._cards.values(), strict=True)
+        tree["team"] = [
+            card if isinstance(card, str) and not is_path(card) else own.model_dump(mode="json") for card, own in named
+        ]
+        return tree
 
     def mode_of(self, agent: str) -> Mode:
         """The mode of one role."""

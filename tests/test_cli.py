@@ -473,6 +473,12 @@ def test_eval_writes_a_line_a_question(tmp_path: Path) -> None:
         (("show", "cooperative", "round_cost=0.1"), "round_cost: unknown key; did you mean 'reward.round_cost'?"),
         (("show", "cooperative", "zzz=1"), "zzz: unknown key; allowed: name, summary"),
         (("compare", "zzz"), "there is no study 'zzz'; shipped: adversaries"),
+        (("show", "cooperative", "workflows=[]"), "workflows: give at least 1"),
+        (("serve", "cooperative", "--split", "devv"), "no split 'devv'; did you mean 'dev'?"),
+        (
+            ("train", "small_world", "--policy", "jade_joint", "--dry-run", "constrained=[answer_generator]"),
+            "constrained: answer_generator may write any text; only planners and document_selector are held",
+        ),
     ],
 )
 def test_near_misses_are_named(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
@@ -487,6 +493,16 @@ def test_each_world_has_a_folder_of_its_own(tmp_path: Path) -> None:
     result = jade(*world, "--split", "dev", "--force")
     assert result.exit_code == 2 and "has train.jsonl, of another world" in result.stderr
     assert (tmp_path / "corpus.jsonl").read_bytes() == before and jade(*world, "--force").exit_code == 0
+
+
+def test_an_evaluation_without_a_retriever_says_why_and_is_none(tmp_path: Path) -> None:
+    down = ("retriever.kind=remote", "retriever.urls=[http://127.0.0.1:9]", "retriever.retries=0")
+    rows = tmp_path / "rows.jsonl"
+    words = ("eval", "random", "cooperative", "--episodes", "3", "--rows", str(rows), *SMALL, *down)
+    result = jade(*words, "workflows=[[R,AG],[R,DS,AG]]")
+    assert result.exit_code == 1 and "3 of 3 episodes were cut short: http://127.0.0.1:9" in result.stderr
+    assert all("127.0.0.1:9" in json.loads(line)["reason"] for line in rows.read_text().splitlines())
+    assert jade(*words, "workflows=[[AG]]").exit_code == 0
 
 
 def test_a_baseline_is_not_chosen_by_a_retriever_that_is_down() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,81 @@ def test_a_run_knows_where_its_data_lies_wherever_it_is_judged(tmp_path: Path, m
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert jade("eval", "../run", "--episodes", "3").exit_code == 0
+
+
+KNOBS = ("total_timesteps=128", "n_envs=4", "n_steps=32", "batch_size=64", "eval_episodes=5", "threads=1")
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A scenario with a card of its own in a folder beside it, and a run of it, trained from that folder."""
+    place = tmp_path / "place"
+    (place / "cards").mkdir(parents=True)
+    (place / "cards" / "reader.yaml").write_text(jade("show", "answer_generator").stdout)
+    shown = jade("show", "cooperative", *SMALL).stdout
+    (place / "mine.yaml").write_text(
+        shown.replace("answer_generator,", "cards/reader.yaml,").replace("name: cooperative", "name: mine")
+    )
+    monkeypatch.chdir(place)
+    trained = jade("train", "mine.yaml", "--policy", "sb3_shared", "--out", "run", *KNOBS)
+    assert trained.exit_code == 0, trained.stderr
+    return place
+
+
+def test_a_run_holds_the_cards_that_it_was_trained_with(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = json.loads(jade("eval", "run", "--episodes", "3", "--json").stdout)["metrics"]
+    card = own / "cards" / "reader.yaml"
+    card.write_text(card.read_text().replace("max_tokens: ", "max_tokens: 1"))
+    longer = jade("train", "mine.yaml", "--policy", "sb3_shared", "--out", "run", "--resume", "total_timesteps=256")
+    assert (
+        longer.exit_code == 0 and "not as mine.yaml has it: team=" in longer.stdout
+    )  # the file's card is another one now
+    card.unlink()
+    monkeypatch.chdir(own.parent)
+    again = jade("eval", "place/run", "--episodes", "3", "--json")
+    assert again.exit_code == 0, again.stderr
+    assert json.loads(again.stdout)["metrics"].keys() == before.keys()
+    (noted,) = [
+        c for c in json.loads((own / "run" / "config.json").read_text())["scenario"]["team"] if isinstance(c, dict)
+    ]
+    assert noted["name"] == "answer_generator" and noted["max_tokens"] < 1000
+
+
+def test_a_resumed_run_says_where_its_files_say_otherwise(own: Path) -> None:
+    file = own / "mine.yaml"
+    file.write_text(file.read_text().replace("top_k: 3", "top_k: 2"))
+    resumed = jade("train", "mine.yaml", "--policy", "sb3_shared", "--out", "run", "--resume")
+    assert resumed.exit_code == 0, resumed.stderr
+    game, recipe = resumed.stdout.splitlines()[:2]
+    assert game == "goes on as it was begun, not as mine.yaml has it: retriever.top_k=3 (2)"
+    assert recipe.startswith(
+        "goes on as it was begun, not as sb3_shared has it: total_timesteps=128 (550000), n_envs=4"
+    )
+    assert "nothing was left to do: raise total_timesteps to go on" in resumed.stdout
+    more = jade("train", "mine.yaml", "--policy", "sb3_shared", "--out", "run", "--resume", "total_timesteps=256")
+    assert more.exit_code == 0 and "nothing was left" not in more.stdout and "total_timesteps" not in more.stdout
+
+
+def test_two_processes_do_not_train_one_run(own: Path) -> None:
+    code = (
+        "import pathlib, sys; from jade_env.learning.run_folder import _taken; "
+        "held = _taken(pathlib.Path('run')); print('held', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdin and other.stdout and other.stdout.readline() == "held\n"
+    words = ("train", "mine.yaml", "--policy", "sb3_shared", "--out", "run", "--resume", "total_timesteps=256")
+    refused = jade(*words)
+    assert refused.exit_code == 2 and "run: another process is at work on this run" in refused.stderr
+    other.kill()
+    other.communicate()
+    assert jade(*words).exit_code == 0  # whoever is killed leaves it free
+
+
+def test_a_run_of_which_no_step_is_done_may_be_removed(tmp_path: Path) -> None:
+    run = ("train", "cooperative", "--policy", "sb3_shared", "--out", str(tmp_path / "run"), *SMALL, *KNOBS)
+    assert jade(*run).exit_code == 0
+    assert "may be removed" not in jade(*run).stderr
+    for saved in (tmp_path / "run" / "checkpoints").iterdir():
+        if saved.name.isdigit() and int(saved.name):
+            shutil.rmtree(saved)
+    assert "no step of it is done: it may be removed" in jade(*run).stderr

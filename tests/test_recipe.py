@@ -156,3 +156,11 @@ def test_a_key_that_nobody_or_both_have_is_refused(key: str, says: str) -> None:
     with pytest.raises(ConfigError) as refused:
         split_overrides({key: 1})
     assert says in str(refused.value)
+
+
+def test_a_recipe_that_extends_another_is_not_summed_up_as_that_one(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\nextends: qwen2.5-7b\nsteps: 3\nplans: 2\n")
+    assert load_recipe(file).summary == "qwen2.5-7b with other steps, plans"
+    file.write_text("name: mine\nsummary: my own\nextends: qwen2.5-7b\n")
+    assert load_recipe(file).summary == "my own"

@@ -53,6 +53,7 @@ class EpisodeRow:
         workflow: of the original question, codes joined by commas; "" where the episode ended before there was one.
         team: the side of a duel that played it; "" where there is one team.
         payoff: what each member of the team receives at the end, with private rewards on average; 0 if `failed`.
+        reason: why it `failed`.
     """
 
     question_id: str
@@ -76,6 +77,7 @@ class EpisodeRow:
     workflow: str
     team: str = ""
     payoff: float = 0.0
+    reason: str = ""
 
 
 def evaluate(
@@ -136,10 +138,11 @@ def by_kind(rows: Iterable[EpisodeRow]) -> dict[str, list[EpisodeRow]]:
 
 
 def means(rows: Sequence[EpisodeRow]) -> dict[str, float]:
-    """The figures of an evaluation that a curve is drawn from, and how many `episodes` they are of."""
-    names = ("f1", "em", "net", "rounds", "retrievals", "malformed", "failed")
+    """The figures that a curve is drawn from, and how many `episodes` they are of; `malformed` is a share of outputs."""
+    names = ("f1", "em", "net", "rounds", "retrievals", "failed")
     found = {name: float(np.mean([getattr(row, name) for row in rows])) for name in names}
-    return found | {"episodes": float(len(rows))}
+    malformed = sum(row.malformed for row in rows) / max(1, sum(row.turns for row in rows))
+    return found | {"malformed": malformed, "episodes": float(len(rows))}
 
 
 def _due(turns: Iterable[Turn]) -> list[Turn]:
@@ -176,6 +179,7 @@ def _row(episode: Episode, ticks: int) -> EpisodeRow:
         workflow=",".join(episode.trace.root.workflow or ()),
         team=episode.rules.team,
         payoff=_payoff(episode),
+        reason=episode.truncated,
     )
 
 

@@ -26,7 +26,8 @@ OF_ROLES = ("kl", "approx_kl", "clip_fraction", "advantage", "ratio_max", "expla
 def episode_figures(episodes: Sequence[Episode]) -> dict[str, Any]:
     """Means over the episodes of a step: reward and its parts, costs, and the shares of workflows.
 
-    `ds_use` is the share of rounds that retrieved in which documents were selected. Truncated episodes count in `failed` only.
+    `ds_use` is the share of rounds that retrieved in which documents were selected, `malformed` the share of outputs that were.
+    Truncated episodes count in `failed` only.
     """
     done = [episode for episode in episodes if episode.result is not None]
     figures: dict[str, Any] = {"episodes": len(episodes), "failed": 1.0 - len(done) / max(1, len(episodes))}
@@ -41,8 +42,10 @@ def episode_figures(episodes: Sequence[Episode]) -> dict[str, Any]:
         "f1": _mean([episode.result.scores.f1 for episode in done if episode.result]),
         "em": _mean([episode.result.scores.em for episode in done if episode.result]),
     }
-    for name in ("rounds", "retrievals", "turns", "tokens", "malformed"):
+    for name in ("rounds", "retrievals", "turns", "tokens"):
         figures[name] = _mean([float(getattr(episode.ledger, name)) for episode in done])
+    outputs = sum(episode.ledger.turns for episode in done)
+    figures["malformed"] = sum(episode.ledger.malformed for episode in done) / outputs if outputs else None
     retrieving = [node for node in nodes if "R" in (node.workflow or ())]
     figures["ds_use"] = _mean([float("DS" in (node.workflow or ())) for node in retrieving])
     figures["workflows"] = _workflows(node.workflow for node in nodes if node.parent is None)
@@ -117,7 +120,11 @@ def critic_figures(experience: Experience, found: Sequence[Share], kinds: Mappin
 
 
 def warnings(
-    record: Mapping[str, Any], learned: Collection[str], workflows: int = 2, plans: int = FEW_PLANS
+    record: Mapping[str, Any],
+    learned: Collection[str],
+    workflows: int = 2,
+    plans: int = FEW_PLANS,
+    began: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Sentences on what looks like a collapse in the record of a step. Entropy and plans count for agents that learn.
 
@@ -126,6 +133,7 @@ def warnings(
         learned: agents that learn.
         workflows: how many the planner may choose among; of one alone it cannot be blamed for taking it.
         plans: how many it wrote for original questions; a few may be alike by chance.
+        began: the `roles` of the first step; this one's where not given.
     """
     said, planners = [], {agent for agent in learned if "planner" in agent}
     planners |= {part for part in record["roles"] if part.endswith(SUB_PLANNER) and _of_one(part, planners)}
@@ -133,7 +141,7 @@ def warnings(
         if figures["malformed"] > HIGH_MALFORMED:
             mend = (
                 "as they were when training began: begin from a model that knows this game and its words (jade warm-start)"
-                if record.get("timesteps") == 1
+                if (began or record["roles"]).get(part, figures)["malformed"] > HIGH_MALFORMED
                 else "raise kl or lower learning_rate"
             )
             said.append(f"{part}: {figures['malformed']:.0%} of its outputs are malformed: {mend}")

@@ -11,6 +11,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 # isort: split
 
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -140,6 +141,8 @@ class _Joint:
         self.watch = Watch(self.pool.retriever)
         self.best: dict[str, float] = {}
         self.steps, self.seconds, self.since = 0, 0.0, time.monotonic()
+        self.said: set[str] = set()
+        """What was warned of at the last step."""
         self.whole = True
         """Whether all weights are those of the end of a step."""
         self._start()
@@ -200,8 +203,12 @@ class _Joint:
         record: dict[str, Any] = {"timesteps": self.steps, "played": health.episode_figures(rollout.episodes)}
         record["played"]["truncated_prompts"] = self._cut_prompts()
         record |= {"roles": health.role_figures(rollout, figures), "learner": figures["learner"]}
-        for sentence in health.warnings(record, self.learned, len(self.game.workflows), plan.questions * plan.plans):
-            self.notice(f"step {self.steps}: {sentence}")
+        first = next((own["roles"] for own in self.folder.records if own["timesteps"] == 1), None)
+        said = health.warnings(record, self.learned, len(self.game.workflows), plan.questions * plan.plans, first)
+        for sentence in said:
+            if _gist(sentence) not in self.said:  # what goes on is not said at every step
+                self.notice(f"step {self.steps}: {sentence}")
+        self.said = {_gist(sentence) for sentence in said}
         better = False
         if over or self.steps % plan.eval_every == 0:
             record[DEV] = self._evaluate()
@@ -300,9 +307,12 @@ class _Joint:
             return means(evaluate(team, self.game, DEV, self.dev, data=self.data))
 
     def _finish(self) -> RunSummary:
-        if self.plan.lora is None:
-            for number, learner in enumerate(self.learners.values()):
-                learner.backbone.save(self.folder.path / (f"backbone-{number}" if number else "backbone"))
+        for number, learner in enumerate(self.learners.values()):
+            ending = f"-{number}" if number else ""
+            if self.plan.lora is None:
+                learner.backbone.save(self.folder.path / f"backbone{ending}")
+            else:
+                learner.backbone.save_adapters(self.folder.path / f"adapter{ending}")
         more = {"episodes": self.steps * self.episodes, "best": self.best}
         return finished(self.folder, self.game.name, self.plan.name, self.steps, self._elapsed(), "step", **more)
 
@@ -352,3 +362,8 @@ class _Joint:
             checkpoint.prune(path, self.plan.keep)
             if self.plan.traces:
                 self.folder.write_traces(self.steps, rollout.episodes[-self.plan.traces :])
+
+
+def _gist(sentence: str) -> str:
+    """A warning without its figures."""
+    return re.sub(r"[0-9.]+%?", "", sentence)

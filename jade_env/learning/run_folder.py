@@ -11,12 +11,13 @@ import jade_env.learning.requires  # noqa: F401 - first: it names the extra wher
 
 # isort: split
 
+import fcntl
 import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -29,6 +30,7 @@ from jade_env.policy.fingerprint import fingerprint
 from jade_env.scenario import Scenario
 
 CONFIG = "config.json"
+LOCK = ".lock"
 METRICS, SUMMARY, PICTURE, TRACES, EVENTS = "metrics.jsonl", "run.json", "learning_curve.png", "traces", "tensorboard"
 MAY_CHANGE = ("recipe.total_timesteps", "recipe.steps", "data", "versions")
 """What of the configuration a resumed run may have changed."""
@@ -47,7 +49,7 @@ class RunFolder:
 
     Raises:
         ConfigError: the run that is to be resumed was made with another configuration.
-        DataError: the folder is not empty, holds no run to resume, or cannot be written.
+        DataError: the folder is not empty, holds no run to resume, cannot be written, or another process is at work on its run.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any], resume: bool) -> None:
@@ -57,10 +59,13 @@ class RunFolder:
             if path.exists() and not path.is_dir():
                 raise DataError(f"{path} is a file; a run needs a folder")
             if there and not resume:
-                raise DataError(f"{path} is not empty: go on with its run by --resume, or choose another --out")
+                unused = (path / CONFIG).exists() and not any(checkpoint.saved_timesteps(path))
+                hint = " (no step of it is done: it may be removed)" if unused else ""
+                raise DataError(f"{path} is not empty: go on with its run by --resume, or choose another --out{hint}")
             if resume and not (path / CONFIG).exists():
                 raise DataError(f"{path}: there is no run to resume here, as {CONFIG} is missing")
             path.mkdir(parents=True, exist_ok=True)
+            self._lock = _taken(path)
         if resume:
             before = checkpoint.read_json(path / CONFIG)
             _compare(path / CONFIG, before, config)
@@ -107,7 +112,8 @@ class RunFolder:
                 self._events.flush()
 
     def close(self) -> None:
-        """Close the events."""
+        """Close the events, and leave the run to others."""
+        self._lock.close()
         if self._events is not None:
             with writing(self.path / EVENTS):
                 self._events.close()
@@ -144,7 +150,7 @@ def config_of(
     """The resolved configuration of a run: enough to play it again, and to know whether another scenario fits."""
     source = open_source(game, data)
     return {
-        "scenario": game.model_dump(mode="json"),
+        "scenario": game.resolved(),
         "recipe": dict(recipe),
         "seed": seed,
         "data": None if source.location is None else str(source.location),
@@ -192,6 +198,25 @@ def versions() -> dict[str, str]:
     return found
 
 
+def _taken(path: Path) -> IO[str]:
+    """A file that no other process can open so for as long as it is open: whoever is killed leaves it free."""
+    file = (path / LOCK).open("w")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.close()
+        raise DataError(f"{path}: another process is at work on this run: wait for its end") from None
+    except OSError:  # a file system without locks
+        pass
+    return file
+
+
+def _short(value: object) -> str:
+    """A value as it may stand in a sentence."""
+    shown = repr(value)
+    return shown if len(shown) <= 120 else f"{shown[:120]} ..."
+
+
 def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     old, new = _flat(there), _flat(json.loads(as_json(here)))
     for key in dict.fromkeys((*old, *new)):
@@ -203,7 +228,7 @@ def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> N
             )
         if not unknown and not key.startswith(MAY_CHANGE) and old.get(key) != new.get(key):
             raise ConfigError(
-                f"{path}: {key}: the run was begun with {old.get(key)!r} and cannot go on with {new.get(key)!r}; "
+                f"{path}: {key}: the run was begun with {_short(old.get(key))} and cannot go on with {_short(new.get(key))}; "
                 "only its length may change (total_timesteps, steps); another place (--out) begins a new run"
             )
 

@@ -262,19 +262,33 @@ class Backbone(nn.Module):
         Raises:
             DataError: the folder cannot be written.
         """
-        partial = folder.with_name(f".partial-{folder.name}")
-        try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
+        with _whole(folder) as partial:
             self.causal.save_pretrained(partial)
             self.tokenizer.save_pretrained(partial)
             save_file(dict(self.head.state_dict()), partial / HEAD)
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
-        except (OSError, SafetensorError) as error:
-            raise DataError(f"{folder}: cannot be written: {error}; nothing half-written is left") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+
+    def save_adapters(self, folder: Path) -> None:
+        """Write the adapters as peft lays them out, for any program that puts one over its base model; each in a folder of its name
+        where there are several.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        assert self.lora is not None
+        layers = {name.rpartition(".")[2] for name, m in self.causal.named_modules() if hasattr(m, "lora_A")}
+        config = lora_config(self.lora, sorted(layers))
+        config.base_model_name_or_path, config.inference_mode = self.name, True
+        with _whole(folder) as partial:
+            for adapter in self._adapters:
+                place = partial / adapter if len(self._adapters) > 1 else partial
+                config.save_pretrained(str(place))
+                marked = f".{adapter}.weight"
+                own = {
+                    f"base_model.model.{name.removesuffix(marked)}.weight": tensor.detach().contiguous()
+                    for name, tensor in self.causal.named_parameters()
+                    if "lora_" in name and name.endswith(marked)
+                }
+                save_file(own, place / "adapter_model.safetensors")
 
     def load_head(self, file: Path) -> None:
         """Take the value head that `save` has written.
@@ -355,20 +369,43 @@ def pick_device(device: str) -> str:
     return device
 
 
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to write into that takes the place of another one at the end, or leaves nothing."""
+    partial = folder.with_name(f".partial-{folder.name}")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{folder}: cannot be written: {error}; nothing half-written is left") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def lora_config(lora: Lora, modules: Sequence[str] | str) -> Any:
+    """Adapters as peft is told of them."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float is as good
+        target_modules=modules,  # type: ignore[arg-type]
+        task_type="CAUSAL_LM",
+    )
+
+
 def with_adapters(causal: Any, lora: Lora, adapters: Sequence[str], name: str) -> Any:
     """A model with adapters of these names put into its layers; only they learn.
 
     Raises:
         ConfigError: it has no layers of the names that `lora.modules` gives.
     """
-    from peft import LoraConfig, inject_adapter_in_model
+    from peft import inject_adapter_in_model
 
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float is as good
-        target_modules=list(lora.modules) or "all-linear",
-        task_type="CAUSAL_LM",
-    )
+    config = lora_config(lora, list(lora.modules) or "all-linear")
     layers = [n for n, _ in causal.named_modules()]
     unknown = [wanted for wanted in lora.modules if not any(f".{n}".endswith(f".{wanted}") for n in layers)]
     try:

@@ -36,6 +36,6 @@ class FixedPlanner:
         if turn.kind != "workflow":
             raise ConfigError(f"a fixed plan cannot play {turn.agent}, which writes {turn.kind}")
         if workflow not in turn.view.workflows:
-            legal = ", ".join("+".join(chain) for chain in turn.view.workflows)
-            raise ConfigError(f"fixed_plan: {'+'.join(workflow)} is not legal here: {legal} (codes joined by +)")
+            legal = ", ".join(f'"{",".join(chain)}"' for chain in turn.view.workflows)
+            raise ConfigError(f'fixed_plan: "{",".join(workflow)}" is not legal here; one of {legal} is')
         return turn.format(workflow)

@@ -204,9 +204,9 @@ def _supporting_ids(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     ids = metadata.get("supporting_ids")
     if ids is None:
         return ()
-    if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
-        raise ValueError("metadata.supporting_ids is not a list of passage ids as strings")
-    return tuple(ids)
+    if not isinstance(ids, list) or not all(isinstance(i, str | int) and not isinstance(i, bool) for i in ids):
+        raise ValueError("metadata.supporting_ids is not a list of passage ids")
+    return tuple(map(str, ids))
 
 
 def _check_list_items(metadata: Mapping[str, Any]) -> None:

@@ -305,7 +305,7 @@ def _held(study: Study, run: Run, data: str | Path | None) -> dict[str, Any]:
 def _plan(study: Study, run: Run) -> dict[str, Any]:
     """Everything that the rows of a run depend on, but the versions of libraries and what files hold."""
     return {
-        "scenario": run.game.model_dump(mode="json"),
+        "scenario": run.game.resolved(),
         "judged_by": run.judged.reward.model_dump(mode="json"),
         "player": run.player,
         "recipe": None if run.recipe is None else run.recipe.resolved(),

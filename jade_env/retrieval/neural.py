@@ -82,7 +82,7 @@ class NeuralEncoder:
                 digest.update(name.encode())
                 digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         self._hash = digest.hexdigest()[:16]
-        self._dimensions = int(self._encode([""]).shape[1])
+        self._dimensions = int(self._encode(["a word"]).shape[1])
 
     @classmethod
     def of(cls, settings: Dense) -> NeuralEncoder:
@@ -170,7 +170,10 @@ class NeuralEncoder:
 
     @torch.inference_mode()
     def _batch(self, tokens: list[list[int]]) -> Vectors:
-        padded = self._tokenizer.pad({"input_ids": tokens}, return_tensors="pt").to(self._device)
+        read = [
+            row or [self._tokenizer.pad_token_id] for row in tokens
+        ]  # blank, where no special tokens are put around it
+        padded = self._tokenizer.pad({"input_ids": read}, return_tensors="pt").to(self._device)
         hidden_NTD = self._model(**padded).last_hidden_state.float()
         if self._pooling == "cls":
             pooled_ND = hidden_NTD[:, 0]

@@ -78,10 +78,11 @@ def test_a_role_whose_outputs_are_mostly_malformed_is_warned_of_whether_it_learn
     broken["roles"]["answer_generator"]["malformed"] = 0.5
     assert not warnings(broken, ["planner"])
     broken["roles"]["answer_generator"]["malformed"] = 0.51
-    (said,) = warnings(broken | {"timesteps": 9}, ["planner"])
+    (said,) = warnings(broken, ["planner"], began=record(answer_generator=0.3)["roles"])
     assert said == "answer_generator: 51% of its outputs are malformed: raise kl or lower learning_rate"
-    (said,) = warnings(broken | {"timesteps": 1}, ["planner"])
-    assert "as they were when training began" in said
+    for began in (None, broken["roles"], {}):
+        (said,) = warnings(broken, ["planner"], began=began)
+        assert "as they were when training began" in said
 
 
 def test_the_figures_of_a_step_are_means_over_its_episodes() -> None:
@@ -96,7 +97,7 @@ def test_the_figures_of_a_step_are_means_over_its_episodes() -> None:
     found = episode_figures(done)
     assert found["ds_use"] == pytest.approx(2 / 3)  # of the rounds that retrieved
     assert found["workflows"] == {"AG": 0.25, "R,AG": 0.25, "R,DS,AG": 0.5} and found["sub_workflows"] == {}
-    assert (found["rounds"], found["retrievals"], found["turns"], found["malformed"]) == (1.0, 0.75, 2.5, 0.5)
+    assert (found["rounds"], found["retrievals"], found["turns"], found["malformed"]) == (1.0, 0.75, 2.5, 0.2)
     assert found["penalty"] == pytest.approx(2 * done[0].rules.reward.format_penalty / 4)
     assert found["net"] == pytest.approx(found["outcome"] - found["cost"]) and found["cost"] > 0
 

@@ -300,6 +300,8 @@ def test_adapters_learn_and_the_model_under_them_does_not(
     learned = weights(done.folder)
     assert all("lora_" in name or name.startswith("head.") for name in learned)
     adapters = {name.split(".")[-2] for name in learned if "lora_" in name}
+    written = {file.parent.name for file in (tmp_path / "run" / "adapter").rglob("adapter_model.safetensors")}
+    assert written == (adapters if len(adapters) > 1 else {"adapter"})
     assert len(adapters) == (1 if sharing == "all" else 7)
     assert len(evaluate(make_policy(done.folder, game, greedy=False), game, "dev", 4)) == 4
 

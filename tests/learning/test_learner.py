@@ -158,3 +158,29 @@ def test_who_does_not_learn_stays_what_training_began_with(
         assert isinstance(policy, LanguageModelPolicy)
         logprobs = Generator(policy.backbone).run(ASKED)[0].logprobs
         assert np.allclose(logprobs, began, atol=1e-5) == (agent != "planner"), agent
+
+
+@pytest.mark.parametrize("sharing", ["all", "per_role"])
+def test_adapters_are_written_as_peft_reads_them(sharing: str, backbones: tuple[str, str], tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    learner = Learner(recipe(backbones[0], lora={"rank": 2, "alpha": 3.0}, sharing=sharing), ROLES, True)
+    ids = torch.arange(4, 20)[None]
+    with torch.no_grad():
+        for name, parameter in learner.backbone.causal.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    learner.backbone.save_adapters(tmp_path / "adapter")
+    for role in ROLES:
+        learner.backbone.use(learner.backbone.adapter_of(role))
+        base = AutoModelForCausalLM.from_pretrained(backbones[0])
+        place = tmp_path / "adapter" / (role if sharing == "per_role" else "")
+        with torch.no_grad():
+            mine = learner.backbone.logits(learner.backbone.hidden(ids, use_cache=False))
+            read = PeftModel.from_pretrained(base, str(place)).eval()
+            assert torch.allclose(read(ids).logits, mine, atol=1e-5)
+            merged = read.merge_and_unload()
+            assert torch.allclose(merged(ids).logits, mine, atol=1e-4)
+            plain = AutoModelForCausalLM.from_pretrained(backbones[0])(ids).logits
+            assert not torch.allclose(plain, mine, atol=1e-2)

@@ -154,7 +154,7 @@ def test_line_separators_of_unicode_do_not_break_lines(tmp_path: Path) -> None:
         ({"id": "x", "question": "Who?", "golden_answers": [3]}, "3 in golden_answers is not an answer"),
         ({**GOOD}, "'dev_0' is taken"),
         ({**GOOD, "id": "x", "metadata": []}, "metadata is not an object"),
-        ({**GOOD, "id": "x", "metadata": {"supporting_ids": [3]}}, "supporting_ids is not a list of passage ids"),
+        ({**GOOD, "id": "x", "metadata": {"supporting_ids": [True]}}, "supporting_ids is not a list of passage ids"),
         ({**GOOD, "id": "x", "metadata": {"decomposition": {}}}, "decomposition is not a list"),
         ({**GOOD, "id": "x", "metadata": {"decomposition": [{"question": "a"}]}}, "step 1 of metadata.decomposition"),
         ({**GOOD, "id": "x", "metadata": {"list_items": "B1, C2"}}, "list_items is not a list of strings"),

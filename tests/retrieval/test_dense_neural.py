@@ -65,6 +65,20 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_tokenizer_that_adds_no_special_tokens_reads_blank_texts(plain: Path, tmp_path: Path) -> None:
+    """As those of decoders that embed."""
+    import shutil
+
+    shutil.copytree(plain, folder := tmp_path / "bare")
+    tree = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(tree | {"post_processor": None}))
+    encoder = make_encoder(Dense(encoder=str(folder)), DOCUMENTS)
+    assert encoder.dimensions == 16
+    blank, bell = encoder.queries([" ", "the bell"])
+    assert not blank.any() and np.isfinite(bell).all() and bell.any()
+    assert encoder.passages([Document("3", "", "")]).shape == (1, 16)
+
+
 def test_positions_that_begin_behind_the_padding_are_not_passages_words(plain: Path, tmp_path: Path) -> None:
     """As in RoBERTa, XLM-R and MPNet."""
     import shutil
