@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jade_env import streams
+from jade_env.agent import PLACE
 from jade_env.envs.pool import Pool, as_scenario
 from jade_env.errors import DataError, JadeError
 from jade_env.game.episode import Episode, Rules
+from jade_env.questions import Question, Step
 from jade_env.scenario import Scenario
 
 EPISODES = 64
+MOST_DOCUMENTS = 1_000_000
+"""Of larger corpora the ids are not compared."""
+_ANSWER = re.compile(r"#([1-9][0-9]{0,2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +117,37 @@ def _hints(pool: Pool, facts: Mapping[str, float], acted: Counter[str]) -> list[
         hints.append("no retrieval found a supporting document: do supporting_ids match the corpus ids?")
     if not any(question.supporting_ids for question in pool.questions):
         hints.append("questions have no supporting_ids, so support recall cannot be reported")
+    for card in pool.scenario.cards.values():
+        if not {"query", "question"}.intersection(PLACE.findall(card.prompts[pool.scenario.prompt].user)):
+            hints.append(
+                f"{card.name}: its {pool.scenario.prompt} prompt has no {{query}}: it never reads the question"
+            )
+    splits: dict[str, Sequence[Question]] = {}
     for needed in ("train", "dev"):
         try:
-            pool.source.questions(needed)
+            splits[needed] = pool.source.questions(needed)
         except DataError as error:
             hints.append(f"jade train learns from the split train and is judged on dev: {error}")
+    both = set.intersection(*({question.text for question in asked} for asked in splits.values())) if splits else set()
+    if len(splits) > 1 and both:
+        hints.append(f"{len(both)} questions stand in train and in dev, where they tell nothing")
+    return hints + _doubts(pool)
+
+
+def _doubts(pool: Pool) -> list[str]:
+    """What the questions say that cannot be."""
+    hints = []
+    early = [q.id for q in pool.questions if any(_looks_ahead(q.decomposition, i) for i in range(len(q.decomposition)))]
+    if early:
+        hints.append(f"{len(early)} decompositions use an answer before it is there (#k), such as that of {early[0]}")
+    documents = pool.source.documents(pool.split)
+    if len(documents) <= MOST_DOCUMENTS:
+        known = {document.id for document in documents}
+        lost = [name for question in pool.questions for name in question.supporting_ids if name not in known]
+        if lost:
+            hints.append(f"{len(lost)} supporting_ids are those of no passage in the corpus, such as {lost[0]!r}")
     return hints
+
+
+def _looks_ahead(steps: Sequence[Step], place: int) -> bool:
+    return any(int(k) > place for k in _ANSWER.findall(steps[place].question))

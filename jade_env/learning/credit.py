@@ -10,7 +10,8 @@
 
 T turns stand in buffer order: each episode's together, in order of play. A frozen agent's turns are turns like any other
 here: they are part of what follows an earlier turn; whether they are learned from is decided elsewhere. The *outcome* is
-R_global of the turn's episode, the *penalty* that of its own format. Knows no model, no tensor and no game; numpy only.
+R_global of the turn's episode, the *penalty* that of its own format. Columns of different length raise ValueError. Knows no
+model, no tensor and no game; numpy only.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def episode_gae(
     Returns:
         advantage_T and return_T.
     """
+    _alike(reward=reward_T, value=value_T, sequence=sequence_T)
     reward, value = _floats(reward_T), _floats(value_T)
     code, count = _codes(sequence_T)
     order = np.argsort(code, kind="stable")
@@ -85,6 +87,7 @@ def broadcast(
         advantage_N and return_N.
     """
     length = np.asarray(length_T, np.int64)
+    _alike(outcome=outcome_T, penalty=penalty_T, length=length)
     turn = np.repeat(np.arange(len(length)), length)
     reward = np.zeros(int(length.sum()))
     said = length > 0
@@ -105,6 +108,7 @@ def group(
     Args:
         scale: divide by the standard deviation; False gives the variant of "Dr. GRPO" (arXiv 2503.20783).
     """
+    _alike(outcome=outcome_T, penalty=penalty_T, episode=episode_T, question=question_T)
     tree = _Tree(outcome_T, episode_T, question_T)
     mean = tree.sum_Q(tree.outcome_E) / tree.size_Q
     centred = _exact(tree.outcome_E - mean[tree.question_E])
@@ -121,6 +125,7 @@ def leave_one_out(outcome_T: ArrayLike, penalty_T: ArrayLike, episode_T: ArrayLi
 
     An episode alone with its question has nothing to be compared with: its outcome gives 0.
     """
+    _alike(outcome=outcome_T, penalty=penalty_T, episode=episode_T, question=question_T)
     tree = _Tree(outcome_T, episode_T, question_T)
     return tree.against_others(tree.question_E)[tree.episode_T] + _floats(penalty_T)
 
@@ -148,6 +153,8 @@ def tied_group(
         plan_T: number of the plan, unique over the buffer.
         root_T: whether the turn is the root planner's, shared by all executions of its plan.
     """
+    own = {"outcome": outcome_T, "penalty": penalty_T, "episode": episode_T}
+    _alike(**own, question=question_T, plan=plan_T, root=root_T)
     tree = _Tree(outcome_T, episode_T, question_T)
     plan, plans = _codes(plan_T)
     plan_E = tree.of_episode(plan)
@@ -262,6 +269,14 @@ def _against_others(value: Floats, family: Ints) -> Floats:
 def _exact(difference: Floats) -> Floats:
     """Differences with 0 where only rounding is left, so that who did just as well as the others learns nothing."""
     return cast(Floats, np.where(np.abs(difference) < ROUNDING, 0.0, difference))
+
+
+def _alike(**columns: ArrayLike) -> None:
+    """Refuse columns of different length: one of a single entry would be read as that of all."""
+    sizes = {name: np.shape(column) for name, column in columns.items()}
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{name} {'x'.join(map(str, size)) or 'a single number'}" for name, size in sizes.items())
+        raise ValueError(f"credit: one entry a turn is wanted in every column, found {told}")
 
 
 def _floats(column: ArrayLike) -> Floats:

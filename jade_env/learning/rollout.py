@@ -102,7 +102,9 @@ def _play(
                     outputs[turn.id] = turn.output(Written(sample.text, len(sample.output)))
         busy = bool(outputs) or any(generator.pending for generator in generators.values())
         if not busy and not pool.waiting:
-            raise JadeError(f"{count - len(done)} episodes cannot go on: nobody has a turn in them")
+            at = min((turn.episode for turn in open_turns), default=first)
+            past = f"; the pool is at episode {at}, so give first={at}, or seek({first}) before" if at > first else ""
+            raise JadeError(f"{count - len(done)} episodes cannot go on: nobody has a turn in them{past}")
         finished = pool.step(outputs) if outputs or not busy else []
         done |= {episode.index: episode for episode in finished if episode.index < first + count}
         cut_short += [episode for episode in finished if episode.index >= first + count]

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 import jade_env
+from jade_env.agent import load_agent
 from jade_env.questions.datasets import write_corpus, write_questions
 from jade_env.questions.world import WorldSpec, make_world
 from jade_env.scenario import load_scenario
@@ -52,6 +53,31 @@ def test_supporting_ids_that_match_nothing_are_noticed(tmp_path: Path) -> None:
     questions.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     report = jade_env.check_scenario(path, data=tmp_path)
     assert any("do supporting_ids match the corpus ids" in hint for hint in report.hints), report
+    assert any("are those of no passage in the corpus, such as 'nowhere'" in hint for hint in report.hints)
+
+
+def test_slips_in_questions_and_prompts_are_hinted_at(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    plain = jade_env.check_scenario(path, data=tmp_path)
+    assert not any("no passage" in hint or "before it is there" in hint or "{query}" in hint for hint in plain.hints)
+    folder = tmp_path / "mine"
+    (folder / "dev.jsonl").write_bytes((folder / "train.jsonl").read_bytes())
+    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text("utf-8").splitlines()]
+    rows[3]["metadata"]["decomposition"] = [{"question": "who is #1?", "answer": "x", "supporting_id": None}]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    card = load_agent("answer_generator").model_dump(mode="json")
+    card["prompts"]["full"]["user"] = "{documents}"
+    tree = yaml.safe_load(path.read_text()) | {"prompt": "full"}
+    tree["team"] = [card if member == "answer_generator" else member for member in tree["team"]]
+    path.write_text(yaml.safe_dump(tree))
+    report = jade_env.check_scenario(path, data=tmp_path)
+    assert report.ok
+    for hint in (
+        "answer_generator: its full prompt has no {query}: it never reads the question",
+        "30 questions stand in train and in dev",
+        f"1 decompositions use an answer before it is there (#k), such as that of {rows[3]['id']}",
+    ):
+        assert any(hint in said for said in report.hints), report
 
 
 def test_mistakes_are_reported_and_not_raised(tmp_path: Path) -> None:

@@ -279,3 +279,17 @@ def test_a_table_that_knows_nothing_explains_nothing_even_when_an_episode_has_ma
     cell = episode // 2
     assert credit.table_explained_variance([cell], target) > 0.4  # an episode's other turns tell its outcome
     assert credit.table_explained_variance([cell], target, episode) < 0.1
+
+
+def test_columns_of_different_length_are_refused() -> None:
+    one, two = [1.0], [0.0, 1.0]
+    for rule, columns in (
+        (credit.group, (one, two, [1], [1])),
+        (credit.leave_one_out, (two, one, [1, 2], [1, 1])),
+        (credit.tied_group, (two, two, [1, 2], [1, 1], [1], [True, True])),
+        (credit.episode_gae, (two, one, [0, 0])),
+        (credit.broadcast, (two, one, [0.5, 0.5], [1, 1])),
+        (credit.group, (0.5, two, [1, 1], [1, 1])),
+    ):
+        with pytest.raises(ValueError, match="one entry a turn is wanted in every column, found"):
+            rule(*columns)  # type: ignore[operator]

@@ -201,6 +201,11 @@ def test_a_rollout_that_fails_leaves_the_model_ready_for_the_next(backbone: str,
     with pytest.raises(KeyboardInterrupt):
         collect(pool, dict.fromkeys(pool.agents, player), 0, 8, interrupt)
     assert not player.generator.pending and len(evaluate(player, game, "dev", 2)) == 2
+    pool.seek(8)
+    with pytest.raises(
+        JadeError, match="8 episodes cannot go on: .*; the pool is at episode 8, so give first=8, or seek"
+    ):
+        collect(pool, dict.fromkeys(pool.agents, player), 0, 8)
 
 
 def test_steps_may_be_raised_on_resume_and_nothing_else(backbone: str, game: Scenario, tmp_path: Path) -> None:
