@@ -255,8 +255,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 def _read(path: Path, parse: Callable[[bytes], Any]) -> Any:
     try:
         return parse(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; the run is not complete") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{path}: no such file; the run is not complete, or it is no run") from None
     except (OSError, ValueError, SafetensorError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
 

@@ -340,7 +340,7 @@ def load_backbone(
         ) from None
     causal.to(torch.device(pick_device(device)))
     if gradient_checkpointing:
-        causal.gradient_checkpointing_enable({"use_reentrant": False})
+        enable_checkpointing(causal)
         if lora is not None:
             causal.enable_input_require_grads()
     try:
@@ -367,6 +367,11 @@ def pick_device(device: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device: {device!r} cannot be used here: {str(error).splitlines()[0]}") from None
     return device
+
+
+def enable_checkpointing(causal: Any) -> None:
+    """Let a model compute its activations twice where it is told to; versions of transformers call it by two names."""
+    getattr(causal, "activation_checkpointing_enable", causal.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from jade_env.config import names
 from jade_env.game.outputs import KINDS, MAX_SUBQUESTIONS
 from jade_env.game.workflow import CHAIN, DECOMPOSERS
 from jade_env.hub import SHIPPED
-from jade_env.policy.backbone import DTYPES, Backbone, Dtype, load_backbone, pick_device
+from jade_env.policy.backbone import DTYPES, Backbone, Dtype, enable_checkpointing, load_backbone, pick_device
 from jade_env.questions.world import vocabulary
 
 FRESH = "fresh"
@@ -107,7 +107,7 @@ def begin(
         return load_backbone(place, dtype=dtype, device=device, gradient_checkpointing=gradient_checkpointing)
     made = make_tiny(seed, kinds=kinds, dtype=dtype).to(torch.device(pick_device(device)))
     if gradient_checkpointing:
-        made.causal.gradient_checkpointing_enable({"use_reentrant": False})
+        enable_checkpointing(made.causal)
     return made
 
 
