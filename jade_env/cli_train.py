@@ -14,6 +14,7 @@ from jade_env.config import parse_overrides
 from jade_env.errors import ConfigError
 
 if TYPE_CHECKING:
+    from jade_env.cli_resume import Given, Training
     from jade_env.learning.session import RunSummary
     from jade_env.scenario import Scenario
 
@@ -46,15 +47,12 @@ def train(
     Example: jade train cooperative --policy sb3_shared --out runs/first total_timesteps=100000 reward.round_cost=0.1
     """
     from jade_env.chat_recipe import RemoteChatRecipe
-    from jade_env.cli_resume import Given, begun, kept
+    from jade_env.cli_resume import Given
     from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
     from jade_env.recipe import MarlRecipe
 
     given = Given(scenario, policy or "sb3_shared", parse_overrides(overrides or []), out, seed, data)
-    training = begun(given, policy is not None) if resume else given.new()
-    for sentence in kept(given, training, policy is not None) if resume else ():
-        typer.echo(sentence)
-    game, recipe, run, seed, data = training
+    game, recipe, run, seed, data = _told(given, policy is not None) if resume else given.new()
     before = _timesteps(run)
     if recipe.learner == "scripted":
         raise ConfigError(f"{recipe.name} is scripted and does not learn: try jade eval {recipe.script} {scenario}")
@@ -109,14 +107,11 @@ def warm_start(
 
     Example: jade warm-start small_world --policy jade_tiny --out runs/warm
     """
-    from jade_env.cli_resume import Given, begun, kept
+    from jade_env.cli_resume import Given
     from jade_env.language_recipe import WarmStartRecipe
 
     given = Given(scenario, policy or "jade_tiny", parse_overrides(overrides or []), out, seed, data)
-    training = begun(given, policy is not None) if resume else given.new()
-    for sentence in kept(given, training, policy is not None) if resume else ():
-        typer.echo(sentence)
-    game, recipe, run, seed, data = training
+    game, recipe, run, seed, data = _told(given, policy is not None) if resume else given.new()
     before = _timesteps(run)
     if not isinstance(recipe, WarmStartRecipe):
         raise ConfigError(
@@ -147,6 +142,16 @@ def _overrides(scenario: str, game: Scenario) -> list[str]:
 
     plain, played = flat(load_scenario(scenario).resolved()), flat(game.resolved())
     return [f"{key}={json.dumps(value)}" for key, value in played.items() if key not in plain or plain[key] != value]
+
+
+def _told(given: Given, policy_said: bool) -> Training:
+    """A run that is gone on with, after saying where it is not what its files are now."""
+    from jade_env.cli_resume import begun, kept
+
+    training = begun(given, policy_said)
+    for sentence in kept(given, training, policy_said):
+        typer.echo(sentence)
+    return training
 
 
 def _timesteps(run: Path) -> int | None:
