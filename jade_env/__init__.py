@@ -78,7 +78,11 @@ def _register() -> None:
         "answer_summarizer",
     ):  # fmt: skip
         name = "".join(part.capitalize() for part in role.split("_"))
-        gymnasium.register(f"jade/{name}-v0", entry_point="jade_env:single_agent_env", kwargs={"agent": role})
+        partners = (
+            "heuristic" if role in ("planner", "answer_generator") else "random"
+        )  # its one workflow needs no others
+        kwargs = {"agent": role, "partners": partners}
+        gymnasium.register(f"jade/{name}-v0", entry_point="jade_env:single_agent_env", kwargs=kwargs)
 
 
 _register()

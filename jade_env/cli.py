@@ -224,6 +224,8 @@ def evaluate(
     else:
         tables = table(summary), kinds_table(summary), teams_table(summary)
         _print(*(each for each in tables if each.row_count))
+        if policy == "ceiling":
+            typer.echo("ceiling: a lower bound of the best that can be played")
         for run, (chosen, which) in runs.items():
             typer.echo(f"who played: {run}, its {which} checkpoint, {chosen:,}")
         typer.echo(watch.sentence())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 import typing
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from jade_env.errors import ConfigError, JadeError
 
@@ -30,9 +31,23 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Settings(BaseModel):
-    """Base of everything a user may write: immutable, unknown keys refused, and numbers that are infinite or none."""
+    """Base of everything a user may write: immutable; unknown keys, other types and numbers that are not finite are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_as_tuples(cls, given: Any) -> Any:
+        return {key: _tuples(value) for key, value in given.items()} if isinstance(given, Mapping) else given
+
+
+def _tuples(value: Any) -> Any:
+    """What YAML has as a list is a tuple in settings, which do not change."""
+    if isinstance(value, list):
+        return tuple(map(_tuples, value))
+    return {key: _tuples(item) for key, item in value.items()} if type(value) is dict else value
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -49,6 +64,9 @@ def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> d
     return loader.construct_mapping(node, deep=True)
 
 
+_StrictLoader.add_implicit_resolver(  # YAML 1.1, which PyYAML reads, takes 1e-3 for text
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
 
 
@@ -263,7 +281,8 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
         return f"{path}: give at least {problem['ctx']['min_length']}"
     if kind == "value_error":
         return f"{path}: {problem['ctx']['error']}"
-    return f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}, found {_found(found)}"
+    said = problem["msg"].replace("valid tuple", "list").replace("valid dictionary", "mapping of keys to values")
+    return f"{path}: {said[0].lower()}{said[1:]}, found {_found(found)}"
 
 
 def _further_down(model: type[BaseModel], key: str, path: str) -> str:
@@ -323,7 +342,7 @@ def _types_in(annotation: Any) -> list[Any]:
 def _found(value: Any) -> str:
     if isinstance(value, dict):
         return "keys and values"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "a list"
     return "nothing" if value is None else f"{value!r}"
 

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
 from jade_env.agent import AgentCard, PromptStyle, load_agent
-from jade_env.config import Settings, apply_overrides, beside, is_path, load_tree, validate
+from jade_env.config import Settings, apply_overrides, beside, is_path, load_tree, nearest, validate
 from jade_env.errors import ConfigError
 from jade_env.game.workflow import RETRIEVE, check, codes, decomposes
+from jade_env.questions.world import WorldSpec
 from jade_env.retriever_settings import Bm25, Count, Positive, RetrieverSettings, Share
 
 Mode = Literal["text", "discrete"]
@@ -134,6 +135,16 @@ class WorldData(Settings):
     lexicon: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the words that names are made of; with fewer of them a small model learns sooner."""
 
+    @field_validator("mixture")
+    @classmethod
+    def _can_be_asked(cls, given: dict[str, float] | None) -> dict[str, float] | None:
+        if given is not None:
+            try:
+                WorldSpec(mixture=given)
+            except ConfigError as error:
+                raise ValueError(str(error).removeprefix("world: mixture: ")) from None
+        return given
+
 
 class FileData(Settings):
     """Questions and corpus in FlashRAG/Search-R1 JSONL: `corpus.jsonl` and `SPLIT.jsonl` in one folder."""
@@ -178,15 +189,18 @@ class Scenario(Settings):
     def _split_chains(cls, given: Any) -> Any:
         if not isinstance(given, list | tuple):
             raise ValueError("expected a list of workflows such as [QR,R,AG]")
-        return [codes(item) if isinstance(item, str) else item for item in given]
+        return tuple(codes(item) if isinstance(item, str) else item for item in given)
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Scenario:
         try:
             chains = [check(workflow) for workflow in self.workflows]
+        except ConfigError as error:
+            raise ValueError(f"workflows: {error}") from None
+        try:
             cards = [load_agent(card) if isinstance(card, str) else card for card in self.team]
         except ConfigError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(f"team: {error}") from None
         if len(set(chains)) < len(chains):
             raise ValueError("workflows: one stands twice")
         if all(decomposes(chain) for chain in chains):
@@ -212,7 +226,7 @@ class Scenario(Settings):
         for key, table in (("mode", self.mode), ("reward.weights", self.reward.weights)):
             for agent in table if isinstance(table, dict) else ():
                 if agent not in (*names, "default"):
-                    raise ValueError(f"{key}: {agent!r} is not in the team")
+                    raise ValueError(f"{key}: {agent!r} is not in the team{nearest(agent, (*names, 'default'))}")
         self._sides_are_playable([card for card in cards if card.writes == "document"])
         self._cards = {card.name: card for card in cards}
         return self

@@ -511,7 +511,18 @@ def test_a_baseline_is_not_chosen_by_a_retriever_that_is_down() -> None:
     assert result.exit_code == 2 and "the best fixed workflow cannot be chosen on train" in result.stderr
 
 
-@pytest.mark.parametrize(("split", "near"), [("devv", "dev"), ("testt", "test"), ("trian", "train"), ("Dev", "dev")])
+@pytest.mark.parametrize(
+    ("split", "near"),
+    [
+        ("devv", "dev"),
+        ("testt", "test"),
+        ("trian", "train"),
+        ("Dev", "dev"),
+        ("dve", "dev"),
+        ("validation", "dev"),
+        ("testing", "test"),
+    ],
+)
 def test_a_slip_in_the_name_of_a_split_is_no_new_world(split: str, near: str) -> None:
     result = jade("eval", "random", "cooperative", "--split", split, "--episodes", "2", *SMALL)
     assert result.exit_code == 2 and f"no split '{split}'; did you mean '{near}'?" in result.stderr
@@ -534,3 +545,16 @@ def test_of_a_single_question_no_interval_is_told() -> None:
 def test_a_question_of_another_split_is_told_by_its_split() -> None:
     result = jade("play", "cooperative", "--question", "train_3", *SMALL)
     assert result.exit_code == 2 and "split 'dev' has no question 'train_3', but 'train' has" in result.stderr
+
+
+def test_the_ceiling_is_called_a_lower_bound() -> None:
+    assert "a lower bound of the best" in jade("eval", "ceiling", "cooperative", "--episodes", "3", *SMALL).stdout
+    assert "lower bound" not in jade("eval", "random", "cooperative", "--episodes", "3", *SMALL).stdout
+
+
+def test_a_conversion_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "dev.json").write_text('[{"_id": "a", "question": "who?"}]')
+    result = jade("data", "convert", "hotpotqa", f"dev={tmp_path / 'dev.json'}", "--out", str(tmp_path / "a" / "b"))
+    assert result.exit_code == 2 and not (tmp_path / "a" / "b").exists()
+    near = jade("data", "convert", "hotpot", f"dev={tmp_path / 'dev.json'}", "--out", str(tmp_path / "c"))
+    assert near.exit_code == 2 and "did you mean 'hotpotqa'?" in near.stderr

@@ -10,6 +10,7 @@ import yaml
 from jade_env.agent import load_agent
 from jade_env.config import apply_overrides, names, parse_overrides
 from jade_env.errors import ConfigError
+from jade_env.recipe import load_recipe
 from jade_env.scenario import load_scenario
 
 
@@ -46,7 +47,18 @@ def test_every_shipped_file_is_valid_and_named_after_its_file() -> None:
         ({"data": {"source": "fles"}}, r"data.source: .fles. is not one of world, files"),
         ({"data.folder": "x"}, r"data.*folder: unknown key"),
         ({"mode": {"plumber": "text"}}, r"mode: 'plumber' is not in the team"),
-        ({"reward.round_cost": "1e400"}, r"reward.round_cost: input should be a finite number, found '1e400'"),
+        ({"mode": {"planer": "text"}}, r"mode: 'planer' is not in the team; did you mean 'planner'"),
+        ({"workflows": ["R,AGG"]}, r"workflows: workflow R,AGG: 'AGG' is not one of .*; did you mean 'AG'"),
+        ({"team": ["planer", "answer_generator"]}, r"team: there is no agent 'planer'; did you mean 'planner'"),
+        ({"data.mixture": {"singel": 1}}, r"data.mixture: 'singel' is not one of .*; did you mean 'single'"),
+        ({"data.mixture": {"compare_yesno": 1}}, r"data.mixture: compare_yesno has a share of 1.00"),
+        ({"reward.round_cost": float("inf")}, r"reward.round_cost: input should be a finite number, found inf"),
+        ({"data.passages": "300"}, r"data.passages: input should be a valid integer, found '300'"),
+        ({"data.train": True}, r"data.train: input should be a valid integer, found True"),
+        ({"limits.max_turns": True}, r"limits.max_turns: input should be a valid integer, found True"),
+        ({"retriever.b": True}, r"retriever.b: input should be a valid number, found True"),
+        ({"retriever.stem": "no"}, r"retriever.stem: input should be a valid boolean, found 'no'"),
+        ({"team": "planner"}, r"team: input should be a list, found 'planner'"),
         ({"name": ""}, r"name: "),
     ],
 )
@@ -153,3 +165,12 @@ def test_a_prompt_may_only_name_what_the_role_reads(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(card))
     with pytest.raises(ConfigError, match=r"\{documents\} is not among reads"):
         load_agent(path)
+
+
+def test_numbers_are_numbers_however_they_are_written(tmp_path: Path) -> None:
+    given = parse_overrides(["a=1e-3", "b=2E4", "c=-1.5e+2", "d=.5", "e=1_000", "f=e3", "g=1e", "h='1e-3'"])
+    assert given == {"a": 0.001, "b": 20000.0, "c": -150.0, "d": 0.5, "e": 1000, "f": "e3", "g": "1e", "h": "1e-3"}
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\nextends: jade_joint\nlearning_rate: 3e-4\nvf_coef: 1\n")
+    recipe = load_recipe(file)
+    assert (recipe.learning_rate, recipe.vf_coef) == (0.0003, 1.0)  # type: ignore[union-attr]

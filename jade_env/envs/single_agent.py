@@ -128,7 +128,9 @@ class SingleAgentEnv(gymnasium.Env[Any, Any]):
         return self._observation(), reward, match.terminated, truncated, self._info()
 
     def action_masks(self) -> np.ndarray:
-        """The legal actions as booleans, as MaskablePPO reads them; all of them in text mode are one."""
+        """The legal actions as booleans, as MaskablePPO reads them; in text mode a single one, for any text."""
+        if self._text:
+            return np.ones(1, dtype=bool)
         return np.asarray(self._match.observe(self.agent, self._turn)["action_mask"], dtype=bool)
 
     def _observation(self) -> Any:

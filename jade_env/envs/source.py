@@ -115,13 +115,19 @@ def _make_world(description: str, split: str) -> World:
     return make_world(spec, split, {"train": data.train, "dev": data.dev}.get(split, data.test))
 
 
+_SYNONYMS = {"dev": ("val", "valid", "validation", "eval", "evaluation"), "test": ("testing",), "train": ("training",)}
+
+
 def _world(data: WorldData, split: str) -> World:
     if not split.isidentifier():
         raise DataError(f"split {split!r} is not a name; the world's splits are {', '.join(WORLD_SPLITS)}")
     # any other name is a world of its own, such as test2 or holdout, but for what looks like a slip
-    near = get_close_matches(split.lower(), WORLD_SPLITS, 1, cutoff=0.75) if split.isalpha() else []
-    if near and split not in WORLD_SPLITS:
-        raise DataError(f"the world has no split {split!r}; did you mean {near[0]!r}?")
+    if split not in WORLD_SPLITS and split.isalpha():
+        low = split.lower()
+        near = get_close_matches(low, WORLD_SPLITS, 1, cutoff=0.6)
+        meant = next((name for name, others in _SYNONYMS.items() if low in others), near[0] if near else "")
+        if meant:
+            raise DataError(f"the world has no split {split!r}; did you mean {meant!r}?")
     return _make_world(data.model_dump_json(), split)
 
 

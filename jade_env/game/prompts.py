@@ -71,7 +71,8 @@ def _rejected(view: View) -> str:
 def _answers(view: View) -> str:
     if not view.answers:
         return "none"
-    return "; ".join(f"#{i} {question} = {answer}" for i, (question, answer) in enumerate(view.answers, 1))
+    told = "; ".join(f"#{i} {question} = {answer}" for i, (question, answer) in enumerate(view.answers, 1))
+    return defuse(told)  # an answer may be a document's own words
 
 
 @lru_cache(maxsize=64)

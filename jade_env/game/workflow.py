@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+from jade_env.config import nearest
 from jade_env.errors import ConfigError
 from jade_env.game.view import Workflow
 
@@ -58,7 +59,7 @@ def check(workflow: Sequence[str]) -> Workflow:
     known = (*CHAIN, *DECOMPOSERS, SOLVER)
     for code in chain:
         if code not in known:
-            raise ConfigError(f"workflow {shown}: {code!r} is not one of {', '.join(known)}")
+            raise ConfigError(f"workflow {shown}: {code!r} is not one of {', '.join(known)}{nearest(code, known)}")
     alone = (*DECOMPOSERS, SOLVER)
     if len(chain) == 1 and chain[0] in alone:
         return chain

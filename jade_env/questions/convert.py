@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from jade_env.config import nearest
 from jade_env.errors import ConfigError, DataError
 from jade_env.questions.datasets import document_record, question_from
 from jade_env.questions.jsonl import Record, open_to_read, read_lines, write_line, written_whole
@@ -63,7 +64,7 @@ def convert(
         DataError: a file that is missing, broken or of another format, or output that is there already.
     """
     if dataset not in _READERS:
-        raise ConfigError(f"convert: {dataset!r} is not one of {', '.join(_READERS)}")
+        raise ConfigError(f"convert: {dataset!r} is not one of {', '.join(_READERS)}{nearest(dataset, _READERS)}")
     if not files:
         raise ConfigError("convert: no files given; name at least one split, such as dev")
     for split in files:

@@ -75,12 +75,13 @@ def write_line(file: BinaryIO, record: Record) -> None:
 
 @contextmanager
 def written_whole(*paths: Path) -> Iterator[tuple[BinaryIO, ...]]:
-    """Open files to write, which get their names only when all are finished; after an error none is left.
+    """Open files to write, which get their names only when all are finished; after an error none is left, nor their folder.
 
     Raises:
         DataError: a file that cannot be written.
     """
     drafts = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in paths]
+    made = [folder for folder in dict.fromkeys(path.parent for path in paths) if not folder.exists()]
     try:
         with ExitStack() as stack:
             for path in paths:
@@ -94,6 +95,9 @@ def written_whole(*paths: Path) -> Iterator[tuple[BinaryIO, ...]]:
         for draft in drafts:
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
+        for folder in made:
+            with suppress(OSError):  # it holds what was written
+                folder.rmdir()
 
 
 def open_to_read(path: Path) -> BinaryIO:

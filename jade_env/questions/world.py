@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import cache
 
+from jade_env.config import nearest
 from jade_env.errors import ConfigError
 from jade_env.questions import words
 from jade_env.questions.ask import Asker
@@ -87,9 +87,7 @@ class WorldSpec:
         _check_weights("list_sizes", dict(zip("234", self.list_sizes, strict=True)))
         for kind in self.mixture:
             if kind not in KINDS:
-                near = get_close_matches(kind, KINDS, 1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise ConfigError(f"world: mixture: {kind!r} is not one of {', '.join(KINDS)}{hint}")
+                raise ConfigError(f"world: mixture: {kind!r} is not one of {', '.join(KINDS)}{nearest(kind, KINDS)}")
         _check_weights("mixture", self.mixture)
         share = self.mixture.get("compare_yesno", 0.0) / sum(self.mixture.values())
         if share > _MOST_YES_NO + 1e-9:

@@ -122,7 +122,7 @@ class Study(Settings):
     def _bare_names(cls, given: Any) -> Any:
         if not isinstance(given, list | tuple):
             raise ValueError("expected a list of scenarios such as [small_world]")
-        return [{"scenario": item} if isinstance(item, str) else item for item in given]
+        return tuple({"scenario": item} if isinstance(item, str) else item for item in given)
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Study:

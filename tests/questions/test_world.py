@@ -316,7 +316,7 @@ def test_a_hundred_thousand_passages_take_seconds() -> None:
         ({"phrasings": 5}, "phrasings: 5 is not between 1 and 4"),
         ({"oblique": 1.5}, "oblique: 1.5 is not between 0 and 1"),
         ({"noise": -0.1}, "noise: -0.1 is not between 0 and 0.5"),
-        ({"mixture": {"singel": 1}}, "'singel' is not one of .*; did you mean single?"),
+        ({"mixture": {"singel": 1}}, "'singel' is not one of .*; did you mean 'single'?"),
         ({"mixture": {"single": -1}}, "the weight of single, -1, is not a number of 0 or more"),
         ({"mixture": {"single": float("nan")}}, "the weight of single, nan"),
         ({"mixture": {"single": 0}}, "no weight is above 0"),

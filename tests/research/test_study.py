@@ -161,7 +161,7 @@ def test_a_budget_that_no_arm_can_take_is_refused(tmp_path: Path) -> None:
 def test_a_dotted_key_reaches_into_tables_of_overrides(tmp_path: Path) -> None:
     changes = {"arms.exact.scenario_overrides.reward.outcome": "recall", "budget.steps": 2, "questions": 5}
     study = load_study(write(tmp_path), changes)
-    assert study.arms["exact"].scenario_overrides == {"reward.outcome": "recall", "workflows": [["R", "AG"], ["AG"]]}
+    assert study.arms["exact"].scenario_overrides == {"reward.outcome": "recall", "workflows": (("R", "AG"), ("AG",))}
     assert study.budget == {"steps": 2, "total_timesteps": 4096} and study.questions == 5
 
 
