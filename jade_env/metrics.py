@@ -185,7 +185,7 @@ def support_recall(retrieved_ids: Iterable[str], supporting_ids: Iterable[str]) 
     return len(wanted.intersection(retrieved_ids)) / len(wanted) if wanted else math.nan
 
 
-def list_score(prediction: str, items: Sequence[str], rule: ListRule = "squared") -> float:
+def list_score(prediction: str, items: Sequence[str | Sequence[str]], rule: ListRule = "squared") -> float:
     """Score an answer that is a list, such as "Oslo, Bergen and Hamar"; order does not matter.
 
     The prediction is split at commas and at the word "and"; a gold item that holds one of these itself ("Trinidad and
@@ -193,7 +193,7 @@ def list_score(prediction: str, items: Sequence[str], rule: ListRule = "squared"
 
     Args:
         prediction: the answer given; any string.
-        items: the gold items, at least one; an item that stands twice must be named twice.
+        items: the gold items, at least one, each as its spelling or its spellings; an item that stands twice must be named twice.
         rule: `f1`, the F1 of the items, where half a list without a mistake is worth 2/3; `squared`,
             (matched / max(gold items, predicted items)) ** 2, where it is worth 1/4; `all`, 1.0 for exactly the gold
             items and 0.0 for anything else.
@@ -233,15 +233,20 @@ def _gold_pieces(item: str) -> tuple[str, ...]:
     return pieces
 
 
-def _match_items(prediction: str, items: Sequence[str]) -> tuple[int, int]:
+def _match_items(prediction: str, items: Sequence[str | Sequence[str]]) -> tuple[int, int]:
     """Return how many gold items the prediction names, and how many items it has."""
     predicted: list[str] = _split_items(prediction)
-    matched = 0
-    for pieces in sorted(map(_gold_pieces, items), key=len, reverse=True):
-        width = len(pieces)
-        for start in range(len(predicted) - width + 1):
-            if predicted[start] == pieces[0] and tuple(predicted[start : start + width]) == pieces:
-                predicted[start : start + width] = [""]  # one item, and never matched again
-                matched += 1
-                break
+    golds = [[_gold_pieces(one) for one in ((item,) if isinstance(item, str) else item)] for item in items]
+    golds.sort(key=lambda spellings: max(map(len, spellings)), reverse=True)
+    matched = sum(any(_take(predicted, pieces) for pieces in spellings) for spellings in golds)
     return matched, len(predicted)
+
+
+def _take(predicted: list[str], pieces: tuple[str, ...]) -> bool:
+    """Whether an item is among what was predicted, from which it is taken."""
+    width = len(pieces)
+    for start in range(len(predicted) - width + 1):
+        if predicted[start] == pieces[0] and tuple(predicted[start : start + width]) == pieces:
+            predicted[start : start + width] = [""]  # one item, and never matched again
+            return True
+    return False

@@ -237,3 +237,11 @@ def test_a_huge_prediction_is_scored_in_a_moment() -> None:
         score(text, ["Oslo", "yes"], "jade_code")
         list_score(text, CITIES)
     assert time.perf_counter() - start < 5
+
+
+def test_an_item_may_have_several_spellings_and_is_matched_once() -> None:
+    items = [("605,000", "605 thousand", "605000"), "Oslo"]
+    for said in ("605,000 and Oslo", "Oslo, 605 thousand", "605000, Oslo"):
+        assert list_score(said, items) == 1.0
+    assert list_score("605,000, 605 thousand", items) == 0.25  # one of two, however often
+    assert list_score("605 hundred, Oslo", items) == 0.25

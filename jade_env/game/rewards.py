@@ -64,7 +64,7 @@ def score(question: Question, answer: str, ledger: Ledger, reward: Reward, playe
     """Score a finished episode (paper, eq. 6-8; the `code` preset follows the released code); `played` are the team's own turns."""
     scores = metrics.score(answer, question.golden_answers, reward.rule)
     if question.is_list and reward.lists != "as_others":
-        outcome = metrics.list_score(answer, question.list_items, reward.lists)
+        outcome = metrics.list_score(answer, question.list_spellings, reward.lists)
     else:
         outcome = float(getattr(scores, reward.outcome))
         if reward.yes_no == "em" and outcome != scores.em and metrics.is_yes_no(question.golden_answers[0]):

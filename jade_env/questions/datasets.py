@@ -215,6 +215,15 @@ def _check_list_items(metadata: Mapping[str, Any]) -> None:
         return
     if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item.strip() for item in items):
         raise ValueError("metadata.list_items is not a list of strings, none of them blank")
+    aliases = metadata.get("list_aliases")
+    if aliases is not None and not (
+        isinstance(aliases, list | tuple)
+        and len(aliases) == len(items)
+        and all(
+            isinstance(more, list | tuple) and all(isinstance(a, str) and a.strip() for a in more) for more in aliases
+        )
+    ):
+        raise ValueError("metadata.list_aliases is not a list with a list of strings for each of list_items")
 
 
 def _decomposition(metadata: Mapping[str, Any]) -> tuple[Step, ...]:

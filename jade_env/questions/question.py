@@ -41,3 +41,9 @@ class Question:
     def list_items(self) -> tuple[str, ...]:
         """The items of a list answer, in the order asked for; empty for other questions."""
         return tuple(self.metadata.get("list_items") or ())
+
+    @property
+    def list_spellings(self) -> tuple[tuple[str, ...], ...]:
+        """Each item of a list answer with the other ways to write it."""
+        others = self.metadata.get("list_aliases") or [()] * len(self.list_items)
+        return tuple((item, *more) for item, more in zip(self.list_items, others, strict=True))

@@ -159,6 +159,14 @@ def test_line_separators_of_unicode_do_not_break_lines(tmp_path: Path) -> None:
         ({**GOOD, "id": "x", "metadata": {"decomposition": [{"question": "a"}]}}, "step 1 of metadata.decomposition"),
         ({**GOOD, "id": "x", "metadata": {"list_items": "B1, C2"}}, "list_items is not a list of strings"),
         ({**GOOD, "id": "x", "metadata": {"list_items": ["B1", 2]}}, "list_items is not a list of strings"),
+        (
+            {**GOOD, "id": "x", "metadata": {"list_items": ["B"], "list_aliases": [[], []]}},
+            "list_aliases is not a list with",
+        ),
+        (
+            {**GOOD, "id": "x", "metadata": {"list_items": ["B"], "list_aliases": [["b", 1]]}},
+            "list_aliases is not a list with",
+        ),
         ({**GOOD, "id": "x", "metadata": {"list_items": ["B1", " "]}}, "list_items is not a list of strings"),
         ("[" * 100_000, "cannot be read|broken JSON"),
         ('{"id": ' + "1" * 5000 + "}", "cannot be read"),
