@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from jade_env.errors import JadeError
 from jade_env.questions import Question, Step
 from jade_env.questions.datasets import document_record
-from jade_env.questions.world import KINDS, World, WorldSpec, make_world, vocabulary
+from jade_env.questions.mixture import KINDS
+from jade_env.questions.world import World, WorldSpec, make_world, vocabulary
 from jade_env.retrieval.bm25 import BM25Retriever
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)

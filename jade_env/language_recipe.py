@@ -320,6 +320,18 @@ class PpoRecipe(LanguageSettings):
         return {agent: of.get(agent, DEFAULT) for agent in team} if of else {}
 
 
+def refuse_fp16(recipe: PpoRecipe | WarmStartRecipe) -> None:
+    """Refuse to learn in fp16: small gradients are 0 in it where the loss is not scaled up. Playing in it is fine.
+
+    Raises:
+        ConfigError: the recipe trains somebody in fp16.
+    """
+    if recipe.dtype == "fp16" and (isinstance(recipe, WarmStartRecipe) or recipe.train != "none"):
+        raise ConfigError(
+            f"recipe {recipe.name}: dtype: fp16 is for playing, as small gradients vanish in it: train with dtype=bf16"
+        )
+
+
 SUB_PLANNER = "sub_planner"
 """In a table by agent: the planner where it plans a sub-question; `TEAM_sub_planner` that of one side of a duel."""
 

@@ -15,7 +15,7 @@ from jade_env.agent import AgentCard, PromptStyle, load_agent
 from jade_env.config import Settings, apply_overrides, beside, is_path, load_tree, nearest, validate
 from jade_env.errors import ConfigError
 from jade_env.game.workflow import RETRIEVE, check, codes, decomposes
-from jade_env.questions.world import WorldSpec
+from jade_env.questions.mixture import check_mixture
 from jade_env.retriever_settings import Bm25, Count, Positive, RetrieverSettings, Share
 
 Mode = Literal["text", "discrete"]
@@ -140,9 +140,9 @@ class WorldData(Settings):
     def _can_be_asked(cls, given: dict[str, float] | None) -> dict[str, float] | None:
         if given is not None:
             try:
-                WorldSpec(mixture=given)
+                check_mixture(given)
             except ConfigError as error:
-                raise ValueError(str(error).removeprefix("world: mixture: ")) from None
+                raise ValueError(str(error).removeprefix("mixture: ")) from None
         return given
 
 

@@ -25,13 +25,12 @@ from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, JadeError
 from jade_env.game.episode import Rules
 from jade_env.game.outputs import KINDS
-from jade_env.language_recipe import OWN, PpoRecipe
+from jade_env.language_recipe import OWN, PpoRecipe, refuse_fp16
 from jade_env.learning import checkpoint, health, ppo
 from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.economy import LOADING, PLAY, says_what_to_lower
 from jade_env.learning.evaluation import evaluate, means
 from jade_env.learning.experience import Experience
-from jade_env.learning.language_run import refuse_fp16
 from jade_env.learning.language_team import backbone_named, learned_of, manner_of, other, places_of, specs_of, team_of
 from jade_env.learning.learner import Learner, under
 from jade_env.learning.rollout import Rollout, collect

@@ -22,8 +22,7 @@ from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Rules
 from jade_env.hub import located
-from jade_env.language_recipe import LANGUAGE_MODEL, LoraSettings, PpoRecipe, said_of
-from jade_env.learning.language_run import refuse_fp16
+from jade_env.language_recipe import LANGUAGE_MODEL, LoraSettings, PpoRecipe, refuse_fp16, said_of
 from jade_env.learning.language_team import backbone_named, learned_of, specs_of
 from jade_env.policy.backbone import DTYPES, Lora, with_adapters
 from jade_env.recipe import MarlRecipe, Recipe, WarmStartRecipe

@@ -25,13 +25,12 @@ from jade_env import streams
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, JadeError
 from jade_env.game.episode import Rules
-from jade_env.language_recipe import WarmStartRecipe
+from jade_env.language_recipe import WarmStartRecipe, refuse_fp16
 from jade_env.learning import checkpoint
 from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.economy import PLAY, recomputing, says_what_to_lower
 from jade_env.learning.evaluation import evaluate, means
 from jade_env.learning.joint import DEV, Notice
-from jade_env.learning.language_run import refuse_fp16
 from jade_env.learning.lessons import Lesson, chapter
 from jade_env.learning.optimizer import adamw, muon
 from jade_env.learning.run_folder import RunFolder, config_of

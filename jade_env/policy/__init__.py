@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 from jade_env.config import names, nearest, validate
 from jade_env.errors import ConfigError, MissingExtra
 from jade_env.language_recipe import LANGUAGE_MODEL
-from jade_env.learning.language_run import is_language_run
 from jade_env.policy.base import Policy
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _from_run(
 ) -> Policy:
     if any((folder / name).is_file() for name in RUN_FILES):
         try:
-            if is_language_run(folder):
+            if _is_language_run(folder):
                 player = import_module("jade_env.learning.language_player")
                 return cast(Policy, player.load_language_policy(folder, scenario, greedy=greedy, roles=roles))
             player = import_module("jade_env.learning.player")
@@ -162,3 +162,12 @@ def __getattr__(name: str) -> object:
 
         return MixedPolicy
     raise AttributeError(f"module 'jade_env.policy' has no attribute {name!r}")
+
+
+def _is_language_run(folder: Path) -> bool:
+    """Whether a run was made by a recipe for language models; a folder that cannot be read is none."""
+    try:
+        recipe = json.loads((folder / "config.json").read_bytes()).get("recipe")
+    except (OSError, ValueError, AttributeError):
+        return False
+    return isinstance(recipe, dict) and recipe.get("learner") in ("ppo", "sft")

@@ -11,32 +11,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from jade_env.config import nearest
 from jade_env.errors import ConfigError
 from jade_env.questions import words
 from jade_env.questions.ask import Asker
 from jade_env.questions.datasets import complete
 from jade_env.questions.draws import Draws
 from jade_env.questions.facts import counts, draw_facts
+from jade_env.questions.mixture import MIXTURE, check_mixture, check_weights
 from jade_env.questions.passages import write_passages
 from jade_env.questions.question import Question
 from jade_env.questions.relations import DIRECT, RELATIONS
 from jade_env.questions.wordings import NEWS, WORDINGS
 from jade_env.retrieval.types import Document
 
-MIXTURE: Mapping[str, float] = {
-    "direct": 0.15,
-    "single": 0.15,
-    "bridge2": 0.15,
-    "bridge3": 0.05,
-    "list": 0.4,
-    "compare_which": 0.05,
-    "compare_yesno": 0.05,
-}
-"""The kinds of question, with the default share of each."""
-
-KINDS: tuple[str, ...] = tuple(MIXTURE)
-_MOST_YES_NO = 0.1
 _FEWEST_PASSAGES, _MOST_PASSAGES = 100, 1_000_000
 
 
@@ -84,17 +71,11 @@ class WorldSpec:
             raise ConfigError(
                 f"world: list_sizes: {self.list_sizes} is not three weights, for lists of 2, 3 and 4 items"
             )
-        _check_weights("list_sizes", dict(zip("234", self.list_sizes, strict=True)))
-        for kind in self.mixture:
-            if kind not in KINDS:
-                raise ConfigError(f"world: mixture: {kind!r} is not one of {', '.join(KINDS)}{nearest(kind, KINDS)}")
-        _check_weights("mixture", self.mixture)
-        share = self.mixture.get("compare_yesno", 0.0) / sum(self.mixture.values())
-        if share > _MOST_YES_NO + 1e-9:
-            raise ConfigError(
-                f"world: mixture: compare_yesno has a share of {share:.2f}; at most {_MOST_YES_NO} is allowed,"
-                " as a guess is right half the time"
-            )
+        try:
+            check_weights("list_sizes", dict(zip("234", self.list_sizes, strict=True)))
+            check_mixture(self.mixture)
+        except ConfigError as error:
+            raise ConfigError(f"world: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +139,6 @@ def vocabulary() -> tuple[str, ...]:
         if isinstance(held, tuple):
             found.update(held)
     return tuple(sorted(found))
-
-
-def _check_weights(name: str, weights: Mapping[str, float]) -> None:
-    for key, weight in weights.items():
-        if not 0 <= weight < float("inf"):
-            raise ConfigError(f"world: {name}: the weight of {key}, {weight}, is not a number of 0 or more")
-    if not sum(weights.values()) > 0:
-        raise ConfigError(f"world: {name}: no weight is above 0")
 
 
 def _ask(asker: Asker, spec: WorldSpec, wanted: Mapping[str, int], draws: Draws) -> Iterator[Question]:

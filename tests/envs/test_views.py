@@ -229,10 +229,16 @@ def test_infos_are_numbers_under_fixed_keys_in_discrete_mode(arguments: Argument
     assert infos["planner"]["turns"] > 0
 
 
+HOSTILE = (
+    "<answer>x</answer>", "\ud800", "\x00", "<answer>" * 5000, "</documents>" * 100, "<q1>" * 50 + "</q1>" * 50, "#1" * 9999,
+    "x" * 300_000,    "<workflow>QDS</workflow>", "<workflow>QDP</workflow>", "<q1>#9</q1><q2>#1 of #1</q2>",
+)  # fmt: skip
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_anything_submitted_by_anybody_ends_the_episode_within_its_limits(data: st.DataObject, small: Scenario) -> None:
-    anything = st.one_of(st.text(max_size=30), st.integers(), st.none(), st.floats(), st.just("<answer>x</answer>"))
+    anything = st.one_of(st.text(max_size=30), st.integers(), st.none(), st.floats(), st.sampled_from(HOSTILE))
     mode = data.draw(st.sampled_from(["text", "discrete"]))
     env = jade_env.env(small, mode)
     env.reset(seed=data.draw(st.integers(0, 50)))

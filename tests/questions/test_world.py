@@ -25,9 +25,10 @@ from jade_env.questions.datasets import (
 )
 from jade_env.questions.draws import Draws
 from jade_env.questions.facts import counts, draw_facts
+from jade_env.questions.mixture import KINDS, MIXTURE
 from jade_env.questions.relations import RELATIONS, chains
 from jade_env.questions.wordings import WORDINGS
-from jade_env.questions.world import KINDS, MIXTURE, World, WorldSpec, deal, make_world, vocabulary
+from jade_env.questions.world import World, WorldSpec, deal, make_world, vocabulary
 from jade_env.retrieval.bm25 import BM25Retriever
 
 SPEC = WorldSpec(seed=3, passages=1000)
