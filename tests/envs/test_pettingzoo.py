@@ -18,7 +18,7 @@ import jade_env
 from jade_env.config import names
 from jade_env.errors import JadeError
 from jade_env.policy import make_policy
-from jade_env.scenario import Scenario
+from jade_env.scenario import Mode, Scenario
 
 CASES = [(name, mode) for name in names("scenarios") for mode in ("discrete", "text")]
 Arguments = Callable[..., dict[str, Any]]
@@ -58,9 +58,15 @@ def test_seeds_pass_the_official_tests(name: str, mode: str, arguments: Argument
     parallel_seed_test(lambda: jade_env.parallel_env(**arguments(name, mode)))
 
 
-def test_rendering_passes_the_official_test(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("name", "mode"), CASES)
+def test_rendering_passes_the_official_test(
+    name: str, mode: Mode, arguments: Arguments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    render_test(lambda render_mode=None: jade_env.env(**arguments(name, mode), render_mode=render_mode))
+
+
+def test_the_trace_is_text_or_printed(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
     options = arguments("cooperative")
-    render_test(lambda render_mode=None: jade_env.env(**options, render_mode=render_mode))
     for mode, kind in (("ansi", str), ("human", type(None))):
         env = jade_env.env(**options, render_mode=mode)
         env.reset(seed=1)
