@@ -104,7 +104,10 @@ def _problems(facts: Mapping[str, float]) -> list[str]:
 
 def _hints(pool: Pool, facts: Mapping[str, float], acted: Counter[str]) -> list[str]:
     hints = []
-    roles = Rules.of(pool.scenario).agents
+    rules = Rules.of(pool.scenario)
+    roles = rules.agents
+    if barred := [",".join(w) for w in pool.scenario.workflows if w not in rules.workflows]:
+        hints.append(f"limits: {' and '.join(barred)} can never run with max_depth below 1 or max_rounds below 2")
     idle = [name for name in pool.scenario.cards if name not in roles]
     if idle:
         hints.append(f"team: {', '.join(idle)} can never have a turn with these workflows")

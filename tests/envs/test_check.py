@@ -80,6 +80,13 @@ def test_slips_in_questions_and_prompts_are_hinted_at(tmp_path: Path) -> None:
         assert any(hint in said for said in report.hints), report
 
 
+def test_workflows_that_the_limits_forbid_are_hinted_at() -> None:
+    for limit in ({"limits.max_depth": 0}, {"limits.max_rounds": 1}):
+        report = jade_env.check_scenario("cooperative", overrides={**SMALL, **limit})
+        assert report.ok and any("limits: QDS and QDP can never run" in hint for hint in report.hints)
+    assert not any("limits" in hint for hint in jade_env.check_scenario("cooperative", overrides=SMALL).hints)
+
+
 def test_mistakes_are_reported_and_not_raised(tmp_path: Path) -> None:
     path = write(tmp_path)
     assert "did you mean 'cooperative'" in jade_env.check_scenario("coperative").problems[0]
