@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import accumulate
 
 from jade_env.questions.draws import Draws, Integers
@@ -132,10 +131,7 @@ class Asker:
             return None
         text = self._pick(relation.lists).format(l=_series([self._name(relation, subject) for subject in subjects]))
         steps = [self._step(relation, subject) for subject in subjects]
-        question = _question("list", text, (", ".join(answers), _series(answers)), steps)
-        others = [list(_spellings(relation, answer)[1:]) for answer in answers]
-        listed = {"list_items": answers} | ({"list_aliases": others} if any(others) else {})
-        return replace(question, metadata={**question.metadata, **listed})
+        return _question("list", text, (", ".join(answers), _series(answers)), steps, answers)
 
     def _which(self) -> Question | None:
         (relation,), one = next(self._ranked)
@@ -183,10 +179,13 @@ class Asker:
         return _question("direct", f"{statement} {ask}".format_map(slots), (slots[answer],), ())
 
 
-def _question(kind: str, text: str, golds: tuple[str, ...], steps: Sequence[Step]) -> Question:
+def _question(
+    kind: str, text: str, golds: tuple[str, ...], steps: Sequence[Step], items: Sequence[str] = ()
+) -> Question:
     """Make a question that has no id yet."""
     sources = tuple(step.supporting_id for step in steps if step.supporting_id is not None)
-    return Question("", text, golds, kind, sources, tuple(steps), {"hops": len(steps)})
+    metadata = {"hops": len(steps)} | ({"list_items": list(items)} if items else {})
+    return Question("", text, golds, kind, sources, tuple(steps), metadata)
 
 
 def _spellings(relation: Relation, answer: str) -> tuple[str, ...]:

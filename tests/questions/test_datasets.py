@@ -301,3 +301,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_what_the_typed_fields_say_wins_over_metadata() -> None:
     question = Question("a", "Who?", ("Ann",), supporting_ids=("1",), metadata={"type": "old", "supporting_ids": ["2"]})
     assert complete(question).metadata == {"supporting_ids": ["1"]}
+
+
+def test_items_of_a_list_may_have_other_spellings() -> None:
+    metadata = {"list_items": ["605,000", "Oslo"], "list_aliases": [["605 thousand", "605000"], []]}
+    question = question_from({**GOOD, "id": "x", "metadata": metadata})
+    assert question.list_spellings == (("605,000", "605 thousand", "605000"), ("Oslo",))
+    assert question_from({**GOOD, "id": "x", "metadata": {"list_items": ["A", "B"]}}).list_spellings == (("A",), ("B",))

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from jade_env.errors import ConfigError
-from jade_env.metrics import list_score
 from jade_env.questions import Question, words
 from jade_env.questions.datasets import (
     document_record,
@@ -65,7 +64,7 @@ def test_the_same_spec_gives_the_same_bytes_on_any_machine() -> None:
     made = spelled(make_world(WorldSpec(seed=1, passages=200), "train", 100))
     assert made == spelled(make_world(WorldSpec(seed=1, passages=200), "train", 100))
     assert (
-        hashlib.sha256(made.encode()).hexdigest() == "a390111e3473bd637f8cd8e7b8d689a1fc5d0bb275bf9eb86ebe6535a5249930"
+        hashlib.sha256(made.encode()).hexdigest() == "5f182fd312b17e5bc2fd680b1597d2c21565f16a5c1c9fac239bc5213fa78316"
     )
 
 
@@ -170,11 +169,6 @@ def test_lists_have_two_to_four_different_items_in_the_order_asked(world: World)
         assert tuple(step.answer for step in question.decomposition) == items
         titles = [world.documents[int(name)].title for name in question.supporting_ids]
         assert f"{', '.join(titles[:-1])} and {titles[-1]}" in question.text
-        spelled = question.list_spellings
-        last = ", ".join(spellings[-1] for spellings in spelled)
-        assert [list_score(last, spelled, rule) for rule in ("f1", "squared", "all")] == [1.0] * 3
-        assert all(item.endswith(",000") == (len(own) == 3) for item, own in zip(items, spelled, strict=True))
-    assert any(question.list_spellings[0][1:] for question in asked), "some ask for numbers"
     sizes = Counter(len(question.list_items) for question in asked)
     assert sizes == deal({2: 0.1, 3: 0.2, 4: 0.7}, len(asked))  # type: ignore[arg-type]
 
