@@ -236,17 +236,30 @@ def _gold_pieces(item: str) -> tuple[str, ...]:
 def _match_items(prediction: str, items: Sequence[str | Sequence[str]]) -> tuple[int, int]:
     """Return how many gold items the prediction names, and how many items it has."""
     predicted: list[str] = _split_items(prediction)
-    golds = [[_gold_pieces(one) for one in ((item,) if isinstance(item, str) else item)] for item in items]
-    golds.sort(key=lambda spellings: max(map(len, spellings)), reverse=True)
-    matched = sum(any(_take(predicted, pieces) for pieces in spellings) for spellings in golds)
+    golds = [(_gold_pieces(i),) if isinstance(i, str) else tuple(map(_gold_pieces, i)) for i in items]
+    matched = 0
+    for spellings in sorted(golds, key=_widest, reverse=True):
+        for pieces in spellings:
+            if _take(predicted, pieces):
+                matched += 1
+                break
     return matched, len(predicted)
 
 
+def _widest(spellings: tuple[tuple[str, ...], ...]) -> int:
+    return max(map(len, spellings)) if len(spellings) > 1 else len(spellings[0])
+
+
 def _take(predicted: list[str], pieces: tuple[str, ...]) -> bool:
-    """Whether an item is among what was predicted, from which it is taken."""
-    width = len(pieces)
+    """Whether an item is among what was predicted, where it is then one item that is never matched again."""
+    first, width = pieces[0], len(pieces)
+    if width == 1:
+        if first in predicted:
+            predicted[predicted.index(first)] = ""
+            return True
+        return False
     for start in range(len(predicted) - width + 1):
-        if predicted[start] == pieces[0] and tuple(predicted[start : start + width]) == pieces:
-            predicted[start : start + width] = [""]  # one item, and never matched again
+        if predicted[start] == first and tuple(predicted[start : start + width]) == pieces:
+            predicted[start : start + width] = [""]
             return True
     return False

@@ -43,7 +43,8 @@ class Question:
         return tuple(self.metadata.get("list_items") or ())
 
     @property
-    def list_spellings(self) -> tuple[tuple[str, ...], ...]:
-        """Each item of a list answer with the other ways to write it."""
-        others = self.metadata.get("list_aliases") or [()] * len(self.list_items)
-        return tuple((item, *more) for item, more in zip(self.list_items, others, strict=True))
+    def list_spellings(self) -> tuple[str | tuple[str, ...], ...]:
+        """The items of a list answer, each with the other ways to write it where any are given."""
+        if not (aliases := self.metadata.get("list_aliases")):
+            return self.list_items
+        return tuple((item, *more) for item, more in zip(self.list_items, aliases, strict=True))
