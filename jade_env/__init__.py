@@ -78,9 +78,8 @@ def _register() -> None:
         "answer_summarizer",
     ):  # fmt: skip
         name = "".join(part.capitalize() for part in role.split("_"))
-        partners = (
-            "heuristic" if role in ("planner", "answer_generator") else "random"
-        )  # its one workflow needs no others
+        # the heuristic's one workflow gives nobody else a turn
+        partners = "heuristic" if role in ("planner", "answer_generator") else "random"
         kwargs = {"agent": role, "partners": partners}
         gymnasium.register(f"jade/{name}-v0", entry_point="jade_env:single_agent_env", kwargs=kwargs)
 

@@ -206,11 +206,7 @@ def evaluate(
     from jade_env.research.summary import kinds_table, summarize, table, teams_table
     from jade_env.retrieval.remote_watch import Watch
 
-    if rows_to is not None:  # before anything is played
-        if rows_to.is_dir() or not rows_to.parent.is_dir():
-            raise ConfigError(f"--rows: {rows_to} is no file in a folder that is there")
-        if not os.access(rows_to if rows_to.exists() else rows_to.parent, os.W_OK):
-            raise ConfigError(f"--rows: {rows_to} cannot be written")
+    _refuse_unwritable(rows_to)  # before anything is played
     game, data = _to_play(policy, scenario, overrides or [], mode, data)
     with progress_bar("getting ready", quiet=as_json):
         player: Policy = make_policy(policy, game, data=data, seed=seed, greedy=not sampled)
@@ -238,6 +234,15 @@ def evaluate(
             file.writelines(f"{json.dumps(_as_row(row))}\n".encode() for row in rows)
     if len(lost) == len(rows):
         raise typer.Exit(1)  # nothing has been measured
+
+
+def _refuse_unwritable(rows_to: Path | None) -> None:
+    if rows_to is None:
+        return
+    if rows_to.is_dir() or not rows_to.parent.is_dir():
+        raise ConfigError(f"--rows: {rows_to} is no file in a folder that is there")
+    if not os.access(rows_to if rows_to.exists() else rows_to.parent, os.W_OK):
+        raise ConfigError(f"--rows: {rows_to} cannot be written")
 
 
 def _print(*tables: Table) -> None:

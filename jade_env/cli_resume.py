@@ -106,7 +106,7 @@ def kept(given: Given, training: Training, policy_said: bool) -> list[str]:
         others = [
             f"{key}={_shown(ours.get(key))} ({_shown(theirs.get(key))})"
             for key in dict.fromkeys((*ours, *theirs))
-            if ours.get(key) != theirs.get(key) and key not in given.overrides
+            if ours.get(key) != theirs.get(key)
         ]
         if others:
             found.append(f"goes on as it was begun, not as {name} has it: {', '.join(others)}")

@@ -140,17 +140,12 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
     own = trained if adapters_only else 0
     # each adapter has rows of its own, and so has the model as it began where it plays those who do not learn
     caches = max(1, len(set(recipe.adapters(roles).values()))) * (2 if learned and learned < set(team) else 1)
-    fewer = {
-        "dtype=bf16": number == 4,
-        "kl 0 for all agents saves the reference": reference and learned == set(team),
-        "critic: head or none the critic": critic,
-    }
     smaller = "lora" if recipe.lora is None else "lora.rank, lora.modules"
     parts = [
         Part(
             f"weights ({copies} x {whole / 1e6:.1f} M x {number} bytes)",
             (copies * whole + learners * own) * number,
-            "; ".join([*(way for way, helps in fewer.items() if helps), "a smaller backbone"]),
+            _fewer_weights(number == 4, reference and learned == set(team), critic),
         ),
         Part(
             f"gradients ({learners} x {trained / 1e6:.1f} M{', and in float32 while a step is taken' if master else ''})",
@@ -183,6 +178,12 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
     learn = trained if learned else 0
     facts = f"{recipe.backbone}: {layers} layers of width {width}, {whole / 1e6:.1f} M parameters, {learn / 1e6:.1f} M learn"
     return parts, facts
+
+
+def _fewer_weights(whole: bool, reference: bool, critic: bool) -> str:
+    """What makes the weights less, of what is not done yet."""
+    ways = {"dtype=bf16": whole, "kl 0 for all agents saves the reference": reference, "critic: head or none": critic}
+    return "; ".join([*(way for way, helps in ways.items() if helps), "a smaller backbone"])
 
 
 def kept_by_a_layer(config: Any) -> int:

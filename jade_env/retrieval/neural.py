@@ -170,9 +170,8 @@ class NeuralEncoder:
 
     @torch.inference_mode()
     def _batch(self, tokens: list[list[int]]) -> Vectors:
-        read = [
-            row or [self._tokenizer.pad_token_id] for row in tokens
-        ]  # blank, where no special tokens are put around it
+        blank = [self._tokenizer.pad_token_id]  # has no tokens where no special ones are put around it
+        read = [row or blank for row in tokens]
         padded = self._tokenizer.pad({"input_ids": read}, return_tensors="pt").to(self._device)
         hidden_NTD = self._model(**padded).last_hidden_state.float()
         if self._pooling == "cls":
