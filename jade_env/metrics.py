@@ -247,6 +247,8 @@ def _match_items(prediction: str, items: Sequence[str | Sequence[str]]) -> tuple
 
 
 def _widest(spellings: tuple[tuple[str, ...], ...]) -> int:
+    if not spellings:
+        raise DataError("metrics: a gold list item has no spelling; give it at least one")
     return max(map(len, spellings)) if len(spellings) > 1 else len(spellings[0])
 
 

@@ -245,3 +245,5 @@ def test_an_item_may_have_several_spellings_and_is_matched_once() -> None:
         assert list_score(said, items) == 1.0
     assert list_score("605,000, 605 thousand", items) == 0.25  # one of two, however often
     assert list_score("605 hundred, Oslo", items) == 0.25
+    with pytest.raises(DataError, match="a gold list item has no spelling"):
+        list_score("Oslo", ["Oslo", ()])
