@@ -16,7 +16,8 @@ from jade_env.questions.jsonl import Record, UniqueIds, read_lines, write_lines,
 from jade_env.questions.question import Question, Step
 from jade_env.retrieval.types import Document
 
-_OWN_FIELDS = ("id", "question", "golden_answers", "metadata")
+_QUESTION_FIELDS = frozenset(("id", "question", "golden_answers", "metadata"))
+_PASSAGE_FIELDS = frozenset(("id", "contents", "title", "text"))
 _Value = TypeVar("_Value", Question, Document)
 
 
@@ -35,6 +36,8 @@ def read_questions(path: str | Path) -> Iterator[Question]:
 
 def read_corpus(path: str | Path) -> Iterator[Document]:
     """Read passages one by one; `title` and `text` in place of `contents` will do, and so will contents without a title.
+
+    Extra fields are kept in `metadata`, as those of questions are.
 
     Raises:
         DataError: as `read_questions`.
@@ -89,7 +92,9 @@ def question_record(question: Question) -> Record:
 def document_record(document: Document) -> Record:
     """Return a passage's JSON object. A title of several lines, which `contents` cannot hold, gets a field of its own."""
     record: Record = {"id": document.id, "contents": f'"{document.title}"\n{document.text}'}
-    return record | {"title": document.title, "text": document.text} if "\n" in document.title else record
+    if "\n" in document.title:
+        record |= {"title": document.title, "text": document.text}
+    return record | {"metadata": dict(document.metadata)} if document.metadata else record
 
 
 def question_from(record: Record) -> Question:
@@ -102,7 +107,7 @@ def question_from(record: Record) -> Question:
     held = record.get("metadata")
     if held is not None and not isinstance(held, dict):
         raise ValueError("metadata is not an object; write {} if there is none")
-    metadata = {key: value for key, value in record.items() if key not in _OWN_FIELDS} | (held or {})
+    metadata = {key: value for key, value in record.items() if key not in _QUESTION_FIELDS} | (held or {})
     _check_list_items(metadata)
     return Question(
         id=name,
@@ -137,7 +142,10 @@ def document_from(record: Record) -> Document:
             title = record["title"]
     if not title.strip() and not text.strip():
         raise ValueError("the passage is blank; give it text or take it out")
-    return Document(name, title, text)
+    extra = {key: value for key, value in record.items() if key not in _PASSAGE_FIELDS}
+    if isinstance(record.get("metadata"), dict):
+        extra |= extra.pop("metadata")
+    return Document(name, title, text, extra)
 
 
 def split_contents(contents: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """A corpus on disk whose passages are read one by one, by number; and the hash that says which corpus it is.
 
-Knows no index. The file is JSON lines with `id`, `title` and `text`; beside it stand the places where its lines begin.
+Knows no index. The file is JSON lines with `id`, `title`, `text` and, if there is any, `metadata`; beside it stand the places
+where its lines begin.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class ContentHash:
         """Take the next document."""
         d = document
         lengths = f"\n{len(d.id)},{len(d.title)},{len(d.text)}:"  # so that no two corpora run together alike
-        self._digest.update(f"{lengths}{d.id}{d.title}{d.text}".encode("utf-8", "surrogatepass"))
+        extra = json.dumps(dict(d.metadata), sort_keys=True, default=str) if d.metadata else ""
+        self._digest.update(f"{lengths}{d.id}{d.title}{d.text}{extra}".encode("utf-8", "surrogatepass"))
 
     def hexdigest(self) -> str:
         """The hash of all documents so far."""
@@ -75,7 +77,8 @@ def write_documents(
     with written_whole(folder / DOCUMENTS, folder / OFFSETS) as (file, places):
         for count, document in enumerate(documents, start=1):
             hashed.add(document)
-            write_line(file, {"id": document.id, "title": document.title, "text": document.text})
+            extra = {"metadata": dict(document.metadata)} if document.metadata else {}
+            write_line(file, {"id": document.id, "title": document.title, "text": document.text, **extra})
             offsets.append(file.tell())
             if progress is not None and count % _TELL_EVERY == 0:
                 progress(count)

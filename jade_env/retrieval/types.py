@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One passage of a corpus. `id` is unique within its corpus."""
+    """One passage of a corpus. `id` is unique within its corpus.
+
+    `metadata` holds what else the file or server says of it; two passages are equal without it, since a server may say
+    something else with each query.
+    """
 
     id: str
     title: str
     text: str
+    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __hash__(self) -> int:
         return hash(self.id)

@@ -94,6 +94,23 @@ def test_extra_fields_and_metadata_are_kept_together(tmp_path: Path) -> None:
     assert (question.kind, question.supporting_ids) == ("bridge", ("3",))
 
 
+def test_extra_fields_of_passages_are_kept_and_written(tmp_path: Path) -> None:
+    line = {
+        "id": "0",
+        "contents": '"Will"\nA play.',
+        "url": "will.html",
+        "metadata": {"year": 1599, "url": "other.html"},
+    }
+    path = write(tmp_path / "corpus.jsonl", line)
+    (document,) = read_corpus(path)
+    assert document.metadata == {"url": "other.html", "year": 1599}
+    write_corpus(path, [document])
+    (back,) = read_corpus(path)
+    assert (back, back.metadata) == (document, document.metadata)
+    (odd,) = read_corpus(write(tmp_path / "odd.jsonl", line | {"metadata": "a book"}))
+    assert odd.metadata == {"url": "will.html", "metadata": "a book"}
+
+
 def test_steps_are_typed(tmp_path: Path) -> None:
     steps = [
         {"question": "Who wrote X?", "answer": "Ann", "supporting_id": "7"},

@@ -16,6 +16,7 @@ from jade_env.errors import ConfigError, DataError
 from jade_env.questions.datasets import read_corpus, write_corpus
 from jade_env.retrieval.bm25 import BM25Retriever
 from jade_env.retrieval.builder import build_index
+from jade_env.retrieval.corpus import content_hash
 from jade_env.retrieval.dense import DenseRetriever
 from jade_env.retrieval.folder import open_index, read_manifest
 from jade_env.retrieval.make import HeldCorpus, make_retriever
@@ -54,6 +55,15 @@ def index(built: Path, tmp_path: Path) -> Path:
 
 def plain(answers: Sequence[Sequence[Hit]]) -> list[list[tuple[str, float]]]:
     return [[(hit.document.id, hit.score) for hit in hits] for hits in answers]
+
+
+def test_what_else_a_corpus_says_of_its_passages_comes_with_the_hits(tmp_path: Path) -> None:
+    said = [Document("0", "Will", "A play.", {"year": 1599}), Document("1", "Ann", "A house.")]
+    write_corpus(tmp_path / "corpus.jsonl", said)
+    build_index(tmp_path / "corpus.jsonl", Bm25(), tmp_path / "index")
+    found = open_index(tmp_path / "index").search(["play", "house"], 1)
+    assert [[hit.document.metadata for hit in hits] for hits in found] == [[{"year": 1599}], [{}]]
+    assert content_hash(said) != content_hash([Document("0", "Will", "A play."), said[1]])
 
 
 def test_a_bm25_index_on_disk_answers_to_the_last_bit_as_one_in_memory(corpus: Path, tmp_path: Path) -> None:
