@@ -1,6 +1,6 @@
 """Turns per CPU second of our environments, beside PettingZoo's connect_four_v3, in one process: masked random play.
 
-    python benchmarks/env_steps.py [--turns 20000] [--repeats 5]
+    python benchmarks/env_steps.py [--turns 20000] [--repeats 5] [--sizes 1000 ...] [--scenarios duel ...]
 
 Only turns with at least two legal actions count. Every episode plays a new question. Candidate caches are emptied before
 each measurement. The queries of the very same play are answered beforehand and timed on their own. Medians are printed.
@@ -110,13 +110,29 @@ def retrieval_cost(passages: int) -> float:
     return (time.process_time() - start) / len(queries) * 1000
 
 
+def by_scenario(names: list[str], turns: int, repeats: int) -> Table:
+    """What a turn costs in scenarios on the world, each with a question in every episode that is new."""
+    table = Table(title=f"discrete AEC, microseconds a turn, median of {repeats} (min - max)")
+    for column in ("scenario", "microseconds", "min - max"):
+        table.add_column(column, justify="left" if column == "scenario" else "right")
+    for name in names:
+        env = jade_env.env(name, "discrete", overrides={"data.train": max(4000, turns)})
+        costs = [1e6 / found for found in rate(lambda env=env: masked_random_aec(env, turns), repeats)]
+        table.add_row(name, f"{statistics.median(costs):.0f}", f"{min(costs):.0f} - {max(costs):.0f}")
+    return table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="*", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--scenarios", nargs="+", help="measure discrete AEC play in these scenarios instead")
     args = parser.parse_args()
     console = Console()
+    if args.scenarios:
+        console.print(by_scenario(args.scenarios, args.turns, args.repeats))
+        return
     # one corpus and as many questions as are needed for a new one in every episode
     overrides = {"data.train": max(4000, args.turns // 2)}
     scenario = jade_env.load_scenario("cooperative", overrides)

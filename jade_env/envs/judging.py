@@ -144,8 +144,8 @@ def _verdict_rows(view: View, values: Sequence[str]) -> list[list[float]]:
     draft, documents = view.draft, measures(view.query, view.documents) or [(0.0, 0.0, 0.0, 0.0)]
     about = [
         float(not draft),
-        max((_share(draft, document.text) for document in view.documents), default=0.0),
-        _share(draft, view.query),
+        max((_share(draft, _words(document.text)) for document in view.documents), default=0.0),
+        _share(draft, _words(view.query)),
         float(draft in survey(view.query, view.documents).values),
         min(1.0, len(draft.split()) / 12),
         min(1.0, len(view.documents) / 5),
@@ -158,11 +158,11 @@ def _verdict_rows(view: View, values: Sequence[str]) -> list[list[float]]:
 def _step_rows(view: View, values: Sequence[tuple[str, str]]) -> list[list[float]]:
     made = {query for query, _ in view.history}
     measured = answer_measures(view.query, _in_sight(view))
-    told = " ".join(document.text for document in view.documents)
+    sought, told = _words(view.query), _words(" ".join(document.text for document in view.documents))
     answered, made_so_far = 0, min(1.0, len(made) / 4)
     table = []
     for action, text in values:
-        length, asked = min(1.0, len(text.split()) / 12), _share(text, view.query)
+        length, asked = min(1.0, len(text.split()) / 12), _share(text, sought)
         if action == "search":
             row = [1.0, float(text not in made), _share(text, told), asked, made_so_far, 0.0, 0.0, 0.0, 0.0, length]
         else:
@@ -186,7 +186,12 @@ def _swap_rows(view: View, values: Sequence[tuple[int, str]]) -> list[list[float
     return table
 
 
-def _share(text: str, other: str) -> float:
-    """Share of a text's words that another has."""
-    words = set(read(text).words)
-    return len(words & passage(Document("", "", other)).words) / len(words) if words else 0.0
+def _words(text: str) -> frozenset[str]:
+    """The stems of what somebody wrote or read."""
+    return passage(Document("", "", text)).words
+
+
+def _share(text: str, words: frozenset[str]) -> float:
+    """Share of a text's words that are among others."""
+    own = read(text).words
+    return len(own & words) / len(own) if own else 0.0

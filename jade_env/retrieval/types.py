@@ -21,7 +21,7 @@ class Document:
     metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __hash__(self) -> int:
-        return hash(self.id)
+        return hash(self.text)  # which Python keeps; ids repeat where passages are made on the spot
 
 
 @dataclass(frozen=True, slots=True)

@@ -374,3 +374,8 @@ def test_the_best_answer_over_raw_bm25_is_good_enough_on_real_questions(shared_d
         values = candidates("answer", view(row["question"], documents=tuple(corpus[place] for place in places)))
         scores.append(max(_f1(str(value), gold) for value in values for gold in row["golden_answers"]))
     assert sum(scores) / len(scores) >= 0.60
+
+
+def test_passages_made_on_the_spot_have_hashes_of_their_own() -> None:
+    made = [Document("", "", f"text {i}") for i in range(100)]
+    assert len({hash(document) for document in made}) == 100, "or every look into a cache compares them one by one"
