@@ -31,7 +31,8 @@ def located(name: str, key: str) -> str:
         key: what an error begins with.
 
     Raises:
-        ConfigError: a folder is meant and is not there. A name whose first part is a folder here means one.
+        ConfigError: a folder is meant and is not there. A name whose first part is a folder here means one; one that is almost
+            the shipped model's means that.
     """
     if name == SHIPPED:
         return str(shipped_folder())
@@ -41,4 +42,6 @@ def located(name: str, key: str) -> str:
     if name.count("/") == 1 and not Path(name).is_dir() and (above := Path(name).parent).is_dir():
         near = nearest(Path(name).name, [entry.name for entry in above.iterdir() if entry.is_dir()])
         raise ConfigError(f"{key}: there is no folder {name} in {above}{near}")
+    if "/" not in name and not Path(name).is_dir() and (near := nearest(name, [SHIPPED])):
+        raise ConfigError(f"{key}: there is no folder {name}{near}")  # no hub is asked for a slip
     return name

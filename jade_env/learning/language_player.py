@@ -6,6 +6,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 # isort: split
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -28,6 +29,8 @@ from jade_env.policy.tiny import begin
 from jade_env.scenario import Scenario
 
 CONFIG = "config.json"
+MODELS = "JADE_MODELS"
+"""The environment variable that names a folder in which models that have moved are looked for, by their folders' names."""
 
 
 def load_language_policy(
@@ -123,10 +126,13 @@ def _place(run: Path, named: str, noted: Mapping[str, str] | None, own_copy: Pat
     """
     if noted is None:  # of the hub, shipped, or not noted
         return named
-    for place in (named, noted.get("place", "")):
+    moved = [str(Path(models) / Path(named).name)] if (models := os.environ.get(MODELS)) else []
+    for place in (named, noted.get("place", ""), *moved):
         if place and fingerprint(place) == noted.get("holds"):
             return place
     if own_copy is not None and own_copy.is_dir():
         return str(own_copy)
     found = "holds another model now" if fingerprint(named) else "is not there any more"
-    raise ConfigError(f"{run} was trained from {named} ({noted.get('place')}), which {found}")
+    raise ConfigError(
+        f"{run} was trained from {named} ({noted.get('place')}), which {found}; if it has moved, {MODELS} says into which folder"
+    )

@@ -219,6 +219,8 @@ def _short(value: object) -> str:
 
 def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     old, new = _flat(there), _flat(json.loads(as_json(here)))
+    holds = "backbones.self.holds"
+    same = ("recipe.backbone",) if holds in old and old[holds] == new.get(holds) else ()  # wherever it is now
     for key in dict.fromkeys((*old, *new)):
         unknown = key.startswith(("backbones.", "files.")) and key not in old  # of runs begun before
         unknown = unknown or (key.startswith("backbones.") and key.endswith(".place"))
@@ -226,7 +228,7 @@ def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> N
             raise ConfigError(
                 f"{path}: {key.removeprefix('files.')}.jsonl has changed since the run was begun: begin a new run"
             )
-        if not unknown and not key.startswith(MAY_CHANGE) and old.get(key) != new.get(key):
+        if not unknown and not key.startswith((*MAY_CHANGE, *same)) and old.get(key) != new.get(key):
             raise ConfigError(
                 f"{path}: {key}: the run was begun with {_short(old.get(key))} and cannot go on with {_short(new.get(key))}; "
                 "only its length may change (total_timesteps, steps); another place (--out) begins a new run"

@@ -142,5 +142,27 @@ def test_a_run_is_read_back_over_the_model_it_began_with_or_its_own_copy_and_ove
         train_language(game, load_recipe("jade_joint", {**knobs, "steps": 2}), whole, resume=True)
     shutil.rmtree(place)
     assert make_policy(str(whole), game).act([turn]) == before
-    with pytest.raises(ConfigError, match="is not there any more"):
+    with pytest.raises(ConfigError, match="is not there any more; if it has moved, JADE_MODELS says into which folder"):
         make_policy(str(adapted), game)
+
+
+def test_a_model_that_has_moved_is_found_where_the_environment_says_and_by_what_it_holds(
+    backbones: tuple[str, str], game: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, moved = tmp_path / "model", tmp_path / "models" / "model"
+    shutil.copytree(backbones[0], place)
+    knobs = {**KNOBS, "steps": 1, "backbone": str(place), "lora": {"rank": 2}}
+    run = train_language(game, load_recipe("jade_joint", knobs), tmp_path / "run").folder
+    turn = make_pool(game, 1, seed=0, mode="text").turns()[0]
+    before = make_policy(str(run), game).act([turn])
+    shutil.move(place, moved)
+    monkeypatch.setenv("JADE_MODELS", str(moved.parent))
+    assert make_policy(str(run), game).act([turn]) == before
+    train_language(game, load_recipe("jade_joint", {**knobs, "steps": 2, "backbone": str(moved)}), run, resume=True)
+    monkeypatch.delenv("JADE_MODELS")
+    make_policy(str(run), game)  # a resumed run notes the new place
+    make_tiny(5, width=32, layers=1, inner=32).save(moved)
+    for backbone in (str(moved), backbones[1]):
+        other = load_recipe("jade_joint", {**knobs, "steps": 3, "backbone": backbone})
+        with pytest.raises(ConfigError, match=r"cannot go on with"):
+            train_language(game, other, run, resume=True)

@@ -36,7 +36,7 @@ def test_an_id_of_the_hub_with_a_dot_in_it_is_found_in_the_cache(tmp_path: Path)
     assert done.stdout.strip() == "32", done.stderr[-500:]
 
 
-@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-7B-Instruct", "gpt2", "intfloat/e5-base-v2"])
+@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-7B-Instruct", "gpt2", "distilgpt2", "t5-small", "intfloat/e5-base-v2"])
 def test_ids_of_the_hub_are_no_folders(name: str) -> None:
     assert located(name, "backbone") == name
 
@@ -47,6 +47,12 @@ def test_a_folder_that_is_missing_is_said_at_once(name: str) -> None:
         load_backbone(name)
     with pytest.raises(ConfigError, match=r"^retriever\.encoder: there is no folder"):
         make_encoder(Dense(encoder=name), ())
+
+
+@pytest.mark.parametrize("name", ["jade_tiny", "jade-tinny", "Jade-Tiny"])
+def test_no_hub_is_asked_for_a_slip_in_the_shipped_models_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^backbone: there is no folder {name}; did you mean 'jade-tiny'"):
+        load_backbone(name)
 
 
 def test_a_file_is_no_model(tmp_path: Path) -> None:
