@@ -180,6 +180,8 @@ class PpoRecipe(LanguageSettings):
     lora: LoraSettings | None = None
     """Adapters in place of full training; none trains the whole model."""
 
+    offload: bool = False
+    """Keeps the optimizer's moments and float32 copies in the host's memory: 12 bytes a weight less on a GPU, slower steps."""
     train_embeddings: bool = True
     """Whether the embeddings of words learn, too; rare words are moved by noise. A model that writes with the weights it reads
     with (tied, as jade-tiny) has no say over its last layer, then."""

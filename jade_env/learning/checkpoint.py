@@ -11,6 +11,7 @@ import jade_env.learning.requires  # noqa: F401 - first: it names the extra wher
 
 # isort: split
 
+import errno
 import json
 import os
 import random
@@ -23,9 +24,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as tensors_of
-from safetensors.torch import save as bytes_of
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from jade_env.errors import DataError
@@ -56,9 +56,9 @@ class Checkpoint:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Copies of an optimizer's moments and step counts, by parameter number and name."""
+    """An optimizer's own moments and step counts, not copied, by parameter number and name."""
     state = optimizer.state_dict()["state"]
-    return {f"optimizer.{i}.{key}": value.clone() for i, entry in state.items() for key, value in entry.items()}
+    return {f"optimizer.{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
@@ -151,8 +151,8 @@ def save(run: Path, checkpoint: Checkpoint) -> Path:
         if not final.exists():
             try:
                 partial.mkdir()
-                _write(partial / POLICY, bytes_of(_packed(checkpoint.policy)))
-                _write(partial / LEARNER, bytes_of(_packed(checkpoint.learner)))
+                _write_tensors(partial / POLICY, checkpoint.policy)
+                _write_tensors(partial / LEARNER, checkpoint.learner)
                 _write(partial / STATE, json.dumps(dict(checkpoint.state), allow_nan=False).encode())
                 _sync_folder(partial)
                 partial.rename(final)
@@ -242,27 +242,40 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         DataError: the file is missing, damaged, or not an object.
     """
-    tree = _read(path, json.loads)
+    tree = _read(path, lambda place: json.loads(place.read_bytes()))
     if not isinstance(tree, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(tree).__name__}")
     return tree
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    return dict(_read(path, tensors_of))
+    """The tensors of a file, each in memory of its own, and none of them twice."""
+
+    def parse(path: Path) -> dict[str, Tensor]:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - it is no mapping
+
+    found: dict[str, Tensor] = _read(path, parse)
+    return found
 
 
-def _read(path: Path, parse: Callable[[bytes], Any]) -> Any:
+def _read(path: Path, parse: Callable[[Path], Any]) -> Any:
     try:
-        return parse(path.read_bytes())
+        return parse(path)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: no such file; the run is not complete, or it is no run") from None
     except (OSError, ValueError, SafetensorError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
 
 
-def _packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors from where they lie, so that a large optimizer is in memory once."""
+    try:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error)) from None
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _write(path: Path, content: bytes) -> None:

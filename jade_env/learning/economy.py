@@ -14,10 +14,12 @@ from jade_env.policy.backbone import Backbone
 
 UPDATE = (
     "the update ran out of memory: lower token_budget or the lengths of prompts and outputs, or switch on "
-    "gradient_checkpointing or lora"
+    "gradient_checkpointing, offload or lora"
 )
 PLAY = "playing ran out of memory: lower slots, or max_prompt"
-LOADING = "the models do not fit in memory: take a smaller backbone, dtype=bf16, or lora (--dry-run has the plan)"
+LOADING = (
+    "the models do not fit in memory: take a smaller backbone, dtype=bf16, offload or lora (--dry-run has the plan)"
+)
 
 
 @contextlib.contextmanager

@@ -226,6 +226,8 @@ class _Joint:
             raise JadeError(
                 "every episode of the step was cut short, as the retriever failed: there is nothing to learn from"
             )
+        for learner in self.learners.values():
+            learner.release()
         values = self._values(experience)
         found = shares(experience, plan, self.learned, step / plan.steps, values)
         figures: dict[str, Any] = {}

@@ -71,6 +71,13 @@ class Learner:
 
     # ---- learning ---------------------------------------------------------------------------------------------------
 
+    def release(self) -> None:
+        """Give back what playing holds in memory: playing and learning take turns."""
+        for player in (self.player, self.frozen):
+            player.generator.release()
+        if self.backbone.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def values(self, samples: Sequence[Sample], roles: Sequence[str]) -> list[Any] | None:
         """What the critic says of turns that it has tokens of, and of whose roles; None where nobody asks."""
         plan = self.plan
@@ -89,8 +96,6 @@ class Learner:
             JadeError: memory does not suffice.
         """
         plan, factor = self.plan, self.plan.rate(step)
-        for player in (self.player, self.frozen):
-            player.generator.release()
         figures: dict[str, float] = {"learning_rate": plan.learning_rate * factor}
         if self.critic is not None and self.critic_optimizer is not None:
             _set_rate(self.critic_optimizer, plan.critic_learning_rate * min(1.0, (step + 1) / 5))
@@ -171,7 +176,8 @@ def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _optimizer(backbone: Backbone, rate: float, plan: PpoRecipe) -> torch.optim.Optimizer:
-    return adamw([p for p in backbone.parameters() if p.requires_grad], rate, plan.weight_decay)
+    learning = [p for p in backbone.parameters() if p.requires_grad]
+    return adamw(learning, rate, plan.weight_decay, offload=plan.offload)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:

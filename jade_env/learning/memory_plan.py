@@ -24,6 +24,7 @@ from jade_env.game.episode import Rules
 from jade_env.hub import located
 from jade_env.language_recipe import LANGUAGE_MODEL, LoraSettings, PpoRecipe, refuse_fp16, said_of
 from jade_env.learning.language_team import backbone_named, learned_of, specs_of
+from jade_env.learning.optimizer import PART
 from jade_env.policy.backbone import DTYPES, Lora, with_adapters
 from jade_env.recipe import MarlRecipe, Recipe, WarmStartRecipe
 from jade_env.scenario import Scenario
@@ -57,11 +58,17 @@ class Part:
         name: of it.
         size: bytes.
         lower: what makes it smaller.
+        during: when it is there, `playing` or `learning`; always where "".
+        host: whether it lies in the host's memory, whatever device computes.
+        optimizer: whether it is an optimizer's state, which checkpoints hold beside the weights.
     """
 
     name: str
     size: float
     lower: str
+    during: str = ""
+    host: bool = False
+    optimizer: bool = False
 
 
 def dry_run(
@@ -100,13 +107,34 @@ def dry_run(
     )
     parts, facts = plan(scenario, recipe)
     parts = [part for part in parts if part.size]
-    total = sum(part.size for part in parts)
     lines.append(facts)
-    lines += [f"  {part.size / GIB:9.3f} GiB  {part.name}" for part in parts]
-    lines.append(f"  {total / GIB:9.3f} GiB  in all, on {_device(recipe)}")
+    for part in parts:
+        when = f", while {part.during}" if part.during else ""
+        where = ", in the host's memory" if part.host else ""
+        lines.append(f"  {part.size / GIB:9.3f} GiB  {part.name}{when}{where}")
+    device = _device(recipe)
+    apart = 0.0 if "cpu" in device.lower() else sum(part.size for part in parts if part.host)
+    most, during = at_most([part for part in parts if not (apart and part.host)])
+    lines.append(f"  {most / GIB:9.3f} GiB  at once, on {device}{f', while {during}' if during else ''}")
+    if apart:
+        lines.append(f"  {apart / GIB:9.3f} GiB  beside it, in the host's memory")
+    if moments := sum(part.size for part in parts if part.optimizer):
+        number = DTYPES[recipe.dtype].itemsize
+        saved = moments * (1 + number / _moments(recipe))
+        lines.append(
+            f"  {saved / GIB:9.3f} GiB  on disk for a checkpoint; the last {recipe.keep} and the best are kept (keep)"
+        )
     lines.append("to need less, lower the largest first:")
     lines += [f"  {part.name}: {part.lower}" for part in sorted(parts, key=lambda part: -part.size)[:3] if part.lower]
     return "\n".join(lines)
+
+
+def at_most(parts: Sequence[Part]) -> tuple[float, str]:
+    """The bytes of the parts that are there at once, and during what: playing and learning take turns."""
+    always = sum(part.size for part in parts if not part.during)
+    phases = {during: sum(part.size for part in parts if part.during == during) for during in ("playing", "learning")}
+    during = max(phases, key=lambda name: phases[name])
+    return always + phases[during], during if phases[during] else ""
 
 
 def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
@@ -116,12 +144,13 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     whole = sum(p.numel() for p in model.parameters())
-    trained = whole
+    if not recipe.train_embeddings:
+        model.get_input_embeddings().requires_grad_(False)
     learned = set(recipe.trained(team))
     if recipe.lora is not None:
         adapters = tuple(sorted(set(recipe.adapters(roles).values()))) or ("default",)
         model = with_adapters(model, _lora(recipe.lora), adapters, recipe.backbone)
-        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     number = DTYPES[recipe.dtype].itemsize
     reference, critic = bool(learned) and _needs_reference(recipe, team), bool(learned) and recipe.critic == "separate"
     copies, learners = 1 + reference + critic, (1 + critic) if learned else 0
@@ -148,36 +177,60 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
             _fewer_weights(number == 4, reference and learned == set(team), critic),
         ),
         Part(
-            f"gradients ({learners} x {trained / 1e6:.1f} M{', and in float32 while a step is taken' if master else ''})",
-            learners * trained * (number + master),
+            f"gradients ({trained / 1e6:.1f} M{', of one model at a time' * (learners > 1)})",
+            trained * number * bool(learners),
             smaller,
+            "learning",
         ),
         Part(
-            "optimizer (two moments and a float32 copy where weights are shorter)",
-            learners * trained * (8 + master),
-            smaller,
+            "float32 gradients and what AdamW makes of them, a part at a time",
+            _stepping(model, trained) * bool(learners and master and not recipe.offload),
+            "",
+            "learning",
+        ),
+        Part(
+            f"optimizer (two moments{' and a float32 copy' * (_moments(recipe) > 8)}"
+            f"{f' of {learners} models' * (learners > 1)})",
+            learners * trained * _moments(recipe),
+            smaller if recipe.offload else f"offload=true (into the host's memory), {smaller}",
+            host=recipe.offload,
+            optimizer=True,
         ),
         Part(
             f"key-value cache ({f'{caches} x ' * (caches > 1)}{recipe.slots} slots x {length} tokens)",
             float(caches * recipe.slots * length * _cached(config) * number),
             "slots, max_prompt",
+            "playing",
         ),
         Part(
             f"activations ({recipe.token_budget} tokens)",
             activations * bool(learned),
             f"token_budget{'' if recipe.gradient_checkpointing else ', or gradient_checkpointing=true'}",
+            "learning",
         ),
         Part(
             "attention mask of prompts that several rows answer",
             mask * bool(learned),
             "token_budget, max_prompt",
+            "learning",
         ),
-        Part("logits of output tokens", logits * bool(learned), "token_budget"),
+        Part("logits of output tokens", logits * bool(learned), "token_budget", "learning"),
         *_others(scenario, recipe, length),
     ]
     learn = trained if learned else 0
     facts = f"{recipe.backbone}: {layers} layers of width {width}, {whole / 1e6:.1f} M parameters, {learn / 1e6:.1f} M learn"
     return parts, facts
+
+
+def _moments(recipe: PpoRecipe) -> int:
+    """Bytes of an optimizer for each weight: two moments, and a float32 copy of what is shorter or lies elsewhere."""
+    return 12 if DTYPES[recipe.dtype].itemsize < 4 or recipe.offload else 8
+
+
+def _stepping(model: Any, trained: int) -> float:
+    """Bytes beside the weights while float32 copies step: the gradients of a part, and two intermediates of AdamW."""
+    largest = max(int(p.numel()) for p in model.parameters() if p.requires_grad)
+    return 4.0 * 3 * min(trained, max(PART, largest))
 
 
 def _fewer_weights(whole: bool, reference: bool, critic: bool) -> str:
@@ -215,14 +268,12 @@ def _others(scenario: Scenario, recipe: PpoRecipe, length: int) -> list[Part]:
             model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
         size = sum(p.numel() for p in model.parameters())
         learns = any(specs[agent] == spec for agent in learned)
-        each = number + learns * (number + 8 + (4 if number < 4 else 0))
-        parts.append(
-            Part(
-                f"{place}, which {'learns' if learns else 'plays'} beside it ({size / 1e6:.1f} M, with its cache)",
-                float(size * each + recipe.slots * length * _cached(config) * number),
-                "a smaller model, slots",
-            )
-        )
+        moments = float(size * _moments(recipe) * learns)
+        cache = float(recipe.slots * length * _cached(config) * number)
+        said = f"{place}, which {'learns' if learns else 'plays'} beside it ({size / 1e6:.1f} M"
+        weights = float(size * number * (1 + learns))
+        parts.append(Part(f"{said}, with its cache)", weights + cache, "a smaller model, slots"))
+        parts.append(Part(f"{said}): its optimizer", moments, "a smaller model", host=recipe.offload, optimizer=True))
     return parts
 
 

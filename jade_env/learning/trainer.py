@@ -290,10 +290,11 @@ class _Training:
         """This moment, between two iterations, copied."""
         model = self.model
         assert model._last_episode_starts is not None
+        moments = checkpoint.optimizer_tensors(model.policy.optimizer)
         return Checkpoint(
             model.num_timesteps,
             {name: tensor.detach().clone() for name, tensor in self._net.state_dict().items()},
-            checkpoint.optimizer_tensors(model.policy.optimizer) | checkpoint.random_tensors(),
+            {name: tensor.clone() for name, tensor in moments.items()} | checkpoint.random_tensors(),
             {
                 "episodes": self.env.snapshot(),
                 "episode_starts": [bool(start) for start in model._last_episode_starts],

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
+import pytest
 import torch
 
+from jade_env.errors import DataError
 from jade_env.learning import checkpoint
 
 
@@ -22,3 +25,23 @@ def test_what_a_killed_process_left_half_written_is_in_nobodys_way(tmp_path: Pat
     assert checkpoint.saved_timesteps(tmp_path) == [1, 2]
     assert checkpoint.load_weights(tmp_path, 2)["w"].tolist() == [2.0, 2.0]
     assert not list(folder.glob(f"{checkpoint.PARTIAL}*"))
+
+
+def test_a_disk_that_fills_up_is_a_sentence_and_leaves_the_earlier_checkpoints(tmp_path: Path) -> None:
+    def save(step: int, numbers: int) -> None:
+        tensors = {"w": torch.zeros(numbers)}
+        checkpoint.save(tmp_path, checkpoint.Checkpoint(step, {"w": torch.zeros(2)}, tensors, {}))
+
+    save(1, 10)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(
+            DataError, match=r"checkpoints/000000002: cannot be written: .*nothing half-written is left"
+        ):
+            save(2, 1 << 20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in (tmp_path / checkpoint.FOLDER).iterdir()] == ["000000001"]
+    save(2, 1 << 20)
+    assert checkpoint.load(tmp_path, 2).learner["w"].shape == (1 << 20,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -276,6 +277,7 @@ def test_every_credit_rule_trains_and_a_critic_is_reported_beside_a_table(
         {"credit": "episode_gae", "critic": "separate", "train_embeddings": False},
         {"lora": {"rank": 2, "alpha": 4}},
         {"dtype": "bf16", "credit": "leave_one_out"},
+        {"dtype": "bf16", "credit": "broadcast", "critic": "separate", "offload": True},
     ],
 )
 def test_a_stopped_run_goes_on_with_its_critic_its_adapters_and_its_float32_copies_to_the_last_bit(
@@ -294,6 +296,18 @@ def test_a_stopped_run_goes_on_with_its_critic_its_adapters_and_its_float32_copi
     assert same(weights(tmp_path / "stopped"), weights(tmp_path / "unbroken"))
     moments = [checkpoint.load(tmp_path / name, 3).learner for name in ("stopped", "unbroken")]
     assert same(dict(moments[0]), dict(moments[1]))
+
+
+def test_a_run_goes_on_with_knobs_that_were_not_there_when_it_began_if_they_are_off(
+    whole: Path, backbone: str, game: Scenario, tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    config = json.loads((whole / "config.json").read_text())
+    assert config["recipe"].pop("offload") is False
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="recipe.offload: the run was begun with None"):
+        train_language(game, recipe(backbone, offload=True), tmp_path / "run", resume=True)
+    assert train_language(game, recipe(backbone), tmp_path / "run", resume=True).timesteps == 3
 
 
 @pytest.mark.parametrize("sharing", ["all", "per_role"])

@@ -10,7 +10,9 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen2Config
 
 from jade_env.language_recipe import PpoRecipe
-from jade_env.learning.memory_plan import dry_run, kept_by_a_layer, plan
+from jade_env.learning import checkpoint
+from jade_env.learning.learner import Learner
+from jade_env.learning.memory_plan import Part, at_most, dry_run, kept_by_a_layer, plan
 from jade_env.policy.backbone import Lora, load_backbone
 from jade_env.recipe import load_recipe
 from jade_env.scenario import load_scenario
@@ -109,8 +111,8 @@ def test_adapters_have_the_precision_of_the_model_that_they_are_put_into() -> No
 def test_other_models_of_the_team_are_counted() -> None:
     other = {"answer_generator": "language_model:Qwen/Qwen2.5-0.5B-Instruct"}
     plays, learns = (parts(policies=other, train=train) for train in (["planner"], ["planner", "answer_generator"]))
-    (beside,) = [size for name, size in plays.items() if "which plays beside it (494.0 M" in name]
-    (learning,) = [size for name, size in learns.items() if "which learns beside it (494.0 M" in name]
+    beside = sum(size for name, size in plays.items() if "which plays beside it (494.0 M" in name)
+    learning = sum(size for name, size in learns.items() if "which learns beside it (494.0 M" in name)
     assert beside > 494e6 * 4 and learning - beside == pytest.approx(494e6 * 12, rel=0.001)
 
 
@@ -129,4 +131,41 @@ def test_what_is_done_already_is_not_advised() -> None:
     recipe = load_recipe("jade_joint", short)
     assert isinstance(recipe, PpoRecipe)
     advice = {part.name.split(" (")[0]: part.lower for part in plan(load_scenario("cooperative"), recipe)[0]}
-    assert advice["weights"] == "a smaller backbone" and advice["optimizer"] == "lora.rank, lora.modules"
+    assert advice["weights"] == "a smaller backbone" and advice["optimizer"].endswith("lora.rank, lora.modules")
+    assert "offload=true" in advice["optimizer"] and "offload=true" not in advice["gradients"]
+
+
+def test_playing_and_learning_take_turns_and_an_optimizer_may_lie_in_the_hosts_memory() -> None:
+    always, plays, learns = Part("a", 5.0, ""), Part("b", 3.0, "", "playing"), Part("c", 2.0, "", "learning")
+    assert at_most([always, plays, learns]) == (8.0, "playing")
+    assert at_most([always, plays, learns, Part("d", 2.0, "", "learning")]) == (9.0, "learning")
+    assert at_most([always]) == (5.0, "")
+    said = [
+        dry_run(load_scenario("cooperative"), load_recipe("qwen2.5-7b", {"device": device}))
+        for device in ("cuda", "cpu")
+    ]
+
+    def gibibytes(text: str, what: str) -> float:
+        return float(re.findall(rf"([0-9.]+) GiB  {what}", text)[0])
+
+    weights, gradients, moments = (7615.6e6 * number / 2**30 for number in (2 * 2, 2, 2 * 12))
+    cache = 128 * (3072 + 160) * 28 * 2 * 4 * 128 * 2 / 2**30
+    most = weights + max(cache, gradients + gibibytes(said[0], "activations") + gibibytes(said[0], "logits"))
+    assert gibibytes(said[0], "at once") == pytest.approx(most, rel=1e-3)
+    assert gibibytes(said[0], "beside it, in the host's memory") == pytest.approx(moments, rel=1e-3)
+    assert gibibytes(said[0], "on disk for a checkpoint") == pytest.approx(moments + weights, rel=1e-3)
+    assert gibibytes(said[1], "at once") == pytest.approx(most + moments, rel=1e-3), "a CPU has one memory"
+
+
+def test_what_a_plan_says_of_an_optimizer_is_what_there_is() -> None:
+    for knobs in ({}, {"dtype": "bf16"}, {"offload": True}, {"dtype": "bf16", "offload": True}):
+        recipe = load_recipe("jade_joint", knobs)
+        assert isinstance(recipe, PpoRecipe)
+        learner = Learner(recipe, load_scenario("cooperative").team, everybody=True)
+        for parameter in learner.backbone.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        learner.optimizer.step()
+        held = checkpoint.optimizer_tensors(learner.optimizer)
+        size = sum(tensor.nbytes for name, tensor in held.items() if not name.endswith("step"))
+        (said,) = (part.size for part in plan(load_scenario("cooperative"), recipe)[0] if part.optimizer)
+        assert size == pytest.approx(said, rel=0.01)
