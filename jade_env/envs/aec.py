@@ -78,7 +78,7 @@ class RawEnv(Common, AECEnv[str, Any, Any]):  # type: ignore[misc]
         turn, match = self._turn, self._match
         if turn is not None and turn.agent != agent:
             turn = match.oldest_turn_of(agent)
-        return match.observe(agent, turn)
+        return match.observe(self._one(agent), turn)
 
     def last(self, observe: bool = True) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Observation, reward since its last step, terminated, truncated, info of the selected agent."""

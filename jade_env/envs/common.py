@@ -11,6 +11,7 @@ import numpy as np
 from jade_env.envs.match import Match
 from jade_env.envs.pool import as_scenario
 from jade_env.envs.table import branch
+from jade_env.errors import JadeError
 from jade_env.scenario import Mode, Scenario
 
 
@@ -54,11 +55,21 @@ class Common:
 
     def observation_space(self, agent: str) -> Any:
         """The same space object at every call."""
-        return self.observation_spaces[agent]
+        return self.observation_spaces[self._one(agent)]
 
     def action_space(self, agent: str) -> Any:
         """The same space object at every call."""
-        return self.action_spaces[agent]
+        return self.action_spaces[self._one(agent)]
+
+    def _one(self, agent: str) -> str:
+        """An agent's name, if it is one.
+
+        Raises:
+            JadeError: it is none.
+        """
+        if agent not in self.action_spaces:
+            raise JadeError(f"{agent!r} is no agent here: {', '.join(self.possible_agents)}")
+        return agent
 
     def state(self) -> np.ndarray:
         """The central state: float32 of shape `state_space.shape`, in [-1, 1]."""

@@ -129,7 +129,8 @@ class Match:
             return _NO_PROMPT if idle is None else {"observation": idle[0].copy(), "action_mask": idle[1].copy()}
         if self._seen[0] is not turn:
             self._seen = (turn, self._observation(turn))
-        return self._seen[1]
+        seen = self._seen[1]
+        return {name: part.copy() for name, part in seen.items()} if isinstance(seen, dict) else seen
 
     def _observation(self, turn: Turn) -> Any:
         if turn.mode == "text":
@@ -156,8 +157,9 @@ class Match:
                     info["messages"] = []
                 else:
                     infos[agent] = numbers.copy()
-        for turn in reversed(self.turns()):  # so that the oldest of an agent has the last word
-            self.note(infos[turn.agent], turn)
+        for turn in self.turns():
+            if not infos[turn.agent]["has_turn"]:  # its oldest
+                self.note(infos[turn.agent], turn)
         return infos
 
     @staticmethod

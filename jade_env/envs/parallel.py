@@ -64,6 +64,8 @@ class ParallelEnv(Common, PettingZooParallelEnv[str, Any, Any]):  # type: ignore
         if not self.agents:
             raise JadeError("no episode is in play: call reset()")
         match = self._match
+        if not isinstance(actions, Mapping):
+            raise JadeError(f"step takes actions by agent, {{agent: action}}, not a {type(actions).__name__}")
         if strangers := [name for name in actions if name not in self._known]:
             raise JadeError(f"{strangers[0]!r} is no agent here: {', '.join(self.possible_agents)}")
         due = self.turns()

@@ -5,7 +5,8 @@
         turns = pool.turns()                                        # every open turn of every episode
         finished = pool.step(dict(zip([t.id for t in turns], policy.act(turns))))
 
-`step` takes any non-empty subset of the open turns. Results never depend on how turns are batched or ordered.
+`step` takes any non-empty subset of the open turns. Below the limit of turns (`max_turns`), results never depend on
+how turns are batched or ordered.
 
 With `overlap=True` a retriever that is elsewhere (`kind: remote`) answers in the background: an episode that waits for documents
 sleeps, none of its turns is listed, and what is played in it all the same is applied when it wakes, after its documents. So each
@@ -130,8 +131,15 @@ class Pool:
         return self._begin()
 
     def seek(self, episode: int) -> list[Turn]:
-        """Drop the episodes in play and go on in the present order from an episode's number."""
-        self._table.dealer.next_index = episode
+        """Drop the episodes in play and go on in the present order from an episode's number.
+
+        Raises:
+            JadeError: no game begins there, or no plan.
+        """
+        each = len(self.sides) * self._executions
+        if isinstance(episode, bool) or not isinstance(episode, int | np.integer) or episode < 0 or episode % each:
+            raise JadeError(f"seek: {episode!r} is not a whole number from 0 on at which a game begins (every {each})")
+        self._table.dealer.next_index = int(episode)
         return self._begin()
 
     def _begin(self) -> list[Turn]:
@@ -140,11 +148,14 @@ class Pool:
         self._later: dict[int, list[tuple[Turn, Output]]] = {}  # by sleeping slot: what was played in it
         self._errands.drop()
         self._lost_unplayed = 0
-        self._slots: list[Episode] = []
-        for _ in range(self._n):
-            self._slots.append(self._table.dealer.deal(self.sides))
+        self._seat([self._table.dealer.deal(self.sides) for _ in range(self._n)])
         self._ended_early = self._settle(range(self._n))
         return self.turns()
+
+    def _seat(self, episodes: list[Episode]) -> None:
+        """Put an episode into each slot."""
+        self._slots = episodes
+        self._slot_of = {episode.index: slot for slot, episode in enumerate(episodes)}
 
     @property
     def overlaps(self) -> bool:
@@ -205,10 +216,9 @@ class Pool:
                 raise JadeError("step needs an action for at least one open turn")
             self._wake(not self._ended_early)
             return self._take_ended()
-        slot_of = {turn.id[0]: slot for slot in range(self._n) for turn in self._open[slot].values()}
         chosen: dict[int, list[tuple[Turn, Output]]] = {}
         for turn_id, action in actions.items():
-            slot = slot_of.get(turn_id[0], -1) if isinstance(turn_id, tuple) and turn_id else -1
+            slot = self._slot_of.get(turn_id[0], -1) if isinstance(turn_id, tuple) and turn_id else -1
             turn = self._open[slot].get(turn_id) if slot >= 0 else None
             if turn is None:
                 raise JadeError(f"turn {turn_id} is not open")
@@ -264,11 +274,9 @@ class Pool:
 
     def _share_plan(self, leader: Episode, output: Output) -> list[int]:
         """Play a plan's root output in all its other executions that wait for it."""
-        plan = self._plan(leader)
-        self._plans[plan] = (output, self._executions - 1)
-        waiting = [
-            slot for slot, episode in enumerate(self._slots) if episode is not leader and self._plan(episode) == plan
-        ]
+        self._plans[self._plan(leader)] = (output, self._executions - 1)
+        others = (leader.index + i * leader.rules.rivals for i in range(1, self._executions))
+        waiting = sorted(self._slot_of[index] for index in others if index in self._slot_of)
         for slot in waiting:
             self._follow(self._slots[slot])
         return waiting
@@ -308,7 +316,9 @@ class Pool:
                 if self._lost_unplayed > self._n:
                     # no slot can be filled: the retriever fails before anybody has a turn
                     raise RetrievalError(f"no episode can begin: {episode.truncated}")
+                del self._slot_of[episode.index]
                 self._slots[slot] = self._table.dealer.deal(self.sides)
+                self._slot_of[self._slots[slot].index] = slot
             for slot in slots:
                 self._list_open(slot)
             slots = ended

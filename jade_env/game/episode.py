@@ -179,7 +179,8 @@ class Episode:
     payoffs: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        root = Node(path=(), question=self.question.text, query=self.question.text)
+        text, room = self.question.text, self.rules.limits.max_rounds - 1
+        root = Node(path=(), question=text, query=text, room=room)
         self.trace = Trace(root, [root])
         self._plan(root)
 
@@ -265,16 +266,17 @@ class Episode:
         return self._open(card, node)
 
     def decompose(self, node: Node, questions: Sequence[str], serial: bool) -> None:
-        """Open sub-questions: all at once, or for a serial decomposition one after another."""
-        limits = self.rules.limits
-        room = min(limits.max_subquestions, limits.max_rounds - len(self.trace.nodes))
-        if room < 1:  # other branches used up the rounds since this was planned: answer without decomposing
-            node.workflow = node.todo = self.fallback_workflow(node)
-            return
+        """Open sub-questions: all at once, or for a serial decomposition one after another.
+
+        They share the rounds that the node has left, so that what is legal in one does not depend on what goes on in others.
+        """
         node.serial = serial
-        for i, question in enumerate(questions[:room], 1):
-            child = Node((*node.path, i), question, question, node, clock=node.clock)
-            node.children.append(child)
+        opened = questions[: min(self.rules.limits.max_subquestions, node.room)]
+        share, more = divmod(node.room - len(opened), len(opened))
+        for i, question in enumerate(opened, 1):
+            room = share + (i <= more)
+            node.children.append(Node((*node.path, i), question, question, node, room=room, clock=node.clock))
+        node.room = 0
         self.trace.nodes.extend(node.children)
         for child in node.children[:1] if serial else node.children:
             self._plan(child)
@@ -324,6 +326,7 @@ class Episode:
             return self._finish()
         if all(child.answer is not None for child in parent.children):
             parent.clock = max(child.clock for child in parent.children)
+            parent.room = sum(child.room for child in parent.children)
             assert self.rules.summarizer is not None
             return self._open(self.rules.summarizer, parent)
         if parent.serial:
@@ -334,6 +337,7 @@ class Episode:
         """The next sub-question of a serial decomposition is rewritten with the answers so far, then planned."""
         child = parent.children[solved.path[-1]]
         child.clock = solved.clock
+        child.room, solved.room = child.room + solved.room, 0  # what the one has not used
         if self.rules.rewriter:
             return self._open(self.rules.rewriter, child)
         for i in range(len(parent.children), 0, -1):
@@ -383,10 +387,8 @@ class Episode:
 
     def legal_workflows(self, node: Node) -> tuple[Workflow, ...]:
         """The scenario's workflows, without decompositions for a node at a limit of depth or rounds."""
-        limits = self.rules.limits
-        if node.depth >= limits.max_depth or len(self.trace.nodes) >= limits.max_rounds:
-            return self.rules.leaf_workflows
-        return self.rules.workflows
+        splits = node.room > 0 and node.depth < self.rules.limits.max_depth
+        return self.rules.workflows if splits else self.rules.leaf_workflows
 
     def fallback_workflow(self, node: Node) -> Workflow:
         """What a malformed plan becomes: QDS for the original question, R,AG below it, the first legal one if illegal."""

@@ -245,7 +245,13 @@ class _Tree:
         self._first = np.zeros(episodes, np.int64)
         self._first[self.episode_T[::-1]] = np.arange(len(self.episode_T))[::-1]
         question, questions = _codes(question_T)
-        self.outcome_E, self.question_E = _floats(outcome_T)[self._first], question[self._first]
+        outcome = _floats(outcome_T)
+        self.outcome_E, self.question_E = outcome[self._first], question[self._first]
+        if not np.array_equal(outcome, self.outcome_E[self.episode_T], equal_nan=True):
+            raise ValueError(
+                "credit: turns of one episode have different outcomes: those who receive different things are compared apart, "
+                "with episodes, questions and plans by_team (Experience.by_team)"
+            )
         self.size_Q = np.bincount(self.question_E, minlength=questions)
 
     def of_episode(self, column_T: Ints) -> Ints:

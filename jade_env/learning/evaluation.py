@@ -157,6 +157,7 @@ def _row(episode: Episode, ticks: int) -> EpisodeRow:
     question, ledger, result = episode.question, episode.ledger, episode.result
     scores = result.scores if result else metrics.Scores(0.0, 0.0, 0.0, 0.0, 0.0)
     net = result.value if result else 0.0
+    own = [turn for turn in episode.trace.played if turn.agent not in episode.adversaries]
     return EpisodeRow(
         question_id=question.id,
         kind=question.kind,
@@ -166,7 +167,7 @@ def _row(episode: Episode, ticks: int) -> EpisodeRow:
         precision=scores.precision,
         recall=scores.recall,
         net=net,
-        return_=net + sum(turn.penalty for turn in episode.trace.played),
+        return_=net + episode.rules.reward.format_penalty * sum(not turn.output.valid for turn in own),
         rounds=ledger.rounds,
         retrievals=ledger.retrievals,
         turns=ledger.turns,

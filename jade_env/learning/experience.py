@@ -145,6 +145,7 @@ class Experience:
 
     def __init__(self, rows: Iterable[Transition] = ()) -> None:
         self._rows: list[Transition] = list(rows)
+        self._held = {row.episode for row in self._rows}
 
     def add(
         self,
@@ -158,7 +159,16 @@ class Experience:
             episodes: as a pool hands them out; they know which of them are of one question and of one plan.
             policy_version: which version of the policy played them.
             samples: the tokens of turns that a language model wrote, by turn id; of a plan, those of its first execution.
+
+        Raises:
+            JadeError: an episode of that number is held already, and credit could not tell them apart; nothing is added.
         """
+        episodes = list(episodes)
+        if twice := [episode.index for episode in episodes if episode.index in self._held]:
+            raise JadeError(
+                f"experience: an episode {twice[0]} is held already: keep that of other pools and orders apart, or clear() first"
+            )
+        self._held.update(episode.index for episode in episodes if episode.payoffs)
         found = dict(samples or {})
         left: dict[int, Sample] = {}  # by plan: its tokens, where the execution that had them was cut short
         for episode in sorted(episodes, key=lambda episode: episode.index):
@@ -181,15 +191,18 @@ class Experience:
     def clear(self) -> None:
         """Forget everything, as on-policy learners do after an update."""
         self._rows.clear()
+        self._held.clear()
 
     def column(self, name: str) -> np.ndarray:
         """One field of every transition, [T], for the rules of `credit`; text as numbers in alphabetical order.
 
         Raises:
-            JadeError: transitions have no such field.
+            JadeError: transitions have no such field, or it is no number and no text.
         """
         if name not in (known := [f.name for f in fields(Transition)]):
             raise JadeError(f"transitions have no {name!r}{nearest(name, known)} they have {', '.join(known)}")
+        if name in ("path", "value", "sample"):
+            raise JadeError(f"{name} is no number: read it from the transitions, or from table()")
         found = [getattr(row, name) for row in self._rows]
         if found and isinstance(found[0], str):
             return np.unique(np.array(found), return_inverse=True)[1]
@@ -201,9 +214,11 @@ class Experience:
         return numbers * (int(teams.max(initial=0)) + 1) + teams if len(self._rows) else numbers
 
     def returns(self) -> dict[int, float]:
-        """The undiscounted return of each episode, what a team receives counted once."""
+        """The undiscounted return of each episode, what a team receives counted once, and nothing of its adversary's."""
         total: dict[int, float] = {}
         for row in self._rows:
+            if row.team == ADVERSARY:
+                continue
             total[row.episode] = total.get(row.episode, 0.0) + row.reward
         return total
 

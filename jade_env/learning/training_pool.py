@@ -15,6 +15,7 @@ from jade_env.envs.source import open_source
 from jade_env.envs.table import Dealer
 from jade_env.envs.turn import Action
 from jade_env.errors import ConfigError
+from jade_env.game.episode import Episode
 from jade_env.scenario import Scenario
 
 SPLIT = "train"
@@ -59,10 +60,12 @@ class TrainingPool(Pool):
         if len(episodes) * len(self.sides) != self._n:
             raise ConfigError(f"{len(episodes)} episodes cannot be played again in {self._n} slots")
         dealer = self._table.dealer
-        self._slots, self._open = [], {}
+        dealt: list[Episode] = []
         for number, _ in episodes:
             dealer.next_index = number - side
-            self._slots += [dealer.deal(self.sides) for _ in self.sides]
+            dealt += [dealer.deal(self.sides) for _ in self.sides]
+        self._open = {}
+        self._seat(dealt)
         dealer.next_index = len(self.sides) - side + max(number for number, _ in episodes)
         finished = self._settle(range(self._n))
         for move in range(max(len(actions) for _, actions in episodes)):

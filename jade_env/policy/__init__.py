@@ -67,6 +67,10 @@ def make_policy(
         if "learner" in spec:
             return _remote(validate(RemoteChatRecipe, spec, REMOTE), seed)
         return make_team(spec, loaded, make)
+    if not isinstance(spec, str | Path):
+        if isinstance(spec, Policy) and not isinstance(spec, type):
+            return spec
+        raise ConfigError(f"policy: expected a name, a run's folder, or a mapping from agents to such, found {spec!r}")
     name = str(spec)
     if name == "random":
         from jade_env.policy.random_policy import RandomPolicy

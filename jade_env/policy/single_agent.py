@@ -44,7 +44,9 @@ def single_agent_env(
         DataError: its data cannot be read.
     """
     loaded = as_scenario(scenario, mode, overrides)
-    policy = make_policy(partners, loaded, data=data, seed=seed) if isinstance(partners, str | Path) else partners
+    policy = (
+        make_policy(partners, loaded, data=data, seed=seed) if isinstance(partners, str | Path | Mapping) else partners
+    )
     if isinstance(policy, type) or not isinstance(policy, Policy):
         raise ConfigError(f"partners: expected a policy, or the name of one, found {partners!r}")
     return SingleAgentEnv(agent, loaded, policy.act, split=split, seed=seed, data=data, render_mode=render_mode)

@@ -88,10 +88,10 @@ def summarize(rows: Sequence[EpisodeRow], scenario: str, policy: str, split: str
         "scenario": scenario,
         "policy": policy,
         "split": split,
-        "episodes": len(rows),
+        "episodes": len(_by_question(rows)),
         "metrics": figures(rows),
         "by_kind": {
-            kind: {"episodes": len(group), "metrics": figures(group)}
+            kind: {"episodes": len(_by_question(group)), "metrics": figures(group)}
             for kind, group in kinds.items()
             if kind or len(kinds) > 1
         },
@@ -107,14 +107,26 @@ def _team(rows: Sequence[EpisodeRow], team: str) -> TeamSummary:
 
 
 def figures(rows: Sequence[EpisodeRow]) -> dict[str, Figure]:
-    """Each metric over the rows."""
-    values = {name: [float(getattr(row, field)) for row in rows] for name, field in MEANS.items()}
-    values["malformed"] = _rate([row.malformed for row in rows], [row.turns for row in rows])
+    """Each metric over the questions: of one that both sides of a duel have played, its mean over the two."""
+    questions = _by_question(rows)
+    values = {
+        name: [sum(float(getattr(row, field)) for row in played) / len(played) for played in questions]
+        for name, field in MEANS.items()
+    }
+    malformed = [sum(row.malformed for row in played) for played in questions]
+    values["malformed"] = _rate(malformed, [sum(row.turns for row in played) for played in questions])
     return {name: _figure(values[name], lowest=0.0 if name == "malformed" else -math.inf) for name in METRICS}
 
 
+def _by_question(rows: Sequence[EpisodeRow]) -> list[list[EpisodeRow]]:
+    found: dict[str, list[EpisodeRow]] = {}
+    for row in rows:
+        found.setdefault(row.question_id, []).append(row)
+    return list(found.values())
+
+
 def _rate(counts: Sequence[int], sizes: Sequence[int]) -> list[float]:
-    """Numbers, one an episode, with the mean sum(counts) / sum(sizes) and that ratio's spread (delta method)."""
+    """Numbers, one a question, with the mean sum(counts) / sum(sizes) and that ratio's spread (delta method)."""
     total = sum(sizes)
     if not total:
         return [0.0 for _ in sizes]
@@ -135,6 +147,7 @@ def _figure(values: Sequence[float], lowest: float) -> Figure:
 def table(summary: Summary) -> Table:
     """The figures over all questions as a table for `rich.print`."""
     title = f"{summary['policy']} on {summary['scenario']}, {summary['split']}, {summary['episodes']} questions"
+    title += f", the mean of {' and '.join(summary['by_team'])}" if summary["by_team"] else ""
     shown = _table(title, ("metric", "mean", "95 % interval"))
     for name, figure in summary["metrics"].items():
         ends = "" if figure["low"] is None else f"{_number(figure['low'])} to {_number(figure['high'])}"

@@ -221,3 +221,30 @@ def test_a_folder_s_data_is_read_again_when_it_has_changed(tmp_path: Path, monke
 def test_a_seed_that_is_none_is_refused(seed: Any, small: Scenario) -> None:
     with pytest.raises(ConfigError, match="seed: .* is not a whole number"):
         jade_env.env(small, seed=seed)
+
+
+@pytest.mark.parametrize(("name", "group", "right", "wrong"), [("duel", 1, 4, 3), ("cooperative", (3, 2), 4, 5)])
+def test_a_pool_goes_on_only_from_where_a_game_begins(name: str, group: Any, right: int, wrong: int) -> None:
+    pool = jade_env.make_pool(name, n=4, group_size=group, overrides=SMALL)
+    before = [turn.id for turn in pool.turns()]
+    for place in (wrong, -2, 1.5, "x", None, True):
+        with pytest.raises(JadeError, match=r"^seek: .* is not a whole number from 0 on at which a game begins"):
+            pool.seek(place)  # type: ignore[arg-type]
+    assert [turn.id for turn in pool.turns()] == before, "nothing was lost"
+    assert next(turn.id[0] for turn in pool.seek(right)) == right and pool.turns()
+
+
+def test_what_a_step_costs_does_not_grow_with_the_slots() -> None:
+    """Counted, not timed: how often a step of one turn looks at the plans of other slots."""
+    pool = jade_env.make_pool("cooperative", n=200, group_size=(2, 4), overrides=SMALL)
+    looked = 0
+
+    def counting(episode: Episode) -> int:
+        nonlocal looked
+        looked += 1
+        return episode.place[1]
+
+    pool._plan = counting  # type: ignore[method-assign]
+    for turn in pool.turns()[:20]:
+        pool.step({turn.id: 1})
+    assert 0 < looked < 20 * 20

@@ -89,7 +89,7 @@ def play_pool(options: dict[str, Any], seed: int, batch: int | None = None) -> l
 
 @pytest.mark.parametrize(("name", "mode"), CASES)
 def test_the_three_views_play_the_same_game(name: str, mode: str, arguments: Arguments) -> None:
-    options = arguments(name, mode, **{"limits.max_turns": 500, "limits.max_rounds": 200})
+    options = arguments(name, mode, **{"limits.max_turns": 500})  # who has had a turn by then depends on the view
     aec = play_aec(options, seed=11)
     parallel = play_parallel(options, seed=11)
     pools = [play_pool(options, seed=11), play_pool(options, seed=11, batch=3)]
@@ -99,6 +99,38 @@ def test_the_three_views_play_the_same_game(name: str, mode: str, arguments: Arg
             assert mine[-1] == pytest.approx(theirs[-1], abs=1e-9)
     few = {"static": 2, "monolithic": 2, "vanilla_rag": 0, "no_retrieval": 0}.get(name, 5)
     assert any(len(turns) > few for games, _ in aec for _, turns, *_ in games)
+
+
+def test_what_a_planner_may_do_does_not_depend_on_other_branches(arguments: Arguments) -> None:
+    """Everybody splits in three where that is allowed, and answers at once what is played later, in any order."""
+
+    def written(turn: Turn) -> str:
+        here = "".join(map(str, turn.node.path))
+        if turn.kind == "workflow":
+            splits = [("QDP",), ("QDS",)][:: -1 if len(here) == 1 else 1]
+            return turn.format(next((plan for plan in splits if plan in turn.view.workflows), ("R", "AG")))
+        if turn.kind.startswith("subquestions"):
+            return "".join(f"<q{i}>part {here}{i}</q{i}>" for i in (1, 2, 3))
+        return {"query": f"<query>x{here}</query>", "answer": "<answer>x</answer>"}[turn.kind]
+
+    def played(most: int, seed: int) -> list[Any]:
+        pool, rng = jade_env.make_pool(n=6, seed=3, **arguments("deep", "text")), np.random.default_rng(seed)
+        said: dict[Any, str] = {}
+        done: list[Episode] = []
+        while not {*range(12)} <= {episode.index for episode in done}:
+            turns = pool.turns()
+            said |= {turn.id: written(turn) for turn in turns if turn.id not in said}
+            chosen = [turns[i] for i in rng.permutation(len(turns))[:most]]
+            done += pool.step({turn.id: said[turn.id] for turn in chosen})
+        return [record(episode) for episode in sorted(done, key=lambda episode: episode.index)[:12]]
+
+    games = played(10**6, 0)
+    assert games == played(3, 1) == played(1, 2)
+    limit = jade_env.load_scenario("deep").limits.max_rounds
+    for _, turns, nodes, ledger, _ in games:
+        assert ledger.malformed == 0 and ledger.rounds == len(nodes) <= limit
+        assert max(len(path) for path, *_ in turns) > 1
+    assert any(ledger.rounds == limit for _, _, _, ledger, _ in games)
 
 
 @pytest.mark.parametrize(("name", "mode"), CASES)
@@ -132,6 +164,20 @@ def test_agent_iter_ends_after_so_many_steps_or_with_the_last_agent(
         taken += 1
         env.step(None if all(env.terminations.values()) else "<workflow>AG</workflow>")
     assert taken == steps or (most == 10**30 and not env.agents)
+
+
+def test_what_an_agent_with_a_turn_sees_is_its_own_to_change(arguments: Arguments) -> None:
+    env = jade_env.env(**arguments("cooperative", "discrete"))
+    env.reset(seed=0)
+    seen = env.last()[0]
+    kept = {name: part.copy() for name, part in seen.items()}
+    seen["observation"] *= 0
+    seen["action_mask"][:] = 1
+    assert all((env.last()[0][name] == part).all() for name, part in kept.items())
+    alone = jade_env.single_agent_env("planner", partners="random", **arguments("cooperative", "discrete"))
+    _, info = alone.reset(seed=0)
+    info["action_mask"][:] = 0
+    assert alone.action_masks().any()
 
 
 @pytest.mark.parametrize("mode", ["discrete", "text"])
@@ -314,7 +360,12 @@ def test_the_parallel_environment_refuses_strangers_and_missing_actions(small: S
         ({}, "planner has a turn and no action"),
         ({"planner": None}, "planner has a turn and no action"),
         ({"plannr": 3}, "'plannr' is no agent here: planner"),
+        (None, "step takes actions by agent, {agent: action}, not a NoneType"),
+        (1, "step takes actions by agent, {agent: action}, not a int"),
     ):
         with pytest.raises(JadeError, match=message):
-            env.step(actions)
+            env.step(actions)  # type: ignore[arg-type]
+    for ask in (env.observation_space, env.action_space, jade_env.env(small).observation_space):
+        with pytest.raises(JadeError, match="'nobody' is no agent here: planner"):
+            ask("nobody")
     assert env.step({"planner": 1})[1]["planner"] == 0.0, "nothing was lost"

@@ -164,6 +164,18 @@ def test_limits_bound_depth_rounds_and_turns() -> None:
     assert all(node.answer is not None for node in short.trace.nodes)
 
 
+def test_what_a_serial_sub_question_leaves_of_its_rounds_goes_to_the_next() -> None:
+    split = "<q1>a</q1><q2>b</q2><q3>c</q3>"
+    episode = episode_of(limits={"max_depth": 3, "max_rounds": 12, "max_turns": 64})
+    play(episode, "<workflow>QDS</workflow>", split)
+    first, second, third = episode.trace.root.children
+    assert (first.room, second.room, third.room) == (3, 3, 2), "what is left of twelve, the remainder to the first"
+    play(episode, "<workflow>AG</workflow>", "<answer>x</answer>", "<query>b of x</query>", "<workflow>QDP</workflow>")
+    assert (first.room, second.room) == (0, 6)
+    play(episode, split)
+    assert [child.room for child in second.children] == [1, 1, 1] and second.room == 0
+
+
 def test_a_static_scenario_has_no_planner_and_starts_with_its_chain() -> None:
     rules = Rules.of(load_scenario("static"))
     assert rules.agents == ("query_rewriter", "document_selector", "answer_generator")

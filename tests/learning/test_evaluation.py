@@ -165,3 +165,32 @@ def test_the_tables_show_every_metric_and_kind(rows: list[EpisodeRow]) -> None:
     shown = capture.get()
     assert "random on coop[/], dev, 50 questions" in shown
     assert all(name in shown for name in (*METRICS, *by_kind(rows)))
+
+
+def test_in_a_duel_questions_are_counted_and_resampled_and_not_the_two_rows_of_each() -> None:
+    alone = evaluate(RandomPolicy(), load_scenario("cooperative", SMALL), episodes=30)
+    twice = [replace(row, team=team) for row in alone for team in ("red", "blue")]
+    one, two = (summarize(rows, "duel", "random", "dev") for rows in (alone, twice))
+    assert two["episodes"] == 30 and two["metrics"] == one["metrics"]
+    assert {kind: part["episodes"] for kind, part in two["by_kind"].items()} == {
+        kind: part["episodes"] for kind, part in one["by_kind"].items()
+    }
+    assert two["by_team"]["red"]["metrics"] == one["metrics"]
+    rows = evaluate(RandomPolicy(), load_scenario("duel", SMALL), episodes=10)
+    assert len(rows) == 20 and summarize(rows, "duel", "random", "dev")["episodes"] == 10
+    assert str(table(summarize(rows, "duel", "random", "dev")).title).endswith("10 questions, the mean of red and blue")
+
+
+@pytest.mark.parametrize("name", ["cooperative", "duel", "adversarial_retrieval"])
+def test_a_return_is_what_was_netted_and_the_teams_format_penalties(name: str) -> None:
+    class Careless:
+        def act(self, turns: Sequence[Turn]) -> list[Action]:
+            return [0 if turn.agent == "adversary" or turn.id[0] % 2 else 1 for turn in turns]
+
+    rows = evaluate(Careless(), load_scenario(name, SMALL), episodes=20)
+    lost = [row.net - row.return_ for row in rows]
+    if name == "adversarial_retrieval":
+        assert all(value <= row.malformed for value, row in zip(lost, rows, strict=True)), "not the adversary's"
+    else:
+        assert lost == pytest.approx([row.malformed for row in rows])
+    assert sum(lost) > 5

@@ -9,8 +9,11 @@ import pytest
 
 import jade_env
 from jade_env import streams
+from jade_env.errors import JadeError
 from jade_env.game.episode import Episode
+from jade_env.learning import credit
 from jade_env.learning.experience import Experience
+from jade_env.policy.random_policy import RandomPolicy
 from jade_env.policy.sampling import Sample
 
 SMALL = {"data.passages": 300, "data.train": 60}
@@ -67,7 +70,7 @@ def test_a_truncated_episode_leaves_no_experience() -> None:
 
 def test_episodes_know_which_of_them_are_of_one_question() -> None:
     pool, done = jade_env.make_pool("cooperative", 16, 4, seed=1, overrides=SMALL), list[Episode]()
-    while len(done) < 16:
+    while len(done) < 80:
         done += pool.step({turn.id: 1 + streams.bits(turn.id) % len(turn.candidates) for turn in pool.turns()})
     experience = Experience()
     experience.add(done)
@@ -107,3 +110,50 @@ def test_any_text_is_saved_and_read_back(tmp_path: Path) -> None:
     assert list(again) == list(experience) and len(again)
     Experience().save(tmp_path / "none.jsonl")
     assert len(Experience.load(tmp_path / "none.jsonl")) == 0
+
+
+def test_games_of_two_orders_are_not_taken_for_one_another() -> None:
+    experience, played = Experience(), episodes(5)
+    experience.add(played)
+    size = len(experience)
+    with pytest.raises(JadeError, match=r"an episode \d+ is held already: keep that of other pools and orders apart"):
+        experience.add(episodes(5))
+    assert len(experience) == size
+    experience.clear()
+    experience.add(played)
+    assert len(experience) == size
+
+
+@pytest.mark.parametrize("name", ["path", "value", "sample"])
+def test_what_is_no_number_is_no_column(name: str) -> None:
+    experience = Experience()
+    experience.add(episodes(3))
+    with pytest.raises(JadeError, match=f"{name} is no number: read it from the transitions"):
+        experience.column(name)
+
+
+@pytest.mark.parametrize("name", ["adversarial_retrieval", "private_costs", "duel"])
+def test_who_receives_different_things_is_compared_apart(name: str) -> None:
+    pool = jade_env.make_pool(name, n=8, group_size=4, seed=1, overrides=SMALL)
+    policy, done = RandomPolicy(0), list[Episode]()
+    while len(done) < 80:
+        turns = pool.turns()
+        done += pool.step(dict(zip([turn.id for turn in turns], policy.act(turns), strict=True)))
+    experience = Experience()
+    experience.add(done)
+    plain = [experience.column(column) for column in ("outcome", "penalty", "episode", "question")]
+    if name != "duel":  # whose sides are episodes of their own
+        with pytest.raises(ValueError, match=r"different outcomes: .* by_team \(Experience.by_team\)"):
+            credit.leave_one_out(*plain)
+    apart = credit.leave_one_out(*plain[:2], experience.by_team("episode"), experience.by_team("question"))
+    for team in {row.team for row in experience}:
+        own = {row.episode: row for row in experience if row.team == team}
+        for place, row in enumerate(experience):
+            if row.team == team:
+                others = [r.outcome for r in own.values() if r.question == row.question and r.episode != row.episode]
+                expected = row.outcome - float(np.mean(others)) if others else 0.0
+                assert apart[place] - row.penalty == pytest.approx(expected)
+    returns = experience.returns()
+    if name == "adversarial_retrieval":
+        team = {row.episode: row.outcome for row in experience if row.team == "team"}
+        assert returns == pytest.approx(team), "format penalties are in the score of zero-sum games"

@@ -172,3 +172,14 @@ def test_a_retriever_that_is_down_is_named_and_not_the_partners() -> None:
     env = single_agent_env("answer_generator", scenario, "random")
     with pytest.raises(RetrievalError, match="no episode comes to a turn of answer_generator"):
         env.reset(seed=0)
+
+
+def test_partners_may_be_a_mapping_and_a_policy_is_its_own_policy() -> None:
+    small = {"data.passages": 300, "data.train": 60}
+    policy = make_policy("random", "cooperative")
+    env = single_agent_env("planner", partners={"answer_generator": policy, "default": "heuristic"}, overrides=small)
+    assert env.reset(seed=0)[1]["action_mask"].any()
+    assert make_policy(policy, "cooperative") is policy  # type: ignore[arg-type]
+    for wrong in (lambda turns: [1], object(), RandomPolicy, 3):
+        with pytest.raises(ConfigError, match="policy: expected a name, a run's folder, or a mapping"):
+            make_policy(wrong, "cooperative")  # type: ignore[arg-type]
