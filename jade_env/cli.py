@@ -203,7 +203,7 @@ def evaluate(
     from jade_env.policy import make_policy
     from jade_env.policy.token_ledger import ledgers
     from jade_env.questions.jsonl import written_whole
-    from jade_env.research.summary import kinds_table, summarize, table, teams_table
+    from jade_env.research.summary import agents_table, kinds_table, summarize, table, teams_table
     from jade_env.retrieval.remote_watch import Watch
 
     _refuse_unwritable(rows_to)  # before anything is played
@@ -218,7 +218,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps({**summary, "checkpoints": {str(run): chosen for run, (chosen, _) in runs.items()}}))
     else:
-        tables = table(summary), kinds_table(summary), teams_table(summary)
+        tables = table(summary), kinds_table(summary), teams_table(summary), agents_table(summary)
         _print(*(each for each in tables if each.row_count))
         if policy == "ceiling":
             typer.echo("ceiling: a lower bound of the best that can be played")

@@ -20,10 +20,11 @@ the multi-agent semi-MDP of the JADE paper (arXiv 2601.21916); `jade_env.game.ep
 **Agents.** `planner`, `query_rewriter`, `serial_decomposer`, `parallel_decomposer`, `document_selector`,
 `answer_generator`, `answer_summarizer`. A scenario's `team:` and `workflows:` decide which of them there are.
 
-**Whose turn.** Turns are played first-opened first. AEC selects the agent whose turn that is, in a duel of the side that has played
-less. The parallel environment plays in one tick the oldest open turn of every role that has one. An agent without a turn submits the no-op (0 or ""), and
-whatever it submits is ignored; on one's own turn the no-op counts as malformed output. Every action is understood: one that
-is illegal takes effect through the fallback of its kind (see `jade_env.game.outputs`) and costs the format penalty.
+**Whose turn.** Turns are played first-opened first. AEC selects the agent whose turn that is, in a duel of the side that has
+played less. The parallel environment plays in one tick the oldest open turn of every role that has one. An agent without a
+turn submits the no-op (0 or ""), and whatever it submits is ignored; on one's own turn the no-op counts as malformed output.
+Every action is understood: one that is illegal takes effect through the fallback of its kind (see `jade_env.game.outputs`)
+and costs the format penalty.
 
 **Observations.** In discrete mode one flat vector: K rows of F candidate features, row 0 (no-op) zero, then T features of
 the turn, then the role one-hot (`jade_env.envs.features` names every feature). Candidates stand in reading order, never

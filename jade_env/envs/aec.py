@@ -17,6 +17,7 @@ from jade_env.envs.common import Common
 from jade_env.envs.match import RENDER_MODES
 from jade_env.envs.turn import Turn
 from jade_env.errors import JadeError
+from jade_env.retrieval import Retriever
 from jade_env.scenario import Mode, Scenario
 
 METADATA: dict[str, Any] = {
@@ -43,9 +44,10 @@ class RawEnv(Common, AECEnv[str, Any, Any]):  # type: ignore[misc]
         split: str = "train",
         seed: int = 0,
         data: str | Path | None = None,
+        retriever: Retriever | None = None,
     ) -> None:
         super().__init__()
-        self._make(scenario, mode, render_mode, overrides, split, seed, data)
+        self._make(scenario, mode, render_mode, overrides, split, seed, data, retriever)
 
     @property
     def turn(self) -> Turn | None:
@@ -212,6 +214,7 @@ def env(
     split: str = "train",
     seed: int = 0,
     data: str | Path | None = None,
+    retriever: Retriever | None = None,
 ) -> OrderChecked:
     """Make the AEC environment.
 
@@ -223,9 +226,12 @@ def env(
         split: whose questions are played.
         seed: seed of the order of questions until `reset(seed=...)` gives another.
         data: the data location for scenarios with files; else JADE_DATA.
+        retriever: one of your own in place of the scenario's, with `search` and `identity` (`jade_env.retrieval.Retriever`).
 
     Raises:
         ConfigError: the scenario or an argument is not valid.
         DataError: its data cannot be read.
     """
-    return OrderChecked(scenario, mode, render_mode, overrides=overrides, split=split, seed=seed, data=data)
+    return OrderChecked(
+        scenario, mode, render_mode, overrides=overrides, split=split, seed=seed, data=data, retriever=retriever
+    )

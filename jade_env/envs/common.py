@@ -12,6 +12,7 @@ from jade_env.envs.match import Match
 from jade_env.envs.pool import as_scenario
 from jade_env.envs.table import branch
 from jade_env.errors import JadeError
+from jade_env.retrieval import Retriever
 from jade_env.scenario import Mode, Scenario
 
 
@@ -33,10 +34,11 @@ class Common:
         split: str,
         seed: int,
         data: str | Path | None,
+        retriever: Retriever | None,
     ) -> None:
         loaded = as_scenario(scenario, mode, overrides)
-        self._made_of = (loaded, render_mode, split, seed, data)
-        self._match = Match(loaded, split, seed, data, render_mode)
+        self._made_of = (loaded, render_mode, split, seed, data, retriever)
+        self._match = Match(loaded, split, seed, data, render_mode, retriever)
         self.render_mode = render_mode
         self.scenario = loaded
         self.possible_agents = list(self._match.agents)
@@ -83,5 +85,7 @@ class Common:
         """Nothing to release: data is shared by the process."""
 
 
-def _rebuild(kind: Any, scenario: Scenario, render_mode: str | None, split: str, seed: int, data: Any) -> Any:
-    return kind(scenario, None, render_mode, split=split, seed=seed, data=data)
+def _rebuild(
+    kind: Any, scenario: Scenario, render_mode: str | None, split: str, seed: int, data: Any, retriever: Any
+) -> Any:
+    return kind(scenario, None, render_mode, split=split, seed=seed, data=data, retriever=retriever)

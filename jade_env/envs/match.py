@@ -22,6 +22,7 @@ from jade_env.envs.table import Table
 from jade_env.envs.turn import Action, Turn, TurnId, whole
 from jade_env.errors import ConfigError, JadeError
 from jade_env.game.episode import Episode, Rules, settle_duel
+from jade_env.retrieval import Retriever
 from jade_env.scenario import Scenario
 
 RENDER_MODES = ("ansi", "human", "rgb_array")
@@ -35,7 +36,13 @@ class Match:
     """The state behind one AEC or parallel environment."""
 
     def __init__(
-        self, scenario: Scenario, split: str, seed: int, data: str | Path | None, render_mode: str | None
+        self,
+        scenario: Scenario,
+        split: str,
+        seed: int,
+        data: str | Path | None,
+        render_mode: str | None,
+        retriever: Retriever | None = None,
     ) -> None:
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise ConfigError(f"render_mode: {render_mode!r} is not one of {', '.join(RENDER_MODES)}")
@@ -44,7 +51,7 @@ class Match:
         self.agents = [agent for rules in self.sides for agent in rules.agents]
         self.modes = {agent: scenario.mode_of(self.roles[agent]) for agent in self.agents}
         self.encoder = Encoder(scenario)
-        self.table = Table(open_source(scenario, data), self.sides, split, seed)
+        self.table = Table(open_source(scenario, data, retriever), self.sides, split, seed)
         self.render_mode = render_mode
         # a space of its own for each agent, so that seeding one does not seed another
         self.observation_spaces: dict[str, gym_spaces.Space[Any]] = {

@@ -15,6 +15,7 @@ from jade_env.envs.aec import METADATA
 from jade_env.envs.common import Common
 from jade_env.envs.turn import Turn
 from jade_env.errors import JadeError
+from jade_env.retrieval import Retriever
 from jade_env.scenario import Mode, Scenario
 
 
@@ -33,8 +34,9 @@ class ParallelEnv(Common, PettingZooParallelEnv[str, Any, Any]):  # type: ignore
         split: str = "train",
         seed: int = 0,
         data: str | Path | None = None,
+        retriever: Retriever | None = None,
     ) -> None:
-        self._make(scenario, mode, render_mode, overrides, split, seed, data)
+        self._make(scenario, mode, render_mode, overrides, split, seed, data, retriever)
         self._known = frozenset(self.possible_agents)
 
     def turns(self) -> dict[str, Turn]:
@@ -99,6 +101,9 @@ def parallel_env(
     split: str = "train",
     seed: int = 0,
     data: str | Path | None = None,
+    retriever: Retriever | None = None,
 ) -> ParallelEnv:
     """Make the parallel environment; arguments as for `jade_env.env`."""
-    return ParallelEnv(scenario, mode, render_mode, overrides=overrides, split=split, seed=seed, data=data)
+    return ParallelEnv(
+        scenario, mode, render_mode, overrides=overrides, split=split, seed=seed, data=data, retriever=retriever
+    )

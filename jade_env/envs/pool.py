@@ -29,6 +29,7 @@ from jade_env.errors import ConfigError, JadeError, RetrievalError
 from jade_env.game.episode import Episode, Rules, settle_duel
 from jade_env.game.outputs import Output
 from jade_env.questions import Question
+from jade_env.retrieval import Retriever
 from jade_env.scenario import Mode, Scenario, load_scenario
 
 Group = int | tuple[int, int]
@@ -53,6 +54,7 @@ class Pool:
         data: str | Path | None = None,
         *,
         overlap: bool = False,
+        retriever: Retriever | None = None,
     ) -> None:
         group = (group_size, 1) if isinstance(group_size, int) else group_size
         pair = isinstance(group, tuple | list) and len(group) == 2
@@ -67,7 +69,7 @@ class Pool:
         if n % len(self.sides):
             raise ConfigError(f"{scenario.name}: a game is {len(self.sides)} episodes, so n must be even, not {n}")
         self.rules = self.sides[0]
-        self.source = open_source(scenario, data)
+        self.source = open_source(scenario, data, retriever)
         self._table = Table(self.source, self.sides, split, seed, (plans, self._executions))
         self._modes: dict[str, Mode] = {role: scenario.mode_of(role) for role in scenario.cards}
         self._n, self._overlap = n, overlap
@@ -376,6 +378,7 @@ def make_pool(
     data: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     overlap: bool = False,
+    retriever: Retriever | None = None,
 ) -> Pool:
     """Make a pool of `n` episodes of a scenario.
 
@@ -389,13 +392,14 @@ def make_pool(
         data: the data location for scenarios with files; else JADE_DATA.
         overrides: dotted keys, e.g. `{"reward.round_cost": 0.1}`.
         overlap: a remote retriever answers in the background while other episodes play.
+        retriever: one of your own in place of the scenario's, with `search` and `identity` (`jade_env.retrieval.Retriever`).
 
     Raises:
         ConfigError: the scenario or an argument is not valid.
         DataError: its data cannot be read.
     """
     loaded = as_scenario(scenario, mode, overrides)
-    return Pool(loaded, n, group_size, seed, split, data, overlap=overlap)
+    return Pool(loaded, n, group_size, seed, split, data, overlap=overlap, retriever=retriever)
 
 
 def as_scenario(

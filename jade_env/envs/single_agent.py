@@ -15,6 +15,7 @@ from jade_env.envs.match import RENDER_MODES, Match
 from jade_env.envs.table import branch
 from jade_env.envs.turn import Action, Turn
 from jade_env.errors import ConfigError, RetrievalError
+from jade_env.retrieval import Retriever
 from jade_env.scenario import Scenario
 
 Partners = Callable[[Sequence[Turn]], Sequence[Action]]
@@ -43,6 +44,7 @@ class SingleAgentEnv(gymnasium.Env[Any, Any]):
         seed: int = 0,
         data: str | Path | None = None,
         render_mode: str | None = None,
+        retriever: Retriever | None = None,
     ) -> None:
         self._made_of = (
             (agent, scenario, partners),
@@ -51,9 +53,10 @@ class SingleAgentEnv(gymnasium.Env[Any, Any]):
                 "seed": seed,
                 "data": data,
                 "render_mode": render_mode,
+                "retriever": retriever,
             },
         )
-        self._match = Match(scenario, split, seed, data, render_mode)
+        self._match = Match(scenario, split, seed, data, render_mode, retriever)
         if agent not in self._match.agents:
             allowed = self._match.agents
             raise ConfigError(

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from jade_env.config import FileState, file_state, nearest
-from jade_env.errors import DataError
+from jade_env.errors import ConfigError, DataError
 from jade_env.questions import Question
 from jade_env.questions.datasets import read_corpus, read_questions
 from jade_env.questions.world import World, WorldSpec, make_world
@@ -28,8 +28,14 @@ WORLD_SPLITS = ("train", "dev", "test")
 class Source:
     """The data of a scenario. Everything is read or built when first asked for, once a process."""
 
-    def __init__(self, data: WorldData | FileData, retriever: RetrieverSettings, location: str | None) -> None:
-        self._data, self._retriever, self._location = data, retriever, location
+    def __init__(
+        self,
+        data: WorldData | FileData,
+        retriever: RetrieverSettings,
+        location: str | None,
+        given: Retriever | None = None,
+    ) -> None:
+        self._data, self._retriever, self._location, self._given = data, retriever, location, given
 
     @property
     def on_failure(self) -> str:
@@ -68,11 +74,13 @@ class Source:
 
     def expected(self, split: str) -> Sequence[Document] | None:
         """The passages that a server has to search, where the scenario knows them better than the server: those of a world."""
-        elsewhere = getattr(self._retriever, "kind", "") == "remote"
+        elsewhere = self._given is None and getattr(self._retriever, "kind", "") == "remote"
         return self.documents(split) if elsewhere and isinstance(self._data, WorldData) else None
 
     def retriever(self, split: str) -> Retriever:
-        """A retriever over that corpus, with the scenario's settings and cache."""
+        """A retriever over that corpus, with the scenario's settings and cache, or the one that was given."""
+        if self._given is not None:
+            return self._given
         if isinstance(self._data, WorldData):
             _world(self._data, split)
             return _world_retriever(self._data.model_dump_json(), self._retriever, split)
@@ -99,9 +107,20 @@ class Source:
         raise DataError(f"no folder {given} in the data location {location} (set by --data, data= or JADE_DATA)")
 
 
-def open_source(scenario: Scenario, data: str | Path | None = None) -> Source:
-    """Open the data of a scenario; `data` is the data location, else the environment variable JADE_DATA says it."""
-    return Source(scenario.data, scenario.retriever, str(data) if data is not None else None)
+def open_source(scenario: Scenario, data: str | Path | None = None, retriever: Retriever | None = None) -> Source:
+    """Open the data of a scenario.
+
+    Args:
+        scenario: whose.
+        data: the data location; else the environment variable JADE_DATA says it.
+        retriever: takes the place of the scenario's.
+
+    Raises:
+        ConfigError: it is no retriever.
+    """
+    if retriever is not None and (isinstance(retriever, type) or not isinstance(retriever, Retriever)):
+        raise ConfigError(f"retriever: expected an object with search and identity, found {retriever!r}")
+    return Source(scenario.data, scenario.retriever, str(data) if data is not None else None, retriever)
 
 
 @lru_cache(maxsize=8)

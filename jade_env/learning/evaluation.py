@@ -6,8 +6,8 @@ one call of the policy serves them all. Knows no statistics and no learner.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from jade_env.envs.turn import Turn
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Episode
 from jade_env.policy.base import actions_of
+from jade_env.retrieval import Retriever
 from jade_env.scenario import Mode, Scenario
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class EpisodeRow:
         team: the side of a duel that played it; "" where there is one team.
         payoff: what each member of the team receives at the end, with private rewards on average; 0 if `failed`.
         reason: why it `failed`.
+        payoffs: what each agent receives at the end, where they do not all receive the same.
     """
 
     question_id: str
@@ -78,6 +80,7 @@ class EpisodeRow:
     team: str = ""
     payoff: float = 0.0
     reason: str = ""
+    payoffs: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 def evaluate(
@@ -89,6 +92,7 @@ def evaluate(
     mode: Mode | None = None,
     data: str | Path | None = None,
     progress: Progress | None = None,
+    retriever: Retriever | None = None,
 ) -> list[EpisodeRow]:
     """Play questions of a split, each exactly once, in the seeded order.
 
@@ -101,6 +105,7 @@ def evaluate(
         mode: replaces the scenario's mode for all agents.
         data: the data location for scenarios with files; else JADE_DATA.
         progress: called with (episodes done, episodes in all) whenever some have ended.
+        retriever: one of your own in place of the scenario's, with `search` and `identity` (`jade_env.retrieval.Retriever`).
 
     Returns:
         A row for each question, in the order played: row j is question `perm(seed)[j]`. In a duel two for each, one a side.
@@ -114,7 +119,7 @@ def evaluate(
     if episodes is not None and not 1 <= episodes <= available:
         raise ConfigError(f"episodes: {episodes} is not between 1 and {available}, the questions of split {split!r}")
     count = (episodes or available) * (len(loaded.teams) or 1)
-    pool = make_pool(loaded, min(SLOTS, count), 1, seed, split, data=data, overlap=True)
+    pool = make_pool(loaded, min(SLOTS, count), 1, seed, split, data=data, overlap=True, retriever=retriever)
     ticks = [0] * count
     rows: dict[int, EpisodeRow] = {}
     while len(rows) < count:
@@ -181,7 +186,12 @@ def _row(episode: Episode, ticks: int) -> EpisodeRow:
         team=episode.rules.team,
         payoff=_payoff(episode),
         reason=episode.truncated,
+        payoffs=dict(episode.payoffs) if _paid_apart(episode) else {},
     )
+
+
+def _paid_apart(episode: Episode) -> bool:
+    return bool(episode.adversaries) or episode.rules.reward.sharing == "private"
 
 
 def _payoff(episode: Episode) -> float:

@@ -11,13 +11,14 @@ from jade_env.envs.single_agent import SingleAgentEnv
 from jade_env.errors import ConfigError
 from jade_env.policy import make_policy
 from jade_env.policy.base import Policy
+from jade_env.retrieval import Retriever
 from jade_env.scenario import Mode, Scenario
 
 
 def single_agent_env(
     agent: str = "planner",
     scenario: str | Path | Scenario = "cooperative",
-    partners: str | Path | Policy = "heuristic",
+    partners: str | Path | Mapping[str, Any] | Policy = "heuristic",
     *,
     mode: Mode | None = None,
     split: str = "train",
@@ -25,6 +26,7 @@ def single_agent_env(
     data: str | Path | None = None,
     render_mode: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    retriever: Retriever | None = None,
 ) -> SingleAgentEnv:
     """Make a Gymnasium environment for one role of a team.
 
@@ -38,6 +40,7 @@ def single_agent_env(
         data: the data location for scenarios with files; else JADE_DATA.
         render_mode: `ansi`, `human` or `rgb_array`.
         overrides: dotted keys, e.g. `{"reward.round_cost": 0.1}`.
+        retriever: one of your own in place of the scenario's, with `search` and `identity` (`jade_env.retrieval.Retriever`).
 
     Raises:
         ConfigError: the scenario has no such agent, or an argument is not valid.
@@ -49,4 +52,6 @@ def single_agent_env(
     )
     if isinstance(policy, type) or not isinstance(policy, Policy):
         raise ConfigError(f"partners: expected a policy, or the name of one, found {partners!r}")
-    return SingleAgentEnv(agent, loaded, policy.act, split=split, seed=seed, data=data, render_mode=render_mode)
+    return SingleAgentEnv(
+        agent, loaded, policy.act, split=split, seed=seed, data=data, render_mode=render_mode, retriever=retriever
+    )

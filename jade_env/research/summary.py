@@ -41,7 +41,10 @@ class TeamSummary(TypedDict):
 
 
 class Summary(TypedDict):
-    """What `jade eval --json` prints; `by_team` is empty where there is one team."""
+    """What `jade eval --json` prints.
+
+    `by_team` is empty where there is one team; `by_agent`, what each receives at the end, where all receive the same.
+    """
 
     scenario: str
     policy: str
@@ -50,6 +53,7 @@ class Summary(TypedDict):
     metrics: dict[str, Figure]
     by_kind: dict[str, KindSummary]
     by_team: dict[str, TeamSummary]
+    by_agent: dict[str, Figure]
 
 
 MEANS = {
@@ -96,6 +100,10 @@ def summarize(rows: Sequence[EpisodeRow], scenario: str, policy: str, split: str
             if kind or len(kinds) > 1
         },
         "by_team": {team: _team(rows, team) for team in dict.fromkeys(row.team for row in rows) if team},
+        "by_agent": {
+            agent: _figure([row.payoffs[agent] for row in rows if agent in row.payoffs], -math.inf)
+            for agent in dict.fromkeys(agent for row in rows for agent in row.payoffs)
+        },
     }
 
 
@@ -150,8 +158,7 @@ def table(summary: Summary) -> Table:
     title += f", the mean of {' and '.join(summary['by_team'])}" if summary["by_team"] else ""
     shown = _table(title, ("metric", "mean", "95 % interval"))
     for name, figure in summary["metrics"].items():
-        ends = "" if figure["low"] is None else f"{_number(figure['low'])} to {_number(figure['high'])}"
-        shown.add_row(name, _number(figure["mean"]), ends)
+        shown.add_row(name, _number(figure["mean"]), _ends(figure))
     return shown
 
 
@@ -169,8 +176,15 @@ def teams_table(summary: Summary) -> Table:
     shown = _table("by team", ("team", "wins", "95 % interval", "payoff", *SHOWN_BY_KIND))
     for team, part in summary["by_team"].items():
         wins, means = part["wins"], [_number(part["metrics"][name]["mean"]) for name in SHOWN_BY_KIND]
-        ends = "" if wins["low"] is None else f"{_number(wins['low'])} to {_number(wins['high'])}"
-        shown.add_row(_literal(team), _number(wins["mean"]), ends, _number(part["payoff"]["mean"]), *means)
+        shown.add_row(_literal(team), _number(wins["mean"]), _ends(wins), _number(part["payoff"]["mean"]), *means)
+    return shown
+
+
+def agents_table(summary: Summary) -> Table:
+    """What each agent receives; no row where all receive the same."""
+    shown = _table("by agent", ("agent", "payoff", "95 % interval"))
+    for agent, figure in summary["by_agent"].items():
+        shown.add_row(_literal(agent), _number(figure["mean"]), _ends(figure))
     return shown
 
 
@@ -189,6 +203,10 @@ def _literal(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)
+
+
+def _ends(figure: Figure) -> str:
+    return "" if figure["low"] is None else f"{_number(figure['low'])} to {_number(figure['high'])}"
 
 
 def _number(value: float | None) -> str:

@@ -6,7 +6,7 @@ import copy
 import inspect
 import pickle
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, ren
 
 import jade_env
 from jade_env.config import names
-from jade_env.errors import JadeError
+from jade_env.errors import ConfigError, JadeError
 from jade_env.policy import make_policy
+from jade_env.retrieval import Document, Hit
 from jade_env.scenario import Mode, Scenario
 
 CASES = [(name, mode) for name in names("scenarios") for mode in ("discrete", "text")]
@@ -211,3 +212,32 @@ def test_an_action_may_come_alone_in_an_array_but_not_as_many(small: Scenario) -
     assert not any(env.rewards.values()), "a legal action"
     with pytest.raises(JadeError, match=r"not an array of shape \(3,\)"):
         env.step(np.zeros(3))
+
+
+class Shelf:
+    identity = "shelf"
+
+    def search(self, queries: Sequence[str], top_k: int) -> list[list[Hit]]:
+        return [[Hit(Document("0", "Shelf", f"Of {query}"), 1.0)][:top_k] for query in queries]
+
+
+def test_a_retriever_of_ones_own_answers_in_every_view_and_travels_in_a_pickle(small: Scenario) -> None:
+    path, own = "<workflow>R,AG</workflow>", {"retriever": Shelf(), "mode": "text"}
+    aec, parallel = jade_env.env(small, **own), jade_env.parallel_env(small, **own)
+    alone = jade_env.single_agent_env("planner", small, "random", **own)
+    for env in (aec, pickle.loads(pickle.dumps(aec)), copy.deepcopy(aec)):
+        env.reset(seed=0)
+        env.step(path)
+        assert "Of " in env.last()[0]
+    parallel.reset(seed=0)
+    observations = parallel.step({"planner": path})[0]
+    assert "Of " in observations["answer_generator"]
+    alone.reset(seed=0)
+    alone.step(path)
+    assert alone._match.episode.trace.root.retrieved[0].title == "Shelf"
+    pool = jade_env.make_pool(small, n=2, **own)
+    pool.step({turn.id: path for turn in pool.turns()})
+    assert all(turn.view.documents[0].title == "Shelf" for turn in pool.turns())
+    for wrong in (Shelf, object(), "bm25"):
+        with pytest.raises(ConfigError, match="retriever: expected an object with search and identity"):
+            jade_env.make_pool(small, n=2, retriever=wrong)  # type: ignore[arg-type]

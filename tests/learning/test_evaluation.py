@@ -14,7 +14,7 @@ from jade_env.errors import ConfigError, DataError, RetrievalError
 from jade_env.learning import evaluation
 from jade_env.learning.evaluation import EpisodeRow, by_kind, evaluate
 from jade_env.policy.random_policy import RandomPolicy
-from jade_env.research.summary import METRICS, kinds_table, summarize, table
+from jade_env.research.summary import METRICS, agents_table, kinds_table, summarize, table
 from jade_env.retrieval.types import Hit
 from jade_env.scenario import Scenario, load_scenario
 
@@ -121,7 +121,7 @@ def test_more_questions_than_there_are_is_refused(scenario: Scenario, episodes: 
 
 def test_the_summary_has_every_metric_with_an_interval_around_its_mean(rows: list[EpisodeRow]) -> None:
     summary = json.loads(json.dumps(summarize(rows, "cooperative", "random", "dev"), allow_nan=False))
-    assert list(summary) == ["scenario", "policy", "split", "episodes", "metrics", "by_kind", "by_team"]
+    assert list(summary) == ["scenario", "policy", "split", "episodes", "metrics", "by_kind", "by_team", "by_agent"]
     assert tuple(summary["metrics"]) == METRICS
     for name, figure in summary["metrics"].items():
         assert figure["low"] <= figure["mean"] <= figure["high"], name
@@ -194,3 +194,21 @@ def test_a_return_is_what_was_netted_and_the_teams_format_penalties(name: str) -
     else:
         assert lost == pytest.approx([row.malformed for row in rows])
     assert sum(lost) > 5
+
+
+def test_what_each_agent_receives_is_told_where_they_do_not_all_receive_the_same() -> None:
+    for name, told in (
+        ("private_costs", True),
+        ("adversarial_retrieval", True),
+        ("cooperative", False),
+        ("duel", False),
+    ):
+        rows = evaluate(RandomPolicy(), load_scenario(name, SMALL), episodes=12)
+        found = summarize(rows, name, "random", "dev")["by_agent"]
+        assert bool(found) == told == bool(agents_table(summarize(rows, name, "random", "dev")).row_count)
+        for agent, figure in found.items():
+            assert figure["mean"] == pytest.approx(sum(row.payoffs[agent] for row in rows) / 12)
+        if name == "adversarial_retrieval":
+            assert found["adversary"]["mean"] == pytest.approx(-sum(row.payoff for row in rows) / 12 * 8)
+        if name == "private_costs":
+            assert rows[0].payoff == pytest.approx(sum(rows[0].payoffs.values()) / len(rows[0].payoffs))
