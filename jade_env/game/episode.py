@@ -349,12 +349,11 @@ class Episode:
         self.turns.clear()
         self.pending_queries.clear()
         self.ledger.latency = self.trace.root.clock
-        own = [turn for turn in self.trace.played if turn.agent not in self.adversaries]
+        played, against = self.trace.played, self.adversaries
+        own = [turn for turn in played if turn.agent not in against] if against else played
         self.result = score(self.question, self.answer, self.ledger, self.rules.reward, own)
         if not self.rules.team:
-            self.payoffs = payoffs(
-                self.rules.agents, self.adversaries, self.result, self.trace.played, self.rules.reward
-            )
+            self.payoffs = payoffs(self.rules.agents, against, self.result, played, self.rules.reward)
 
     def _give_up(self) -> None:
         """The limit of turns is reached: every open node is answered with the empty string."""
