@@ -234,6 +234,22 @@ def test_paradigms_train_whom_they_say(name: str, still: str, backbone: str, gam
         assert {row.workflow for row in rows} == {"QDP"}
 
 
+@pytest.mark.parametrize("name", ["qwen2.5-7b", "qwen2.5-7b-lora"])
+def test_what_is_made_for_a_large_model_runs_as_it_is_on_a_small_one(
+    name: str, backbone: str, game: Scenario, tmp_path: Path
+) -> None:
+    small = {"steps": 1, "questions": 4, "eval_episodes": 4, "checkpoint_every": 1, "max_prompt": 900}
+    plan = load_recipe(name, {"backbone": backbone, **small})
+    assert isinstance(plan, PpoRecipe)
+    run = train_language(game, plan, tmp_path / "run").folder
+    assert not same(weights(run, 0), weights(run))
+    moments = checkpoint.load(run, 1).learner
+    assert any(key.startswith("critic") for key in moments) == (name == "qwen2.5-7b")
+    assert all(
+        key.endswith("step") or moment.dtype == torch.float32 for key, moment in moments.items() if "optim" in key
+    )
+
+
 def test_fp16_is_refused_for_training_and_taken_for_playing(backbone: str, game: Scenario, tmp_path: Path) -> None:
     refused = r"dtype: fp16 is for playing.*train with dtype=bf16"
     with pytest.raises(ConfigError, match=refused):
