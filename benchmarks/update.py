@@ -32,6 +32,7 @@ from jade_env import streams
 from jade_env.learning import ppo
 from jade_env.learning.batches import Columns, Ints, microbatches
 from jade_env.learning.ppo import Row, Settings
+from jade_env.learning.states import tokens_at_once
 from jade_env.policy import make_policy
 from jade_env.policy.backbone import Backbone
 from jade_env.policy.sampling import Sample
@@ -131,7 +132,7 @@ def parts(rows: list[Row], settings: Settings) -> dict[str, float]:
         with using(
             output_states=timed("decoder, forward", ppo.output_states),
             _scores=timed("head, forward", scores),
-            _step=timed("optimizer", ppo._step),
+            step_within=timed("optimizer", ppo.step_within),
             collate=timed("batches", ppo.collate),
         ):
             _, total = one_update(rows, settings)
@@ -167,7 +168,7 @@ def compare(console: Console, title: str, rows: list[Row], arms: dict[str, Setti
     """Print a table of rates; the first arm's is returned."""
     columns, settings = Columns.of(rows), next(iter(arms.values()))
     shuffled = np.array_split(np.random.default_rng(0).permutation(len(rows)), settings.minibatches)
-    budget = settings.token_budget or ppo._budget(make_tiny(layers=1))
+    budget = settings.token_budget or tokens_at_once(make_tiny(layers=1))
     count = sum(1 for part in shuffled for _ in microbatches(columns, part, budget))
     each = max(1, round(len(rows) / count))
     tokens, once = int(columns.length_R.sum()), np.unique(columns.same_R, return_index=True)[1]
