@@ -92,7 +92,7 @@ class Recipe(Settings):
 
     explore_until: Share = 0.0
     """Share of the training during which the planner's choice for an original question is drawn evenly and not learned from,
-    so that executors learn every workflow before the planner learns to choose among them."""
+    so that executors learn every workflow before the planner learns to choose among them; never where it learns alone."""
     held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     """Share of the train questions kept from training; the checkpoint that does best on them is the one a run is judged by.
     With 0 it is the last one."""

@@ -380,6 +380,13 @@ class Episode:
         return (self.rules.agent(self.rules.adversary),) if self.rules.adversary else ()
 
     @property
+    def penalties(self) -> float:
+        """The format penalties of the team's own outputs, also where they are in the score and nothing is due at once."""
+        against = self.adversaries
+        broken = sum(not turn.output.valid for turn in self.trace.played if turn.agent not in against)
+        return self.rules.reward.format_penalty * broken if broken else 0.0
+
+    @property
     def answer(self) -> str:
         """The answer of the original question; empty while there is none."""
         return self.trace.root.answer or ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from jade_env.envs.pool import as_scenario, make_pool
 from jade_env.envs.source import open_source
 from jade_env.envs.turn import Turn
 from jade_env.errors import ConfigError
-from jade_env.game.episode import Episode
+from jade_env.game.episode import Episode, Rules
 from jade_env.policy.base import actions_of
 from jade_env.retrieval import Retriever
 from jade_env.scenario import Mode, Scenario
@@ -150,6 +150,33 @@ def means(rows: Sequence[EpisodeRow]) -> dict[str, float]:
     return found | {"malformed": malformed, "episodes": float(len(rows))}
 
 
+def means_of(rows: Sequence[EpisodeRow], game: Scenario, learned: Sequence[str]) -> dict[str, float]:
+    """`means` of the side that learns, of both where both do; with `reward` where not all receive the same.
+
+    `reward` is what those who learn receive at the end, on average over them and over all episodes: 0 of one that was cut short.
+    """
+    teams = {rules.team for rules in Rules.sides(game) if not learned or set(learned).intersection(rules.agents)}
+    own = [row for row in rows if row.team in teams]
+    if game.reward.sharing == "team":
+        return means(own)
+    return means(own) | {"reward": float(np.mean([_received(row, learned) for row in own]))}
+
+
+def _received(row: EpisodeRow, agents: Sequence[str]) -> float:
+    theirs = [row.payoffs[agent] for agent in agents if agent in row.payoffs]
+    return sum(theirs) / len(theirs) if theirs else row.payoff
+
+
+def chosen_by(game: Scenario, learned: Sequence[str]) -> Literal["net", "reward"]:
+    """By which figure a run's best checkpoint is chosen: what those who learn receive; net where they play against each other."""
+    sides = Rules.sides(game)
+    teams = [rules.team for rules in sides if set(learned).intersection(rules.agents)]
+    against = {rules.agent(rules.adversary) for rules in sides if rules.adversary}
+    if game.reward.sharing == "team" or len(teams) > 1 or (against & set(learned) and set(learned) - against):
+        return "net"
+    return "reward"
+
+
 def _due(turns: Iterable[Turn]) -> list[Turn]:
     """The oldest open turn of every role in every episode."""
     oldest: dict[tuple[int, str], Turn] = {}
@@ -162,7 +189,6 @@ def _row(episode: Episode, ticks: int) -> EpisodeRow:
     question, ledger, result = episode.question, episode.ledger, episode.result
     scores = result.scores if result else metrics.Scores(0.0, 0.0, 0.0, 0.0, 0.0)
     net = result.value if result else 0.0
-    own = [turn for turn in episode.trace.played if turn.agent not in episode.adversaries]
     return EpisodeRow(
         question_id=question.id,
         kind=question.kind,
@@ -172,7 +198,7 @@ def _row(episode: Episode, ticks: int) -> EpisodeRow:
         precision=scores.precision,
         recall=scores.recall,
         net=net,
-        return_=net + episode.rules.reward.format_penalty * sum(not turn.output.valid for turn in own),
+        return_=net + episode.penalties,
         rounds=ledger.rounds,
         retrievals=ledger.retrievals,
         turns=ledger.turns,

@@ -38,7 +38,7 @@ def episode_figures(episodes: Sequence[Episode]) -> dict[str, Any]:
         "net": _mean(net),
         "outcome": _mean(outcome),
         "cost": _mean([o - n for o, n in zip(outcome, net, strict=True)]),
-        "penalty": _mean([sum(turn.penalty for turn in episode.trace.played) for episode in done]),
+        "penalty": _mean([episode.penalties for episode in done]),
         "f1": _mean([episode.result.scores.f1 for episode in done if episode.result]),
         "em": _mean([episode.result.scores.em for episode in done if episode.result]),
     }
@@ -51,6 +51,16 @@ def episode_figures(episodes: Sequence[Episode]) -> dict[str, Any]:
     figures["workflows"] = _workflows(node.workflow for node in nodes if node.parent is None)
     figures["sub_workflows"] = _workflows(node.workflow for node in nodes if node.parent is not None)
     return figures
+
+
+def planned(episodes: Sequence[Episode], learned: Collection[str]) -> dict[str, dict[str, float]]:
+    """The shares of workflows of original questions, by the planner who chose them, of those who learn."""
+    found: dict[str, list[tuple[str, ...] | None]] = {}
+    for episode in episodes:
+        planner = episode.rules.planner
+        if episode.result is not None and planner and (agent := episode.rules.agent(planner)) in learned:
+            found.setdefault(agent, []).append(episode.trace.root.workflow)
+    return {agent: _workflows(chosen) for agent, chosen in found.items()}
 
 
 def _workflows(chosen: Iterable[tuple[str, ...] | None]) -> dict[str, float]:
@@ -76,7 +86,7 @@ def role_figures(rollout: Rollout, figures: Mapping[str, Any]) -> dict[str, dict
             part = sub_planner(turn.agent, role) if below else turn.agent
             of = found.setdefault(part, {"malformed": [], "penalty": [], "length": [], "cut": [], "surprise": []})
             of["malformed"].append(float(not turn.output.valid))
-            of["penalty"].append(turn.penalty)
+            of["penalty"].append(0.0 if turn.output.valid else episode.rules.reward.format_penalty)
             of["length"].append(float(len(sample.output)))
             of["cut"].append(float(not sample.stopped))
             of["surprise"].append(-float(sample.logprobs.sum()))
@@ -125,6 +135,7 @@ def warnings(
     workflows: int = 2,
     plans: int = FEW_PLANS,
     began: Mapping[str, Any] | None = None,
+    shares: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[str]:
     """Sentences on what looks like a collapse in the record of a step. Entropy and plans count for agents that learn.
 
@@ -134,6 +145,7 @@ def warnings(
         workflows: how many the planner may choose among; of one alone it cannot be blamed for taking it.
         plans: how many it wrote for original questions; a few may be alike by chance.
         began: the `roles` of the first step; this one's where not given.
+        shares: of workflows, as `planned` has them.
     """
     said, planners = [], {agent for agent in learned if "planner" in agent}
     planners |= {part for part in record["roles"] if part.endswith(SUB_PLANNER) and _of_one(part, planners)}
@@ -152,12 +164,12 @@ def warnings(
     if (failed := record["played"].get("failed", 0.0)) > HIGH_FAILED:
         said.append(f"{failed:.0%} of its episodes were cut short, as the retriever failed, and taught nothing")
         return said
-    shares = record["played"]["workflows"] if planners and workflows > 1 and plans >= FEW_PLANS else {}
-    for workflow, share in shares.items():
-        if share > HIGH_SHARE:
-            said.append(
-                f"{share:.0%} of the questions are planned as {workflow}: the planner may have collapsed; raise kl or entropy"
-            )
+    for planner, chosen in (shares or {}).items() if workflows > 1 and plans >= FEW_PLANS else ():
+        for workflow, share in chosen.items():
+            if share > HIGH_SHARE:
+                said.append(
+                    f"{planner}: {share:.0%} of the questions are planned as {workflow}: it may have collapsed; raise kl or entropy"
+                )
     return said
 
 

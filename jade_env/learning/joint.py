@@ -29,7 +29,7 @@ from jade_env.language_recipe import OWN, PpoRecipe, refuse_fp16
 from jade_env.learning import checkpoint, health, ppo
 from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.economy import LOADING, PLAY, says_what_to_lower
-from jade_env.learning.evaluation import evaluate, means
+from jade_env.learning.evaluation import chosen_by, evaluate, means_of
 from jade_env.learning.experience import Experience
 from jade_env.learning.language_team import backbone_named, learned_of, manner_of, other, places_of, specs_of, team_of
 from jade_env.learning.learner import Learner, under
@@ -168,6 +168,10 @@ class _Joint:
             while self.steps < total:
                 self._step()
             return self._finish()
+        except JadeError:
+            if self.whole:
+                self._keep()
+            raise
         except KeyboardInterrupt:
             if self.whole:
                 self._keep()
@@ -185,6 +189,10 @@ class _Joint:
         began = time.monotonic()
         with says_what_to_lower(PLAY):
             rollout = collect(self.pool, self.players, step * self.episodes, self.episodes, self._tick(step))
+        if not any(episode.payoffs for episode in rollout.episodes):
+            raise JadeError(
+                "every episode of the step was cut short, as the retriever failed: there is nothing to learn from"
+            )
         with finishing(self.notice):
             self.whole = False
             self._take_in(rollout, step, began)
@@ -203,7 +211,10 @@ class _Joint:
         record["played"]["truncated_prompts"] = self._cut_prompts()
         record |= {"roles": health.role_figures(rollout, figures), "learner": figures["learner"]}
         first = next((own["roles"] for own in self.folder.records if own["timesteps"] == 1), None)
-        said = health.warnings(record, self.learned, len(self.game.workflows), plan.questions * plan.plans, first)
+        chosen = health.planned(rollout.episodes, self.learned)
+        said = health.warnings(
+            record, self.learned, len(self.game.workflows), plan.questions * plan.plans, first, chosen
+        )
         for sentence in said:
             if _gist(sentence) not in self.said:  # what goes on is not said at every step
                 self.notice(f"step {self.steps}: {sentence}")
@@ -211,7 +222,8 @@ class _Joint:
         better = False
         if over or self.steps % plan.eval_every == 0:
             record[DEV] = self._evaluate()
-            better = record[DEV]["net"] > self.best.get("net", -math.inf)
+            by = chosen_by(self.game, self.learned)
+            better = record[DEV][by] > self.best.get(by, -math.inf)
             self.best = {"timesteps": self.steps, **record[DEV]} if better else self.best
         record |= {"seconds": round(self._elapsed(), 3), **{name: round(value, 3) for name, value in times.items()}}
         record["retrieval"] = self.watch.figures()
@@ -222,10 +234,6 @@ class _Joint:
     def _learn(self, experience: Experience, step: int) -> dict[str, Any]:
         """Give credit and update; the figures of both."""
         plan = self.plan
-        if not len(experience):
-            raise JadeError(
-                "every episode of the step was cut short, as the retriever failed: there is nothing to learn from"
-            )
         for learner in self.learners.values():
             learner.release()
         values = self._values(experience)
@@ -305,7 +313,7 @@ class _Joint:
         policies = {place: LanguageModelPolicy(p.backbone, greedy, bare=p.bare) for place, p in models.items()}
         team = MixedPolicy({agent: policies.get(id(player), player) for agent, player in self.players.items()})
         with says_what_to_lower(PLAY):
-            return means(evaluate(team, self.game, DEV, self.dev, data=self.data))
+            return means_of(evaluate(team, self.game, DEV, self.dev, data=self.data), self.game, self.learned)
 
     def _finish(self) -> RunSummary:
         for number, learner in enumerate(self.learners.values()):

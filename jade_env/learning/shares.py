@@ -104,7 +104,7 @@ def shares(
     if not sampled:
         return []
     advantage, returns = (
-        _broadcast(rows, sampled, given, recipe)
+        _broadcast(experience, rows, sampled, given, recipe)
         if recipe.credit == "broadcast"
         else _by_turn(experience, rows, sampled, given, recipe)
     )
@@ -187,10 +187,15 @@ def _mean_by_plan(values: Floats, plan: NDArray[Any], root: NDArray[np.bool_]) -
 
 
 def _broadcast(
-    rows: Sequence[Transition], sampled: Sequence[int], given: Mapping[int, Any], recipe: PpoRecipe
+    experience: Experience,
+    rows: Sequence[Transition],
+    sampled: Sequence[int],
+    given: Mapping[int, Any],
+    recipe: PpoRecipe,
 ) -> tuple[list[Any], list[Any]]:
-    """One advantage a token."""
-    outcome, penalty = ([getattr(rows[place], name) for place in sampled] for name in ("outcome", "penalty"))
+    """One advantage a token. A plan that several executions share learns from the mean of what it brought to each."""
+    root, plan = np.array([row.planning_root for row in rows]), experience.by_team("plan")
+    outcome, penalty = (_mean_by_plan(experience.column(name), plan, root)[sampled] for name in ("outcome", "penalty"))
     length = np.array([len(sample.output) for place in sampled if (sample := rows[place].sample)])
     value = np.concatenate([np.asarray(given[place], float) for place in sampled])
     flat, returns = credit.broadcast(outcome, penalty, value, length, gamma=recipe.gamma, lam=recipe.gae_lambda)
@@ -216,7 +221,7 @@ def _normalized(advantage: list[Any], rows: Sequence[Transition], weight: Floats
 
 
 def _family(row: Transition, how: str) -> str:
-    """Which turns a turn's advantage is normalised with."""
+    """Which turns a turn's advantage is normalised with: always of those who receive the same."""
     if how == "all":
-        return how
-    return part_of(row) if how == "per_role" or row.kind == "workflow" else "executors"
+        return f"{row.team}:"
+    return f"{row.team}:{part_of(row) if how == 'per_role' or row.kind == 'workflow' else 'executors'}"

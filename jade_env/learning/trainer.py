@@ -31,7 +31,7 @@ from jade_env.learning import checkpoint
 from jade_env.learning.candidate_net import CandidateNet
 from jade_env.learning.candidate_policy import CandidatePolicy
 from jade_env.learning.checkpoint import Checkpoint
-from jade_env.learning.evaluation import EpisodeRow, evaluate, means
+from jade_env.learning.evaluation import chosen_by, evaluate, means_of
 from jade_env.learning.past_selves import PastSelves
 from jade_env.learning.player import NetworkPolicy, feature_names, load_policy, network_weights
 from jade_env.learning.run_folder import RunFolder, config_of
@@ -129,7 +129,7 @@ class _Training:
         self.model = _model(plan, self.env, seed)
         network: Policy = NetworkPolicy(self._net, team)
         self.policy = MixedPolicy({"default": partners} | dict.fromkeys(learned, network)) if partners else network
-        self.learned, self.against = learned, bool(set(learned) & set(_adversaries(game)))
+        self.learned = learned
         self.best: dict[str, float] = {}
         self.seconds, self.since = 0.0, time.monotonic()
         self._start(seed)
@@ -186,7 +186,9 @@ class _Training:
         remaining = max(0.0, 1.0 - before / plan.total_timesteps)
         model._current_progress_remaining = remaining
         model.ent_coef = _between(plan.ent_coef, plan.ent_coef_end, remaining)
-        self.env.explore = 1.0 - remaining < plan.explore_until
+        planners = {rules.agent(rules.planner) for rules in Rules.sides(self.game) if rules.planner}
+        alone = planners.issuperset(self.learned)  # who would learn nothing from plans that are drawn
+        self.env.explore = not alone and 1.0 - remaining < plan.explore_until
         self._learn()
         now = model.num_timesteps
         over = now >= plan.total_timesteps
@@ -235,32 +237,28 @@ class _Training:
     def _evaluate(self) -> dict[str, Any]:
         """Greedy play on the dev split, for the curve, and on the held-out train questions, for choosing."""
         figures: dict[str, Any] = {
-            DEV: self._own_means(evaluate(self.policy, self.game, DEV, self.dev, data=self.data))
+            DEV: means_of(evaluate(self.policy, self.game, DEV, self.dev, data=self.data), self.game, self.learned)
         }
         if self.held_out:
             count = min(self.held_out, self.plan.eval_episodes)
             rows = evaluate(self.policy, self.game, SPLIT, count, HELD_OUT_SEED, data=self.data)
-            figures["held_out"] = self._own_means(rows)
+            figures["held_out"] = means_of(rows, self.game, self.learned)
         if self.past is not None:
             figures["wins"] = {str(then): self._wins(self.past.selves[then]) for then in self.past.selves}
         return figures
-
-    def _own_means(self, rows: Sequence[EpisodeRow]) -> dict[str, float]:
-        """Means over the episodes of the side that learns; `reward` is what it receives."""
-        own = [row for row in rows if not row.team or f"{row.team}_" in self.learned[0]]
-        payoff = float(np.mean([row.payoff for row in own]))
-        return means(own) | {"reward": -payoff if self.against else payoff}
 
     def _wins(self, rival: Policy) -> float:
         """Share of dev questions on which the learner, playing greedily, receives more than a past self; a draw is half a win."""
         mine = dict.fromkeys(self.learned, cast(Policy, NetworkPolicy(self._net, Rules.of(self.game).agents)))
         rows = evaluate(MixedPolicy({"default": rival, **mine}), self.game, DEV, self.dev, data=self.data)
-        own = [row.payoff for row in rows if f"{row.team}_" in self.learned[0]]
+        team = next(rules.team for rules in Rules.sides(self.game) if self.learned[0] in rules.agents)
+        own = [row.payoff for row in rows if row.team == team]
         return float(np.mean([0.5 + 0.5 * ((payoff > 0) - (payoff < 0)) for payoff in own]))
 
     def _is_better(self, figures: Mapping[str, Any], now: int) -> bool:
         found = figures.get("held_out")
-        if not found or found["reward"] <= self.best.get("reward", -math.inf):
+        by = chosen_by(self.game, self.learned)
+        if not found or found[by] <= self.best.get(by, -math.inf):
             return False
         self.best = {"timesteps": now, **found}
         return True
@@ -367,11 +365,6 @@ def _model(plan: Recipe, env: TurnVecEnv, seed: int) -> MaskablePPO:
     return model
 
 
-def _adversaries(game: Scenario) -> tuple[str, ...]:
-    rules = Rules.of(game)
-    return (rules.agent(rules.adversary),) if rules.adversary else ()
-
-
 def _plans(env: TurnVecEnv, agent: str) -> bool:
     return env.pool.scenario.cards[agent].writes in PLANNING
 
@@ -381,7 +374,7 @@ def _episode_figures(episodes: Sequence[Episode]) -> dict[str, Any]:
     rows = [outcome(episode) for episode in episodes]
     played = Counter(turn.agent for episode in episodes for turn in episode.trace.played)
     broken = Counter(turn.agent for episode in episodes for turn in episode.trace.played if not turn.output.valid)
-    penalties = [sum(turn.penalty for turn in episode.trace.played) for episode in episodes]
+    penalties = [episode.penalties for episode in episodes]
     figures: dict[str, Any] = {"episodes": len(rows)}
     for name in ("net", "f1", "em", "rounds", "retrievals", "turns"):
         figures[name] = _mean([float(row[name]) for row in rows])

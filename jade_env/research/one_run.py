@@ -219,12 +219,13 @@ def curves_of(run: Run, place: Path) -> dict[str, Any] | None:
         return None
     records = [json.loads(line) for line in read(path).splitlines()]
     points = {record["timesteps"]: record["dev"] for record in records if "dev" in record}
+    shown = ("f1", "net") if run.game.reward == run.judged.reward else ("f1",)  # net means the same in all curves
     return {
         "scenario": run.scenario,
         "arm": run.arm,
         "seed": run.seed,
         "unit": "steps" if isinstance(run.recipe, PpoRecipe) else "turns",
-        "points": [{"timesteps": at, "f1": dev["f1"], "net": dev["net"]} for at, dev in sorted(points.items())],
+        "points": [{"timesteps": at, **{name: dev[name] for name in shown}} for at, dev in sorted(points.items())],
     }
 
 

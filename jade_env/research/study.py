@@ -194,7 +194,11 @@ class Run:
     @property
     def side(self) -> str:
         """The side of a duel that it is judged by: the one that learns, else the first; "" where there is one team."""
-        learned = self.recipe.trained(Rules.names(self.game)) if self.recipe else ()
+        learned: Sequence[str] = self.recipe.trained(Rules.names(self.game)) if self.recipe else ()
+        if isinstance(self.recipe, PpoRecipe):  # whose `policies` may say that others play
+            from jade_env.learning.language_team import learned_of
+
+            learned = learned_of(self.game, self.recipe)
         sides = Rules.sides(self.judged)
         return next((rules for rules in sides if set(rules.agents).intersection(learned)), sides[0]).team
 

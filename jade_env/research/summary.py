@@ -101,7 +101,7 @@ def summarize(rows: Sequence[EpisodeRow], scenario: str, policy: str, split: str
         },
         "by_team": {team: _team(rows, team) for team in dict.fromkeys(row.team for row in rows) if team},
         "by_agent": {
-            agent: _figure([row.payoffs[agent] for row in rows if agent in row.payoffs], -math.inf)
+            agent: _figure([row.payoffs.get(agent, 0.0) for row in rows], -math.inf)  # 0 of what was cut short
             for agent in dict.fromkeys(agent for row in rows for agent in row.payoffs)
         },
     }

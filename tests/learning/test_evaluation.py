@@ -212,3 +212,10 @@ def test_what_each_agent_receives_is_told_where_they_do_not_all_receive_the_same
             assert found["adversary"]["mean"] == pytest.approx(-sum(row.payoff for row in rows) / 12 * 8)
         if name == "private_costs":
             assert rows[0].payoff == pytest.approx(sum(rows[0].payoffs.values()) / len(rows[0].payoffs))
+
+
+def test_what_an_agent_receives_of_an_episode_that_was_cut_short_counts_as_nothing() -> None:
+    rows = evaluate(RandomPolicy(), load_scenario("private_costs", SMALL), episodes=10)
+    cut = [replace(row, failed=1, net=0.0, payoff=0.0, payoffs={}) if i % 2 else row for i, row in enumerate(rows)]
+    found = summarize(cut, "private_costs", "random", "dev")["by_agent"]["planner"]["mean"]
+    assert found == pytest.approx(sum(row.payoffs["planner"] for row in rows[::2]) / 10)

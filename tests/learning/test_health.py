@@ -11,9 +11,10 @@ import jade_env
 from jade_env.envs.turn import TurnId
 from jade_env.game.episode import Episode
 from jade_env.learning.experience import Experience
-from jade_env.learning.health import critic_figures, episode_figures, role_figures, warnings
+from jade_env.learning.health import critic_figures, episode_figures, planned, role_figures, warnings
 from jade_env.learning.rollout import Rollout
 from jade_env.learning.shares import Share, part_of
+from jade_env.policy import make_policy
 from jade_env.policy.sampling import Sample
 
 
@@ -57,13 +58,38 @@ def test_a_planner_without_entropy_is_warned_of_if_it_learns() -> None:
 
 
 def test_one_workflow_is_a_collapse_only_of_a_planner_that_learns_and_may_choose() -> None:
-    always = record(planner=0.2)
-    always["played"] = {"workflows": {"QDP": 1.0}}
-    (said,) = warnings(always, ["planner"])
-    assert "100% of the questions are planned as QDP" in said
-    assert not warnings(always, ["answer_generator"])  # a fixed plan
-    assert not warnings(always, ["planner"], workflows=1)
-    assert not warnings(always, ["planner"], plans=4)  # so few are alike by chance
+    always, shares = record(planner=0.2), {"planner": {"QDP": 1.0}}
+    (said,) = warnings(always, ["planner"], shares=shares)
+    assert said.startswith("planner: 100% of the questions are planned as QDP")
+    assert not warnings(always, ["answer_generator"], shares={})  # a fixed plan
+    assert not warnings(always, ["planner"], workflows=1, shares=shares)
+    assert not warnings(always, ["planner"], plans=4, shares=shares)  # so few are alike by chance
+
+
+def test_the_planners_of_two_sides_are_judged_apart_and_only_those_who_learn() -> None:
+    pool = jade_env.make_pool("duel", n=8, seed=0, mode="text", overrides={"data.passages": 300, "data.train": 60})
+    policy, done = make_policy("random", "duel"), list[Episode]()
+    while len(done) < 40:
+        turns = pool.turns()
+        drawn = zip(turns, policy.act(turns), strict=True)
+        done += pool.step(
+            {t.id: "<workflow>AG</workflow>" if t.agent == "red_planner" and not t.node.path else a for t, a in drawn}
+        )
+    found = planned(done, ["red_planner", "blue_planner", "red_answer_generator"])
+    assert found["red_planner"] == {"AG": 1.0} and len(found["blue_planner"]) > 3
+    assert set(planned(done, ["blue_planner"])) == {"blue_planner"} and not planned(done, ["red_answer_generator"])
+    (said,) = warnings(record(red_planner=0.2, blue_planner=0.2), ["red_planner", "blue_planner"], shares=found)
+    assert said.startswith("red_planner: 100%")
+
+
+@pytest.mark.parametrize("name", ["cooperative", "duel", "adversarial_retrieval"])
+def test_penalties_are_told_also_where_they_are_in_the_score(name: str) -> None:
+    pool = jade_env.make_pool(name, n=8, seed=0, overrides={"data.passages": 300, "data.train": 60})
+    done = list[Episode]()
+    while len(done) < 16:
+        done += pool.step({turn.id: 0 if turn.agent != "adversary" else 1 for turn in pool.turns()})
+    broken = np.mean([episode.ledger.malformed for episode in done])
+    assert episode_figures(done)["penalty"] == -broken < 0
 
 
 def test_a_retriever_that_fails_is_named_and_not_the_planner_that_is_left_with_one_workflow() -> None:

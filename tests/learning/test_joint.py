@@ -189,6 +189,31 @@ def test_a_second_signal_stops_at_once_and_leaves_the_last_checkpoint(
         train_language(game, recipe(backbone, steps=2), tmp_path / "run")
 
 
+def test_a_step_that_was_all_cut_short_loses_none_before_it(
+    backbone: str, game: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = recipe(backbone, steps=4, checkpoint_every=4, eval_every=4)
+    steps = 0
+
+    def cut_short(*args: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        rollout = collect(*args)
+        if steps == 3:
+            for episode in rollout.episodes:
+                episode.payoffs.clear()
+        return rollout
+
+    monkeypatch.setattr(joint, "collect", cut_short)
+    with pytest.raises(JadeError, match="every episode of the step was cut short, as the retriever failed"):
+        train_language(game, plan, tmp_path / "run")
+    assert checkpoint.saved_timesteps(tmp_path / "run") == [0, 2]
+    monkeypatch.undo()
+    train_language(game, plan, tmp_path / "run", resume=True)
+    train_language(game, plan, tmp_path / "unbroken")
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "unbroken"))
+
+
 def test_a_rollout_that_fails_leaves_the_model_ready_for_the_next(backbone: str, game: Scenario) -> None:
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt

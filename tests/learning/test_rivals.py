@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 
 import jade_env
 from jade_env.errors import ConfigError
+from jade_env.game.episode import Episode
 from jade_env.learning import checkpoint
+from jade_env.learning.evaluation import EpisodeRow, chosen_by, evaluate, means_of
 from jade_env.learning.experience import ADVERSARY, Experience
 from jade_env.learning.joint import train_language
 from jade_env.learning.past_selves import PastSelves
@@ -20,6 +23,8 @@ from jade_env.learning.sb3 import make_vec_env
 from jade_env.learning.shares import shares
 from jade_env.learning.trainer import train
 from jade_env.policy import MixedPolicy, make_policy
+from jade_env.policy.sampling import Sample
+from jade_env.policy.tiny import make_tiny
 from jade_env.recipe import load_recipe
 
 SMALL = {"data.passages": 300, "data.train": 200, "data.dev": 12, "data.test": 12}
@@ -238,3 +243,88 @@ def test_credit_compares_each_team_with_itself() -> None:
         expected = row.outcome - np.mean(others) + row.penalty if others else row.penalty
         if not row.planning_root:
             assert share.advantage[0] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("how", ["all", "per_part", "per_role"])
+@pytest.mark.parametrize("name", ["adversarial_retrieval", "duel", "private_costs"])
+def test_advantages_are_scaled_among_those_who_receive_the_same(name: str, how: str) -> None:
+    pool = jade_env.make_pool(scenario(name), 48, (3, 2), seed=0)
+    policy, done = make_policy("random", scenario(name)), list[Episode]()
+    samples: dict[Any, Sample] = {}
+    while len(done) < 192:
+        turns = pool.turns()
+        samples |= {turn.id: Sample((1,), (2,), np.zeros(1, np.float32), "x", True) for turn in turns}
+        done += pool.step(dict(zip([turn.id for turn in turns], policy.act(turns), strict=True)))
+    experience = Experience()
+    experience.add(done, 0, samples)
+    plan = load_recipe("jade_joint", {"normalize": how, "credit": "episode_gae", "critic": "head"})
+    found = shares(experience, plan, pool.agents, 0.0, [0.0] * sum(row.sample is not None for row in experience))
+    for team in {row.team for row in experience}:
+        own = [share.advantage[0] for share in found if experience[share.place].team == team]
+        assert np.sqrt(np.mean(np.square(own))) == pytest.approx(1.0, abs=0.05), team
+        assert how == "per_role" or abs(np.mean(own)) < 0.05, team
+
+
+@pytest.mark.parametrize(
+    ("name", "learned", "by"),
+    [
+        ("adversarial_retrieval", ["adversary"], "reward"),
+        ("adversarial_retrieval", ["planner", "answer_generator"], "reward"),
+        ("adversarial_retrieval", ["planner", "adversary"], "net"),
+        ("private_costs", ["planner"], "reward"),
+        ("duel", ["blue_planner"], "reward"),
+        ("duel", ["blue_planner", "red_planner"], "net"),
+        ("cooperative", ["planner"], "net"),
+    ],
+)
+def test_the_best_checkpoint_is_that_at_which_those_who_learn_receive_most(
+    name: str, learned: list[str], by: str
+) -> None:
+    game = scenario(name)
+    rows = evaluate(make_policy("random", game), game, episodes=12)
+    assert chosen_by(game, learned) == by
+    figures = means_of(rows, game, learned)
+    assert ("reward" in figures) == (name != "cooperative")
+    if name == "duel":
+        own = [row for row in rows if row.team == "blue" or len(learned) > 1]
+        assert figures["episodes"] == len(own) and figures["reward"] == pytest.approx(np.mean([r.payoff for r in own]))
+    elif name != "cooperative":
+        theirs = [np.mean([row.payoffs[agent] for agent in learned]) for row in rows]
+        assert figures["reward"] == pytest.approx(np.mean(theirs))
+
+
+def test_sides_are_told_apart_whatever_they_are_called() -> None:
+    game = scenario("duel", teams=["red", "ed"])
+    rows = evaluate(make_policy("random", game), game, episodes=6)
+    assert means_of(rows, game, ["red_planner"])["episodes"] == 6
+    assert means_of(rows, game, ["red_planner"])["reward"] == -means_of(rows, game, ["ed_planner"])["reward"]
+
+
+@pytest.mark.parametrize("agent", ["adversary", "planner"])
+def test_a_language_model_keeps_the_checkpoint_that_is_best_for_those_who_learn(
+    agent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is told of its evaluations: what the agent receives grows, and the net score falls."""
+    make_tiny(0, width=32, layers=1, inner=32).save(tmp_path / "backbone")
+    judged = 0
+
+    def told(*args: Any, **options: Any) -> list[EpisodeRow]:
+        nonlocal judged
+        judged += 1
+        rows = evaluate(*args, **options)
+        return [replace(row, net=-0.1 * judged, payoffs={**row.payoffs, agent: 0.1 * judged}) for row in rows]
+
+    monkeypatch.setattr("jade_env.learning.joint.evaluate", told)
+    game = scenario("adversarial_retrieval" if agent == "adversary" else "private_costs")
+    small = {"steps": 3, "questions": 1, "plans": 2, "executions": 1, "minibatches": 1, "eval_episodes": 4, "keep": 4}
+    every = {"eval_every": 1, "checkpoint_every": 1, "overlong": "truncate", "backbone": str(tmp_path / "backbone")}
+    plan = load_recipe("jade_joint", {**small, **every, "train": [agent]})
+    train_language(game, plan, tmp_path / "run")
+    assert checkpoint.best_timesteps(tmp_path / "run") == 3
+
+
+def test_a_planner_that_learns_alone_learns_from_the_beginning(tmp_path: Path) -> None:
+    game = scenario("cooperative", workflows=[["AG"], ["R", "AG"]])
+    plan = load_recipe("sb3_shared", {**SHORT, "train": ["planner"], "partners": "random"})
+    assert plan.explore_until > 0
+    assert train(game, plan, tmp_path / "run").timesteps == 512

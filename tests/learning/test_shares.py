@@ -130,8 +130,10 @@ def test_broadcast_gives_every_turn_the_outcome_and_a_number_a_token(experience:
     found = shares(experience, plan, ["planner"], 0.0, [np.array([0.5, 0.25], np.float32)] * len(sampled))
     for share in found:
         row = experience[share.place]
-        reward = row.outcome + row.penalty
+        alike = [r for r in experience if r.planning_root and r.plan == row.plan] if row.planning_root else [row]
+        reward = np.mean([r.outcome + r.penalty for r in alike])  # of a plan, over its executions
         assert share.advantage == pytest.approx([reward - 0.5, reward - 0.25], abs=1e-6)
+        assert np.mean(share.return_) == pytest.approx(reward, abs=1e-6)
 
 
 def test_the_kl_coefficient_falls_along_a_geometric_line_and_stays() -> None:

@@ -218,3 +218,12 @@ def test_what_does_not_resolve_is_named_with_its_arm(changes: dict[str, object],
 def test_a_study_that_is_not_there_is_told_from_those_that_are() -> None:
     with pytest.raises(ConfigError, match=r"there is no study 'paradigm'; did you mean 'paradigms'\? shipped: "):
         load_study("paradigm")
+
+
+def test_an_arm_whose_recipe_says_who_plays_one_side_is_judged_by_the_other(tmp_path: Path) -> None:
+    arms = {
+        "blue": {"policy": "jade_joint", "overrides": {"policies": {"red": "heuristic"}}},
+        "both": {"policy": "jade_joint"},
+    }
+    runs = runs_of(load_study(write(tmp_path, scenarios=["duel"], arms=arms, seeds=[0])))
+    assert [run.side for run in runs] == ["blue", "red"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from jade_env.errors import ConfigError, DataError
 from jade_env.game.episode import Rules
+from jade_env.language_recipe import OWN
 from jade_env.recipe import PAST
 from jade_env.scenario import Scenario, scenario_of
 
@@ -72,6 +73,8 @@ class Run:
             return ""
         if self.learner == "sb3" and self.recipe["partners"] != PAST:
             return str(self.recipe["partners"])
+        if others := {who for who in self.recipe.get("policies", {}).values() if who != OWN}:
+            return " and ".join(sorted(others))
         return "as training began" + (", its actions drawn" if self.learner == "sb3" else ", greedy")
 
 

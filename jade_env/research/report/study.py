@@ -204,7 +204,7 @@ def _curves(summary: Tree) -> Block | None:
 
 def _mean(summary: Tree, scenario: str, unit: str, arm: str, metric: str) -> Block | None:
     own = [
-        {point["timesteps"]: point[metric] for point in curve["points"]}
+        {point["timesteps"]: point[metric] for point in curve["points"] if metric in point}
         for curve in summary["curves"]
         if (curve["scenario"], curve["unit"], curve["arm"]) == (scenario, unit, arm)
     ]
