@@ -43,6 +43,8 @@ def load_language_policy(
 ) -> Policy:
     """Read the team that a run has trained: the trained model for the roles that learned, the one it began with for the others.
 
+    In a duel roles are both sides', whichever has learned: `red=RUN,blue=...` gives it a rival.
+
     Args:
         run: the run folder of a warm start or of joint training.
         scenario: what it will play.

@@ -10,6 +10,8 @@ import yaml
 from jade_env.config import names
 from jade_env.errors import ConfigError
 from jade_env.recipe import PpoRecipe, Recipe
+from jade_env.research.one_run import TRAINING, curves_of
+from jade_env.research.report.study import _mean
 from jade_env.research.study import list_studies, load_study, runs_of
 from jade_env.show import as_yaml, resolved
 
@@ -227,3 +229,17 @@ def test_an_arm_whose_recipe_says_who_plays_one_side_is_judged_by_the_other(tmp_
     }
     runs = runs_of(load_study(write(tmp_path, scenarios=["duel"], arms=arms, seeds=[0])))
     assert [run.side for run in runs] == ["blue", "red"]
+
+
+def test_a_learning_curve_has_net_only_where_net_is_what_the_arm_is_judged_by(tmp_path: Path) -> None:
+    joint, exact = runs_of(load_study(write(tmp_path)))[:2]
+    (tmp_path / TRAINING).mkdir()
+    (tmp_path / TRAINING / "metrics.jsonl").write_text('{"timesteps": 0, "dev": {"f1": 0.5, "net": 0.25}}\n')
+    found = [curves_of(run, tmp_path) for run in (joint, exact)]
+    assert [curve["points"] for curve in found if curve] == [
+        [{"timesteps": 0, "f1": 0.5, "net": 0.25}],
+        [{"timesteps": 0, "f1": 0.5}],
+    ]
+    arms = {run.arm: {} for run in (joint, exact)}
+    assert _mean({"curves": found, "arms": arms}, "small_world", "steps", "exact", "net") is None
+    assert _mean({"curves": found, "arms": arms}, "small_world", "steps", "joint", "net") is not None
