@@ -42,12 +42,13 @@ MAX_EPISODES_WITHOUT_A_ROW = 1000
 class _Slot:
     """One episode in play: the learner's row, and what has happened since its last one."""
 
-    __slots__ = ("actions", "agents", "counted", "episode", "return_", "rows", "turn")
+    __slots__ = ("actions", "agents", "counted", "cuts", "episode", "return_", "rows", "turn")
 
     def __init__(self, episode: Episode, agents: frozenset[str]) -> None:
         self.episode, self.agents = episode, agents
         self.turn: Turn | None = None
         self.actions: list[Action] = []  # every action so far, partners' included: enough to play it again
+        self.cuts: dict[int, int] = {}  # sides of a duel that were cut short, each behind how many actions
         self.counted = 0  # turns whose penalty has been given out
         self.rows = 0
         self.return_ = 0.0
@@ -219,6 +220,7 @@ class TurnVecEnv(VecEnv):
         passed = 0
         while True:
             passed += self._refill(finished, ended)
+            self._note_cuts()
             if passed > MAX_EPISODES_WITHOUT_A_ROW * self.num_envs:
                 raise ConfigError(f"{', '.join(sorted(self.agents))}: no turn in {passed} episodes with these partners")
             partners: list[tuple[_Slot, Turn]] = []
@@ -269,6 +271,15 @@ class TurnVecEnv(VecEnv):
             self._slots[place] = _Slot(episode, self.agents)
         return passed
 
+    def _note_cuts(self) -> None:
+        """Keep when a side of a duel was cut short, which the game's actions do not tell."""
+        sides = len(self.pool.sides)
+        if sides > 1:
+            for number, episode in enumerate(self.pool.episodes):
+                if episode.truncated:
+                    slot = self._slots[number // sides]
+                    slot.cuts.setdefault(number % sides, len(slot.actions))
+
     def _final_info(self, slot: _Slot, turn: Turn) -> dict[str, Any]:
         """What a learner is told at the end of an episode whose last row was `turn`."""
         episode = slot.episode
@@ -295,6 +306,7 @@ class TurnVecEnv(VecEnv):
                 "counted": s.counted,
                 "rows": s.rows,
                 "return": s.return_,
+                "cuts": [list(cut) for cut in s.cuts.items()],
             }
             for s in self._slots
         ]
@@ -307,10 +319,13 @@ class TurnVecEnv(VecEnv):
         """
         if len(snapshot) != self.num_envs or not isinstance(self.pool, TrainingPool):
             raise ConfigError(f"a snapshot of {len(snapshot)} episodes needs a TrainingPool of as many slots")
-        self.pool.replay([(int(saved["episode"]), list(saved["actions"])) for saved in snapshot], self._side)
+        cuts = [{int(side): int(at) for side, at in saved.get("cuts", ())} for saved in snapshot]
+        games = [(int(s["episode"]), list(s["actions"]), cut) for s, cut in zip(snapshot, cuts, strict=True)]
+        self.pool.replay(games, self._side)
         self._fresh = False
         self._slots = [_Slot(episode, self.agents) for episode in self._episodes()]
-        for slot, saved in zip(self._slots, snapshot, strict=True):
+        for slot, saved, cut in zip(self._slots, snapshot, cuts, strict=True):
+            slot.cuts = cut
             slot.actions, slot.counted = list(saved["actions"]), int(saved["counted"])
             slot.rows, slot.return_ = int(saved["rows"]), float(saved["return"])
         self._to_next_rows([])

@@ -5,7 +5,7 @@ Knows nothing of networks or of what is learned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,14 @@ from jade_env.envs.pool import Pool
 from jade_env.envs.source import open_source
 from jade_env.envs.table import Dealer
 from jade_env.envs.turn import Action
-from jade_env.errors import ConfigError
+from jade_env.errors import ConfigError, RetrievalError
 from jade_env.game.episode import Episode
 from jade_env.scenario import Scenario
 
 SPLIT = "train"
 HELD_OUT_SEED = 20_601
 """The order of the train split whose first questions are the ones kept apart: the same for every run."""
+AGAIN = "its retrieval failed before the training was gone on with"
 
 
 class TrainingPool(Pool):
@@ -47,32 +48,47 @@ class TrainingPool(Pool):
             self._table.dealer = Dealer(self._table.questions, seed, sides=len(self.sides))
             self.reset()
 
-    def replay(self, episodes: Sequence[tuple[int, Sequence[Action]]], side: int = 0) -> None:
+    def replay(self, episodes: Sequence[tuple[int, Sequence[Action], Mapping[int, int]]], side: int = 0) -> None:
         """Put episodes of given numbers into the slots, with their rivals, and play the games' actions.
 
         Args:
-            episodes: number and actions of each game, each action played on the first of `turns_by_game(side)`.
+            episodes: number and actions of each game, each action played on the first of `turns_by_game(side)`; and which sides
+                were cut short by an outside cause, behind how many of them.
             side: whose episodes they are.
 
         Raises:
             ConfigError: there is not one episode a game, or an action ends an episode: the actions are of another game.
+            RetrievalError: the retriever fails now.
         """
         if len(episodes) * len(self.sides) != self._n:
             raise ConfigError(f"{len(episodes)} episodes cannot be played again in {self._n} slots")
         dealer = self._table.dealer
         dealt: list[Episode] = []
-        for number, _ in episodes:
+        for number, _, _ in episodes:
             dealer.next_index = number - side
             dealt += [dealer.deal(self.sides) for _ in self.sides]
         self._open = {}
         self._seat(dealt)
-        dealer.next_index = len(self.sides) - side + max(number for number, _ in episodes)
+        dealer.next_index = len(self.sides) - side + max(number for number, _, _ in episodes)
         finished = self._settle(range(self._n))
-        for move in range(max(len(actions) for _, actions in episodes)):
+        for move in range(max(len(actions) for _, actions, _ in episodes)):
+            self._cut_again(episodes, move)
             due = zip(self.turns_by_game(side), episodes, strict=True)
-            finished += self.step({turns[0].id: actions[move] for turns, (_, actions) in due if move < len(actions)})
+            finished += self.step({turns[0].id: actions[move] for turns, (_, actions, _) in due if move < len(actions)})
+        self._cut_again(episodes, None)
+        if cut := [episode.truncated for episode in finished if episode.truncated]:
+            raise RetrievalError(f"the episodes in play cannot be played again: {cut[0]}")
         if finished:
             raise ConfigError("the episodes in play ended when played again: the questions or the rules have changed")
+
+    def _cut_again(self, episodes: Sequence[tuple[int, Sequence[Action], Mapping[int, int]]], move: int | None) -> None:
+        """Cut short what was so before a move; behind the last one where None."""
+        for game, (_, actions, cuts) in enumerate(episodes):
+            for one, at in cuts.items():
+                slot = game * len(self.sides) + one
+                if at == (len(actions) if move is None else move) and not self._slots[slot].finished:
+                    self._slots[slot].truncate(AGAIN)
+                    self._list_open(slot)
 
 
 def held_out_count(scenario: Scenario, share: float, data: str | Path | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 import jade_env
-from jade_env.errors import ConfigError
+from jade_env.envs.table import Table
+from jade_env.errors import ConfigError, RetrievalError
 from jade_env.game.episode import Episode
 from jade_env.learning import checkpoint
 from jade_env.learning.evaluation import EpisodeRow, chosen_by, evaluate, means_of
@@ -19,9 +21,10 @@ from jade_env.learning.experience import ADVERSARY, Experience
 from jade_env.learning.joint import train_language
 from jade_env.learning.past_selves import PastSelves
 from jade_env.learning.player import network_of
-from jade_env.learning.sb3 import make_vec_env
+from jade_env.learning.sb3 import TurnVecEnv, make_vec_env
 from jade_env.learning.shares import shares
 from jade_env.learning.trainer import train
+from jade_env.learning.training_pool import TrainingPool
 from jade_env.policy import MixedPolicy, make_policy
 from jade_env.policy.sampling import Sample
 from jade_env.policy.tiny import make_tiny
@@ -328,3 +331,42 @@ def test_a_planner_that_learns_alone_learns_from_the_beginning(tmp_path: Path) -
     plan = load_recipe("sb3_shared", {**SHORT, "train": ["planner"], "partners": "random"})
     assert plan.explore_until > 0
     assert train(game, plan, tmp_path / "run").timesteps == 512
+
+
+def test_a_game_of_which_one_side_was_cut_short_is_played_again_as_it_stood(monkeypatch: pytest.MonkeyPatch) -> None:
+    game, search, rng = scenario("duel"), Table.search, random.Random(0)
+
+    def flaky(table: Table, waiting: Any) -> Any:
+        if rng.random() < 0.15:
+            raise RetrievalError("down")
+        return search(table, waiting)
+
+    def fresh() -> TurnVecEnv:
+        reds = [agent for agent in TrainingPool(game, 2).agents if agent.startswith("red_")]
+        return TurnVecEnv(TrainingPool(game, 32), reds, make_policy("random", game))
+
+    def stand(env: TurnVecEnv) -> list[Any]:
+        return [
+            (e.index, bool(e.truncated), [(t.agent, t.output.value, t.output.valid) for t in e.trace.played])
+            for e in env.pool.episodes
+        ]
+
+    env, draws, doomed = fresh(), np.random.default_rng(0), 0
+    env.reset()
+    while doomed < 3:
+        monkeypatch.setattr(Table, "search", flaky)
+        for _ in range(3):
+            env.step(np.array([draws.choice(np.flatnonzero(mask)) for mask in env.action_masks()]))
+        monkeypatch.setattr(Table, "search", search)
+        doomed += any(slot.cuts and slot.actions for slot in env._slots)
+        again = fresh()
+        rows = again.restore(json.loads(json.dumps(env.snapshot())))
+        assert stand(again) == stand(env) and again.snapshot() == env.snapshot()
+        assert (rows == env._obs).all() and (again.action_masks() == env.action_masks()).all()
+    monkeypatch.setattr(Table, "search", lambda table, waiting: flaky_always())
+    with pytest.raises(RetrievalError, match="the episodes in play cannot be played again: .*down"):
+        fresh().restore(env.snapshot())
+
+
+def flaky_always() -> Any:
+    raise RetrievalError("the server is down")
