@@ -209,6 +209,7 @@ def _tidy(study: Study, run: Run, split: str, mode: str, row: EpisodeRow) -> dic
         "ticks": row.ticks, "latency": row.latency, "malformed": row.malformed, "failed": row.failed,
         "support_recall": None if math.isnan(row.support_recall) else row.support_recall,
         **(duel if row.team else {}),
+        **({"payoffs": dict(row.payoffs)} if row.payoffs else {}),
     }  # fmt: skip
 
 

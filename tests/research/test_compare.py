@@ -509,3 +509,20 @@ def test_a_run_folder_that_has_been_trained_anew_is_another_player(tmp_path: Pat
     told += [_held(study, replace(run, player=f"planner={tmp_path / 'earlier'},default=random"), None)["holds"]]
     assert [list(each) for each in told] == [[str(tmp_path / "earlier")]] * 2 and told[0] != told[1]
     assert not _held(study, run, None)
+
+
+def test_the_rows_of_a_study_have_what_each_agent_received_where_that_differs(tmp_path: Path) -> None:
+    world = {"data.passages": 300, "data.train": 60, "data.dev": 4, "data.test": 6}
+    plan = {
+        "name": "paid",
+        "summary": "who receives what",
+        "scenarios": [{"scenario": name, "overrides": world} for name in ("private_costs", "cooperative")],
+        "arms": {"random": {"policy": "random"}},
+        "seeds": [0],
+    }
+    (tmp_path / "paid.yaml").write_text(yaml.safe_dump(plan))
+    run_study(tmp_path / "paid.yaml", tmp_path / "out")
+    rows = rows_of(tmp_path / "out")
+    assert all(("payoffs" in row) == (row["scenario"] == "private_costs") for row in rows)
+    apart = next(row["payoffs"] for row in rows if len(set(row.get("payoffs", {}).values())) > 1)
+    assert {"planner", "answer_generator"} <= set(apart)

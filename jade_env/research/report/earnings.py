@@ -174,18 +174,26 @@ def payoff_curve(run: Run) -> Block | None:
         return None
     if not sides or run.game.teams:
         own = own_side(run)
-        name = readable(own.name) if own else "mean of the agents"
-        wanted = [(name, 1.0)]
+        name = readable(own.name) if own else "mean of those who learn"
+        wanted = [(name, 1.0)] if len(_learning(run, sides)) < 2 else []
     else:
         team, adversary = sides
-        sign = -1.0 if set(adversary.agents) & set(run.learned) else 1.0
-        wanted = [("each of the team", sign), (readable(adversary.name), -sign * len(team.agents))]
+        many = float(len(team.agents))
+        each, against = (-1.0 / many, 1.0) if _learning(run, sides) == [adversary] else (1.0, -many)
+        wanted = (
+            [("each of the team", each), (readable(adversary.name), against)] if len(_learning(run, sides)) < 2 else []
+        )
     found = [
         curve(run, f"{name}, {where}", (key, "reward"), dashed=dashed, scale=scale)
         for name, scale in wanted
         for key, where, dashed in (("dev", "dev", False), ("held_out", "held-out train", True))
     ]
     return lines("Payoff", run.unit, "greedy", found)
+
+
+def _learning(run: Run, sides: Sequence[Side]) -> list[Side]:
+    """The sides of which somebody learns: of both together no reward is written down that means anything."""
+    return [side for side in sides if set(side.agents) & set(run.learned)]
 
 
 def past_selves(run: Run) -> list[Block | None]:
@@ -247,4 +255,8 @@ def whose_curves(run: Run) -> str:
     own = own_side(run)
     if not run.game.teams or own is None:
         return ""
-    return f"Of {own.name}, the side that learned." if run.learner == "sb3" else "Means over both sides."
+    return (
+        "Means over both sides."
+        if len(_learning(run, sides_of(run.game))) > 1
+        else f"Of {own.name}, the side that learned."
+    )
