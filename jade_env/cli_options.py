@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from jade_env.config import parse_overrides
+
+if TYPE_CHECKING:
+    from jade_env.scenario import Mode, Scenario
 
 Progress = Callable[[int, int], None]
 
@@ -57,3 +62,16 @@ def progress_bar(what: str, quiet: bool = False) -> Iterator[Progress | None]:
     with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def scenario_named(name: str, overrides: Sequence[str] | None, mode: Mode | None = None) -> Scenario:
+    """A scenario with overrides; `scenario.` before a key is allowed."""
+    from jade_env.scenario import load_scenario
+
+    return load_scenario(name, changes_of(overrides or [], mode))
+
+
+def changes_of(overrides: Sequence[str], mode: Mode | None) -> dict[str, Any]:
+    """Overrides of a scenario as a mapping, its mode among them."""
+    changes = {key.removeprefix("scenario."): value for key, value in parse_overrides(overrides).items()}
+    return changes | ({"mode": mode} if mode else {})
