@@ -284,7 +284,9 @@ def show(study: str, console: Console) -> None:
     where = f"in the arms below; {', '.join(missing)} still to run" if missing else "in every arm"
     console.print(f"\n{study}: {len(runs_there(study))} of {wanted} pairs of warm start and seed are done {where}")
     files = [part.result for part in parts_of(study) if part.result.exists()]
-    hours = sum(json.loads(file.read_text()).get("wall_seconds", 0.0) for file in files) / 3600
+    results = [json.loads(file.read_text()) for file in files]
+    # a job that was stopped and gone on with has only its last start in `wall_seconds`
+    hours = sum(max(found.get("wall_seconds", 0.0), found.get("seconds", 0.0)) for found in results) / 3600
     console.print(f"its {len(files)} jobs took {hours:.1f} hours in all")
     table = Table(title=f"{len(TEST_WORLDS) * TEST_QUESTIONS} questions of test worlds; mean and 95 % interval")
     for column in ("arm", "net, sampled", "net, greedy", "F1, sampled", "F1, greedy", "rounds"):

@@ -4,7 +4,7 @@
 
 The corpus is the embedded world's, the queries its questions. Ratios are medians over repeats of paired runs, one thread. `served`
 starts `jade serve` on loopback, with as many threads as there are cores, and asks it from a process of its own; both share the
-machine, so the clients' CPU is printed.
+machine, so the clients' CPU is printed. `bm25` compares with `rank_bm25`, too, which has to be installed (`pip install rank_bm25`).
 """
 
 from __future__ import annotations
@@ -62,7 +62,11 @@ def compare_bm25(passages: int, repeats: int) -> None:
     """Ours against `bm25s` with its own tokenizer and `retrieve`, and against `rank_bm25` on the same tokens."""
     import bm25s
     import Stemmer
-    from rank_bm25 import BM25Okapi
+
+    try:
+        from rank_bm25 import BM25Okapi
+    except ModuleNotFoundError:
+        raise SystemExit("bm25: rank_bm25, which it compares with, is not installed: pip install rank_bm25") from None
 
     world = world_of(passages)
     queries = [question.text for question in world.questions][:1024]

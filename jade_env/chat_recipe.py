@@ -48,7 +48,7 @@ class RemoteChatRecipe(Settings):
     timeout: Annotated[float, Field(gt=0)] = 120.0
     """Seconds for one request, from connecting to the last byte."""
     retries: Annotated[int, Field(ge=0, le=20)] = 5
-    """Further tries of a request that failed in a way that may pass: no connection, 408, 429, 5xx, a broken answer."""
+    """Further tries of a request that failed in a way that may pass: no connection, 408, 425, 429, 5xx, a broken answer."""
     longest_pause: Annotated[float, Field(gt=0)] = 30.0
     """Most seconds between two tries, whatever the server's Retry-After asks for."""
     concurrency: Annotated[int, Field(gt=0, le=1024)] = 16

@@ -61,7 +61,7 @@ def serve(
 ) -> None:
     """Serve a retriever over HTTP: POST /retrieve as Search-R1 does, POST /search as JADE does, and GET /healthz.
 
-    Clients point at it with `retriever: {kind: remote, urls: [http://127.0.0.1:8000]}` in a scenario. SIGTERM and Ctrl-C
+    Clients point at it with `retriever: {kind: remote, urls: \\[http://127.0.0.1:8000]}` in a scenario. SIGTERM and Ctrl-C
     let requests that are under way finish.
 
     Example: jade serve small_world --split test
