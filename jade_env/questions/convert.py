@@ -10,7 +10,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,8 +154,9 @@ def _hotpot(official: Record, passages: _Passages) -> Record:
 def _two_wiki(official: Record, passages: _Passages) -> Record:
     """Read a question of 2WikiMultihopQA; its evidence triples become the decomposition, `subject >> relation`."""
     answer = _answer(official)
-    by_title = _context(official, passages)
-    supporting = _supporting(official, by_title, passages)
+    context = _context(official, passages)
+    supporting = _supporting(official, context, passages)
+    by_title = {title: found[0][0] for title, found in context.items()}
     bare = {_bare(title): name for title, name in by_title.items()}
     steps = []
     for triple in _list(official, "evidences"):
@@ -219,9 +220,9 @@ def _answer(official: Record) -> str:
     return _clean(_string(official, "answer"))
 
 
-def _context(official: Record, passages: _Passages) -> dict[str, str]:
-    """Add a question's paragraphs, and return their ids by title."""
-    ids: dict[str, str] = {}
+def _context(official: Record, passages: _Passages) -> dict[str, list[tuple[str, int]]]:
+    """Add a question's paragraphs, and return by title the id of each with how many sentences it has."""
+    found: dict[str, list[tuple[str, int]]] = {}
     for paragraph in _list(official, "context"):
         if not isinstance(paragraph, list) or len(paragraph) != 2 or not isinstance(paragraph[0], str):
             raise ValueError('"context" holds something other than [title, [sentence, ...]]')
@@ -229,19 +230,27 @@ def _context(official: Record, passages: _Passages) -> dict[str, str]:
         if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
             raise ValueError('"context" holds something other than [title, [sentence, ...]]')
         title = _clean(title)
-        ids[title] = passages.add(title, _clean(" ".join(sentences)))
-    return ids
+        found.setdefault(title, []).append((passages.add(title, _clean(" ".join(sentences))), len(sentences)))
+    return found
 
 
-def _supporting(official: Record, by_title: Mapping[str, str], passages: _Passages) -> list[str]:
-    """Return the ids of the passages that the supporting facts name, in their order."""
-    titles: dict[str, None] = {}
+def _supporting(official: Record, by_title: Mapping[str, Sequence[tuple[str, int]]], passages: _Passages) -> list[str]:
+    """Return the ids of the passages that the supporting facts name, in their order.
+
+    Of several paragraphs with one title, the first that has the sentence.
+    """
+    found: dict[str, None] = {}
+    missing: set[str] = set()
     for fact in _list(official, "supporting_facts"):
         if not isinstance(fact, list) or len(fact) != 2 or not isinstance(fact[0], str):
             raise ValueError('"supporting_facts" holds something other than [title, sentence number]')
-        titles[_clean(fact[0])] = None
-    passages.unsupported += sum(title not in by_title for title in titles)
-    return [by_title[title] for title in titles if title in by_title]
+        title, number = _clean(fact[0]), fact[1] if isinstance(fact[1], int) else 0
+        if named := by_title.get(title):
+            found[next((name for name, sentences in named if number < sentences), named[0][0])] = None
+        else:
+            missing.add(title)
+    passages.unsupported += len(missing)
+    return list(found)
 
 
 def _string(record: Mapping[str, Any], name: str) -> str:

@@ -100,6 +100,20 @@ def test_hotpotqa_is_converted(tmp_path: Path) -> None:
     assert second.supporting_ids == (corpus["Dun"].id,)
 
 
+def test_of_two_paragraphs_with_one_title_that_with_the_sentence_supports(tmp_path: Path) -> None:
+    twice = [["Dun", ["Dun is a town."]], ["Dun", ["Dun is a song.", "It is about the Mawe."]], ["Mill", ["A mill."]]]
+    facts = [["Dun", 1], ["Mill", 0], ["Dun", 9]]  # the official files have sentence numbers that no paragraph has
+    (tmp_path / "dev.json").write_text(json.dumps([{**HOTPOT[0], "context": twice, "supporting_facts": facts}]))
+    convert("hotpotqa", {"dev": tmp_path / "dev.json"}, tmp_path / "out")
+    (question,) = read_questions(tmp_path / "out" / "dev.jsonl")
+    texts = {document.id: document.text for document in read_corpus(tmp_path / "out" / "corpus.jsonl")}
+    assert [texts[name] for name in question.supporting_ids] == [
+        "Dun is a song. It is about the Mawe.",
+        "A mill.",
+        "Dun is a town.",
+    ]
+
+
 def test_two_wiki_is_converted_with_its_evidence_as_steps(tmp_path: Path) -> None:
     convert("2wikimultihopqa", {"train": save(tmp_path / "wiki.json", TWO_WIKI)}, tmp_path / "out")
     (question,) = read_questions(tmp_path / "out" / "train.jsonl")
