@@ -58,7 +58,7 @@ def test_the_table_of_credit_rules_has_a_line_for_each_rule_that_is_done(module)
 
 @pytest.mark.parametrize("module", ["claim"], indirect=True)
 def test_the_claim_compares_joint_training_with_every_other_arm_question_by_question(module):
-    assert "0 of 6 pairs" in shown(module, "default")
+    assert "0 of 8 pairs" in shown(module, "default")
     for seed in module.RL_SEEDS:
         for arm in module.ARMS:
             file = module.Part("default", arm, 0, 0 if arm == "frozen" else seed).result
@@ -66,7 +66,7 @@ def test_the_claim_compares_joint_training_with_every_other_arm_question_by_ques
             file.write_text(json.dumps({**result(0.5 if arm == "jade_joint" else 0.3), "device": device}))
     text = shown(module, "default")
     assert "results made on: cpu (8), cuda (2)" in text
-    assert "2 of 6 pairs" in text
+    assert "2 of 8 pairs" in text
     assert "joint - planner_only, net, sampled: +0.200 (+0.200 to +0.200): above 0" in text
 
 
