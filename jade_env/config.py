@@ -76,9 +76,9 @@ def names(kind: Kind) -> list[str]:
     return sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def nearest(word: str, allowed: Iterable[str]) -> str:
+def nearest(word: str, allowed: Iterable[str], cutoff: float = 0.5) -> str:
     """A hint `; did you mean 'x'?`, or nothing where no allowed word is near."""
-    match = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
+    match = difflib.get_close_matches(word, list(allowed), n=1, cutoff=cutoff)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 

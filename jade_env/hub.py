@@ -42,6 +42,10 @@ def located(name: str, key: str) -> str:
     if name.count("/") == 1 and not Path(name).is_dir() and (above := Path(name).parent).is_dir():
         near = nearest(Path(name).name, [entry.name for entry in above.iterdir() if entry.is_dir()])
         raise ConfigError(f"{key}: there is no folder {name} in {above}{near}")
-    if "/" not in name and not Path(name).is_dir() and (near := nearest(name, [SHIPPED])):
+    if (
+        "/" not in name
+        and not Path(name).is_dir()
+        and (near := nearest(name.lower().replace("_", "-"), [SHIPPED], cutoff=0.85))
+    ):
         raise ConfigError(f"{key}: there is no folder {name}{near}")  # no hub is asked for a slip
     return name

@@ -42,7 +42,8 @@ on with it; environments made with equal seeds play the same, so give copies tha
 `reset(options={"question_id": ..., "split": ...})` plays a given question, or changes the split.
 
 **Copies.** `copy.deepcopy(env)` branches a game where it stands, for search in its tree; the two share the data and the order of
-questions goes on in each by itself. A pickle holds the description alone, and starts before its first reset.
+questions goes on in each by itself. A pickle holds the description alone (and a `retriever` that was
+given, which has to allow it), and starts before its first reset.
 
 **Infos.** Numbers under fixed keys: `has_turn`, and at the end `f1`, `em`, `net` (R_global), `rounds`, `retrievals`, `turns`,
 `latency`, `failed`; in text mode also `messages` and `truncated_because`.

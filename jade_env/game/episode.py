@@ -180,7 +180,7 @@ class Episode:
 
     def __post_init__(self) -> None:
         text, room = self.question.text, self.rules.limits.max_rounds - 1
-        root = Node(path=(), question=text, query=text, room=room)
+        root = Node(path=(), question=text, query=text, room=room, left=room)
         self.trace = Trace(root, [root])
         self._plan(root)
 
@@ -270,13 +270,18 @@ class Episode:
 
         They share the rounds that the node has left, so that what is legal in one does not depend on what goes on in others.
         """
+        if node.room < 1:  # a ready output that no text could have said: answer without decomposing
+            node.workflow = node.todo = self.fallback_workflow(node)
+            return
         node.serial = serial
         opened = questions[: min(self.rules.limits.max_subquestions, node.room)]
         share, more = divmod(node.room - len(opened), len(opened))
         for i, question in enumerate(opened, 1):
             room = share + (i <= more)
-            node.children.append(Node((*node.path, i), question, question, node, room=room, clock=node.clock))
-        node.room = 0
+            node.children.append(
+                Node((*node.path, i), question, question, node, room=room, left=room, clock=node.clock)
+            )
+        node.left = 0
         self.trace.nodes.extend(node.children)
         for child in node.children[:1] if serial else node.children:
             self._plan(child)
@@ -326,7 +331,7 @@ class Episode:
             return self._finish()
         if all(child.answer is not None for child in parent.children):
             parent.clock = max(child.clock for child in parent.children)
-            parent.room = sum(child.room for child in parent.children)
+            parent.left = sum(child.left for child in parent.children)
             assert self.rules.summarizer is not None
             return self._open(self.rules.summarizer, parent)
         if parent.serial:
@@ -337,7 +342,8 @@ class Episode:
         """The next sub-question of a serial decomposition is rewritten with the answers so far, then planned."""
         child = parent.children[solved.path[-1]]
         child.clock = solved.clock
-        child.room, solved.room = child.room + solved.room, 0  # what the one has not used
+        child.room, solved.left = child.room + solved.left, 0  # what the one has not used
+        child.left = child.room
         if self.rules.rewriter:
             return self._open(self.rules.rewriter, child)
         for i in range(len(parent.children), 0, -1):

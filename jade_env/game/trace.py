@@ -33,7 +33,8 @@ class Node:
         pool: passages that an adversary may put among the documents.
         swaps: documents that it has replaced.
         serial: whether its children depend on each other; None without children.
-        room: how many more rounds it and the questions below it may open.
+        room: how many rounds the questions below it may take.
+        left: how many of them nobody has taken.
         clock: the longest chain of turns and retrievals that its present state depends on.
         steps: how many turns have been opened in it.
     """
@@ -56,6 +57,7 @@ class Node:
     serial: bool | None = None
     children: list[Node] = field(default_factory=list)
     room: int = 0
+    left: int = 0
     clock: int = 0
     steps: int = 0
 

@@ -270,10 +270,13 @@ def _read(path: Path, parse: Callable[[Path], Any]) -> Any:
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors from where they lie, so that a large optimizer is in memory once."""
+    path.touch()
+    mode = path.stat().st_mode  # as the user has files made; what saves tensors makes them for the owner alone
     try:
         save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
     except SafetensorError as error:
         raise OSError(errno.EIO, str(error)) from None
+    path.chmod(mode)
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

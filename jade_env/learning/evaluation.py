@@ -167,8 +167,16 @@ def _received(row: EpisodeRow, agents: Sequence[str]) -> float:
     return sum(theirs) / len(theirs) if theirs else row.payoff
 
 
-def chosen_by(game: Scenario, learned: Sequence[str]) -> Literal["net", "reward"]:
-    """By which figure a run's best checkpoint is chosen: what those who learn receive; net where they play against each other."""
+def chosen_by(game: Scenario, learned: Sequence[str], best: Mapping[str, float]) -> Literal["net", "reward"]:
+    """By which figure a run's best checkpoint is chosen: what those who learn receive; net where they play against each other.
+
+    Args:
+        game: the scenario.
+        learned: who learns.
+        best: the figures of the best one so far; empty before there is one. Of a run begun before `reward` was told, net it stays.
+    """
+    if best and "reward" not in best:
+        return "net"
     sides = Rules.sides(game)
     teams = [rules.team for rules in sides if set(learned).intersection(rules.agents)]
     against = {rules.agent(rules.adversary) for rules in sides if rules.adversary}

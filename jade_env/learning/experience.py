@@ -7,6 +7,7 @@ a language model wrote them, the tokens as they were sampled. Knows no tensor an
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path as FilePath
@@ -164,9 +165,11 @@ class Experience:
             JadeError: an episode of that number is held already, and credit could not tell them apart; nothing is added.
         """
         episodes = list(episodes)
-        if twice := [episode.index for episode in episodes if episode.index in self._held]:
+        numbers = Counter(episode.index for episode in episodes)
+        if twice := [number for number, times in numbers.items() if times > 1 or number in self._held]:
             raise JadeError(
-                f"experience: an episode {twice[0]} is held already: keep that of other pools and orders apart, or clear() first"
+                f"experience: an episode {twice[0]} is held already, or comes twice: keep that of other pools and orders apart, "
+                "or clear() first"
             )
         self._held.update(episode.index for episode in episodes if episode.payoffs)
         found = dict(samples or {})

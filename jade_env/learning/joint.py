@@ -222,7 +222,7 @@ class _Joint:
         better = False
         if over or self.steps % plan.eval_every == 0:
             record[DEV] = self._evaluate()
-            by = chosen_by(self.game, self.learned)
+            by = chosen_by(self.game, self.learned, self.best)
             better = record[DEV][by] > self.best.get(by, -math.inf)
             self.best = {"timesteps": self.steps, **record[DEV]} if better else self.best
         record |= {"seconds": round(self._elapsed(), 3), **{name: round(value, 3) for name, value in times.items()}}

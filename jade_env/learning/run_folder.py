@@ -224,9 +224,10 @@ def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> N
     for key in dict.fromkeys((*old, *new)):
         unknown = key.startswith(("backbones.", "files.")) and key not in old  # of runs begun before
         unknown = unknown or (key.startswith("backbones.") and key.endswith(".place"))
-        unknown = unknown or (
-            key.startswith("recipe.") and key not in old and not new[key]
-        )  # a knob since then, and off
+        knob = key.split(".")[1] if key.startswith("recipe.") else ""
+        unknown = unknown or bool(
+            knob and knob not in there.get("recipe", {}) and not new[key]
+        )  # there since then, and off
         if key.startswith("files.") and not unknown and old[key] != new.get(key):
             raise ConfigError(
                 f"{path}: {key.removeprefix('files.')}.jsonl has changed since the run was begun: begin a new run"

@@ -257,7 +257,7 @@ class _Training:
 
     def _is_better(self, figures: Mapping[str, Any], now: int) -> bool:
         found = figures.get("held_out")
-        by = chosen_by(self.game, self.learned)
+        by = chosen_by(self.game, self.learned, self.best)
         if not found or found[by] <= self.best.get(by, -math.inf):
             return False
         self.best = {"timesteps": now, **found}

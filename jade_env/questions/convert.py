@@ -156,7 +156,7 @@ def _two_wiki(official: Record, passages: _Passages) -> Record:
     answer = _answer(official)
     context = _context(official, passages)
     supporting = _supporting(official, context, passages)
-    by_title = {title: found[0][0] for title, found in context.items()}
+    by_title = {t: next((name for name, _ in found if name in supporting), found[0][0]) for t, found in context.items()}
     bare = {_bare(title): name for title, name in by_title.items()}
     steps = []
     for triple in _list(official, "evidences"):
@@ -237,20 +237,17 @@ def _context(official: Record, passages: _Passages) -> dict[str, list[tuple[str,
 def _supporting(official: Record, by_title: Mapping[str, Sequence[tuple[str, int]]], passages: _Passages) -> list[str]:
     """Return the ids of the passages that the supporting facts name, in their order.
 
-    Of several paragraphs with one title, the first that has the sentence.
+    Of several paragraphs with one title, the first that has all of its sentences that are named.
     """
-    found: dict[str, None] = {}
-    missing: set[str] = set()
+    last: dict[str, int] = {}
     for fact in _list(official, "supporting_facts"):
         if not isinstance(fact, list) or len(fact) != 2 or not isinstance(fact[0], str):
             raise ValueError('"supporting_facts" holds something other than [title, sentence number]')
         title, number = _clean(fact[0]), fact[1] if isinstance(fact[1], int) else 0
-        if named := by_title.get(title):
-            found[next((name for name, sentences in named if number < sentences), named[0][0])] = None
-        else:
-            missing.add(title)
-    passages.unsupported += len(missing)
-    return list(found)
+        last[title] = max(number, last.get(title, 0))
+    passages.unsupported += sum(title not in by_title for title in last)
+    named = [(by_title[title], number) for title, number in last.items() if title in by_title]
+    return [next((name for name, size in found if number < size), found[0][0]) for found, number in named]
 
 
 def _string(record: Mapping[str, Any], name: str) -> str:

@@ -143,8 +143,10 @@ def document_from(record: Record) -> Document:
     if not title.strip() and not text.strip():
         raise ValueError("the passage is blank; give it text or take it out")
     extra = {key: value for key, value in record.items() if key not in _PASSAGE_FIELDS}
-    if isinstance(record.get("metadata"), dict):
-        extra |= extra.pop("metadata")
+    if isinstance(held := extra.pop("metadata", None), dict):
+        extra |= held
+    elif held is not None:
+        extra["metadata"] = held
     return Document(name, title, text, extra)
 
 

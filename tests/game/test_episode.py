@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jade_env.errors import JadeError
 from jade_env.game.episode import Episode, Rules, Turn
-from jade_env.game.outputs import parse
+from jade_env.game.outputs import Output, parse
 from jade_env.questions import Question
 from jade_env.retrieval import Document
 from jade_env.scenario import load_scenario
@@ -171,9 +171,21 @@ def test_what_a_serial_sub_question_leaves_of_its_rounds_goes_to_the_next() -> N
     first, second, third = episode.trace.root.children
     assert (first.room, second.room, third.room) == (3, 3, 2), "what is left of twelve, the remainder to the first"
     play(episode, "<workflow>AG</workflow>", "<answer>x</answer>", "<query>b of x</query>", "<workflow>QDP</workflow>")
-    assert (first.room, second.room) == (0, 6)
+    assert (first.left, second.room) == (0, 6)
     play(episode, split)
-    assert [child.room for child in second.children] == [1, 1, 1] and second.room == 0
+    assert [child.room for child in second.children] == [1, 1, 1] and (second.room, second.left) == (6, 0)
+
+
+def test_a_plan_that_no_text_could_say_is_answered_without_decomposing_and_a_view_stays_as_it_was() -> None:
+    episode = episode_of()
+    root = episode.turns[0]
+    play(episode, "<workflow>QDP</workflow>", "".join(f"<q{i}>part {i}</q{i}>" for i in range(1, 8)))
+    assert ("QDP",) in root.view.workflows, "looked at only now"
+    child = episode.turns[0]
+    episode.act(child, Output("workflow", True, ("QDP",)))
+    decomposer = next(turn for turn in episode.turns if turn.node is child.node)
+    episode.act(decomposer, parse(decomposer.kind, "<q1>a</q1><q2>b</q2>", **decomposer.context))
+    assert child.node.workflow == ("R", "AG") and not child.node.children
 
 
 def test_a_static_scenario_has_no_planner_and_starts_with_its_chain() -> None:

@@ -23,6 +23,7 @@ def test_what_a_killed_process_left_half_written_is_in_nobodys_way(tmp_path: Pat
     (folder / f"{checkpoint.PARTIAL}000000002").mkdir()  # and while the next was written
     saved(2)
     assert checkpoint.saved_timesteps(tmp_path) == [1, 2]
+    assert len({file.stat().st_mode for file in (folder / "000000002").iterdir()}) == 1, "as the user has files made"
     assert checkpoint.load_weights(tmp_path, 2)["w"].tolist() == [2.0, 2.0]
     assert not list(folder.glob(f"{checkpoint.PARTIAL}*"))
 

@@ -116,8 +116,10 @@ def test_games_of_two_orders_are_not_taken_for_one_another() -> None:
     experience, played = Experience(), episodes(5)
     experience.add(played)
     size = len(experience)
-    with pytest.raises(JadeError, match=r"an episode \d+ is held already: keep that of other pools and orders apart"):
+    with pytest.raises(JadeError, match=r"an episode \d+ is held already, or comes twice: keep that of other pools"):
         experience.add(episodes(5))
+    with pytest.raises(JadeError, match="comes twice"):
+        Experience().add([*played, played[0]])
     assert len(experience) == size
     experience.clear()
     experience.add(played)

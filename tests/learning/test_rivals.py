@@ -285,7 +285,7 @@ def test_the_best_checkpoint_is_that_at_which_those_who_learn_receive_most(
 ) -> None:
     game = scenario(name)
     rows = evaluate(make_policy("random", game), game, episodes=12)
-    assert chosen_by(game, learned) == by
+    assert chosen_by(game, learned, {}) == by and chosen_by(game, learned, {"net": 0.5}) == "net"
     figures = means_of(rows, game, learned)
     assert ("reward" in figures) == (name != "cooperative")
     if name == "duel":

@@ -36,7 +36,10 @@ def test_an_id_of_the_hub_with_a_dot_in_it_is_found_in_the_cache(tmp_path: Path)
     assert done.stdout.strip() == "32", done.stderr[-500:]
 
 
-@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-7B-Instruct", "gpt2", "distilgpt2", "t5-small", "intfloat/e5-base-v2"])
+@pytest.mark.parametrize(
+    "name",
+    ["Qwen/Qwen2.5-7B-Instruct", "gpt2", "distilgpt2", "t5-small", "bert-tiny", "judge-tiny", "intfloat/e5-base-v2"],
+)
 def test_ids_of_the_hub_are_no_folders(name: str) -> None:
     assert located(name, "backbone") == name
 

@@ -109,6 +109,8 @@ def test_extra_fields_of_passages_are_kept_and_written(tmp_path: Path) -> None:
     assert (back, back.metadata) == (document, document.metadata)
     (odd,) = read_corpus(write(tmp_path / "odd.jsonl", line | {"metadata": "a book"}))
     assert odd.metadata == {"url": "will.html", "metadata": "a book"}
+    (none,) = read_corpus(write(tmp_path / "none.jsonl", {"id": "0", "contents": "x", "metadata": None}))
+    assert none.metadata == {}
 
 
 def test_steps_are_typed(tmp_path: Path) -> None:

@@ -73,8 +73,14 @@ class Run:
             return ""
         if self.learner == "sb3" and self.recipe["partners"] != PAST:
             return str(self.recipe["partners"])
-        if others := {who for who in self.recipe.get("policies", {}).values() if who != OWN}:
-            return " and ".join(sorted(others))
+        policies, who = self.recipe.get("policies", {}), set()
+        for agent, known in Rules.names(self.game).items():
+            if not any(
+                set(rules.agents) & set(self.learned) for rules in Rules.sides(self.game) if agent in rules.agents
+            ):
+                who.add(next((policies[name] for name in (*known, "default") if name in policies), OWN))
+        if others := sorted(who - {OWN}):
+            return " and ".join([*others, *(["as training began"] if OWN in who else [])])
         return "as training began" + (", its actions drawn" if self.learner == "sb3" else ", greedy")
 
 
