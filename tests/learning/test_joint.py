@@ -348,7 +348,11 @@ def test_a_run_goes_on_with_knobs_that_were_not_there_when_it_began_if_they_are_
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match="recipe.offload: the run was begun with None"):
         train_language(game, recipe(backbone, offload=True), tmp_path / "run", resume=True)
-    mute = {"default": 1.0, "planner": 4.0, "answer_generator": 0.0}  # an entry of a table that was there is no new knob
+    mute = {
+        "default": 1.0,
+        "planner": 4.0,
+        "answer_generator": 0.0,
+    }  # an entry of a table that was there is no new knob
     with pytest.raises(ConfigError, match=r"recipe.loss_weights.answer_generator: the run was begun with None"):
         train_language(game, recipe(backbone, loss_weights=mute), tmp_path / "run", resume=True)
     assert train_language(game, recipe(backbone), tmp_path / "run", resume=True).timesteps == 3
