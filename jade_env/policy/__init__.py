@@ -28,7 +28,7 @@ __all__ = ["SCRIPTED", "MixedPolicy", "Policy", "make_policy"]
 
 
 def make_policy(
-    spec: str | Path | Mapping[str, Any],
+    spec: str | Path | Mapping[str, Any] | Policy,
     scenario: str | Path | Scenario,
     *,
     data: str | Path | None = None,
@@ -42,7 +42,7 @@ def make_policy(
         spec: one of `SCRIPTED`; the folder of a run made by `jade train`; `language_model:PLACE`, a model in the Hugging
             Face layout or of its hub (or `jade-tiny`), as it is, with the scenario's prompts; a recipe that needs no training,
             such as `remote_chat:FILE` for a model behind a server, or the settings of such a file as a mapping; or a team, as
-            `planner=runs/p1,default=heuristic` or as a mapping from agents to specs and policies.
+            `planner=runs/p1,default=heuristic` or as a mapping from agents to specs and policies; a policy is returned as it is.
         scenario: what will be played: a name, a path, or a loaded scenario.
         data: the data location for scenarios with files; else JADE_DATA.
         seed: seed of the policy's own draws; most have none.

@@ -8,7 +8,6 @@ from typing import Any
 
 from jade_env.envs.pool import as_scenario
 from jade_env.envs.single_agent import SingleAgentEnv
-from jade_env.errors import ConfigError
 from jade_env.policy import make_policy
 from jade_env.policy.base import Policy
 from jade_env.retrieval import Retriever
@@ -47,11 +46,7 @@ def single_agent_env(
         DataError: its data cannot be read.
     """
     loaded = as_scenario(scenario, mode, overrides)
-    policy = (
-        make_policy(partners, loaded, data=data, seed=seed) if isinstance(partners, str | Path | Mapping) else partners
-    )
-    if isinstance(policy, type) or not isinstance(policy, Policy):
-        raise ConfigError(f"partners: expected a policy, or the name of one, found {partners!r}")
+    policy = make_policy(partners, loaded, data=data, seed=seed)
     return SingleAgentEnv(
         agent, loaded, policy.act, split=split, seed=seed, data=data, render_mode=render_mode, retriever=retriever
     )
