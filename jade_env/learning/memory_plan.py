@@ -155,15 +155,8 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
     reference, critic = bool(learned) and _needs_reference(recipe, team), bool(learned) and recipe.critic == "separate"
     copies, learners = 1 + reference + critic, (1 + critic) if learned else 0
     width, layers = int(config.hidden_size), int(config.num_hidden_layers)
-    context = int(getattr(config, "max_position_embeddings", 0) or 2048)
+    context = _context(config)
     length = min(context, _longest(scenario, recipe, team, context))
-    a_layer = float(recipe.token_budget * kept_by_a_layer(config) * number)
-    activations = a_layer * layers
-    if recipe.gradient_checkpointing:
-        activations = a_layer + recipe.token_budget * width * number * layers
-    widest = min(recipe.token_budget, context, length + max(length, width // 2))
-    mask = float(recipe.token_budget * widest * (number + MASK)) if recipe.plans * recipe.executions > 1 else 0.0
-    logits = min(recipe.token_budget, 2**26 // config.vocab_size) * config.vocab_size * LOGITS
     master = 4 if number < 4 else 0
     adapters_only = recipe.lora is not None
     own = trained if adapters_only else 0
@@ -202,24 +195,35 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
             "slots, max_prompt",
             "playing",
         ),
-        Part(
-            f"activations ({recipe.token_budget} tokens)",
-            activations * bool(learned),
-            f"token_budget{'' if recipe.gradient_checkpointing else ', or gradient_checkpointing=true'}",
-            "learning",
-        ),
-        Part(
-            "attention mask of prompts that several rows answer",
-            mask * bool(learned),
-            "token_budget, max_prompt",
-            "learning",
-        ),
-        Part("logits of output tokens", logits * bool(learned), "token_budget", "learning"),
+        *(_of_passes(recipe, config, length) if learned else ()),
         *_others(scenario, recipe, length),
     ]
     learn = trained if learned else 0
     facts = f"{recipe.backbone}: {layers} layers of width {width}, {whole / 1e6:.1f} M parameters, {learn / 1e6:.1f} M learn"
     return parts, facts
+
+
+def _of_passes(recipe: PpoRecipe, config: Any, length: int) -> list[Part]:
+    """What a forward and a backward pass hold, of turns of at most `length` tokens."""
+    number, width, layers = DTYPES[recipe.dtype].itemsize, int(config.hidden_size), int(config.num_hidden_layers)
+    a_layer = float(recipe.token_budget * kept_by_a_layer(config) * number)
+    activations = a_layer * layers
+    if recipe.gradient_checkpointing:
+        activations = a_layer + recipe.token_budget * width * number * layers
+    widest = min(recipe.token_budget, _context(config), length + max(length, width // 2))
+    mask = float(recipe.token_budget * widest * (number + MASK)) if recipe.plans * recipe.executions > 1 else 0.0
+    logits = min(recipe.token_budget, 2**26 // config.vocab_size) * config.vocab_size * LOGITS
+    more = "" if recipe.gradient_checkpointing else ", or gradient_checkpointing=true"
+    return [
+        Part(f"activations ({recipe.token_budget} tokens)", activations, f"token_budget{more}", "learning"),
+        Part("attention mask of prompts that several rows answer", mask, "token_budget, max_prompt", "learning"),
+        Part("logits of output tokens", float(logits), "token_budget", "learning"),
+    ]
+
+
+def _context(config: Any) -> int:
+    """The most tokens that a model reads at once, 2,048 where it does not say."""
+    return int(getattr(config, "max_position_embeddings", 0) or 2048)
 
 
 def _moments(recipe: PpoRecipe) -> int:
