@@ -148,9 +148,14 @@ class Table:
 
         Raises:
             RetrievalError: the retriever cannot answer.
-            ConfigError: a server searches another world than the one that the questions are about.
+            ConfigError: a server searches another world than the one that the questions are about, or a retriever of one's own does
+                not answer each query with a list.
         """
         found = self.retriever.search([request.query for _, request in waiting], self.depth)
+        if len(found) != len(waiting):
+            raise ConfigError(
+                f"the retriever has answered {len(waiting)} queries with {len(found)} lists of hits: one each is wanted"
+            )
         expected = self._expected  # other threads may be here, too
         if expected is not None and any(found):
             self._refuse_foreign(found, frozenset(expected))

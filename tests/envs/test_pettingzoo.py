@@ -238,6 +238,11 @@ def test_a_retriever_of_ones_own_answers_in_every_view_and_travels_in_a_pickle(s
     pool = jade_env.make_pool(small, n=2, **own)
     pool.step({turn.id: path for turn in pool.turns()})
     assert all(turn.view.documents[0].title == "Shelf" for turn in pool.turns())
+    short = Shelf()
+    short.search = lambda queries, top_k: []  # type: ignore[method-assign]
+    pool = jade_env.make_pool(small, n=2, mode="text", retriever=short)
+    with pytest.raises(ConfigError, match="answered 2 queries with 0 lists of hits: one each is wanted"):
+        pool.step({turn.id: path for turn in pool.turns()})
     for wrong in (Shelf, object(), "bm25"):
         with pytest.raises(ConfigError, match="retriever: expected an object with search and identity"):
             jade_env.make_pool(small, n=2, retriever=wrong)  # type: ignore[arg-type]
