@@ -40,6 +40,7 @@ def load_language_policy(
     greedy: bool = True,
     which: Literal["first", "best", "last"] = "best",
     roles: Collection[str] | None = None,
+    temperature: float | None = None,
 ) -> Policy:
     """Read the team that a run has trained: the trained model for the roles that learned, the one it began with for the others.
 
@@ -51,6 +52,7 @@ def load_language_policy(
         greedy: takes the most probable token; else draws.
         which: the checkpoint that did best on the dev split, or the last, or the model that training began with.
         roles: the roles that it will be asked to play; all of the scenario's where not given.
+        temperature: of its draws, in place of the one that it was trained at.
 
     Raises:
         ConfigError: the run's roles or its backbone do not fit.
@@ -72,15 +74,16 @@ def load_language_policy(
         raise unlearned(folder, team, unknown)
     weights = None if which == "first" else checkpoint.load_weights(folder, checkpoint.chosen_timesteps(folder, which))
     game = validate(Scenario, config.get("scenario", {}), f"{folder / CONFIG}: scenario")
+    drawn_at = {} if temperature is None else {"temperature": temperature}
     if tree.get("learner") == "sft":
         warm = validate(WarmStartRecipe, tree, f"{folder / CONFIG}: recipe")
         backbone = begin(warm.backbone, seed, kinds=game.kinds, dtype=warm.dtype, device=warm.device)
         if weights is not None:
             backbone.load_learned(weights)
         return LanguageModelPolicy(
-            backbone, Manner(warm.prompt, greedy, max_prompt=warm.max_prompt, overlong=warm.overlong)
+            backbone, Manner(warm.prompt, greedy, max_prompt=warm.max_prompt, overlong=warm.overlong, **drawn_at)
         )
-    recipe = validate(PpoRecipe, tree, f"{folder / CONFIG}: recipe")
+    recipe = validate(PpoRecipe, tree, f"{folder / CONFIG}: recipe").model_copy(update=drawn_at)
     known = {role for role in team if any(agent == role or agent.endswith(f"_{role}") for agent in learned)}
     agents = [agent for agent, names in Rules.names(scenario).items() if known.intersection(names)]
     specs, own = specs_of(scenario, recipe), specs_of(game, recipe)
