@@ -59,10 +59,10 @@ TUNING_WORLDS, TUNING_QUESTIONS = (7001, 7002), 100  # for the choice of the fix
 CHAINS = (
     ("AG", "R,AG"), ("R,AG", "R,AG"), ("R,DS,AG", "R,AG"), ("QDS", "R,AG"), ("QDS", "R,DS,AG"), ("QDP", "R,AG"), ("QDP", "R,DS,AG"),
 )  # fmt: skip
-# The sixth (`--study cold`) trains at a lower temperature, so that the plays that are learned from are nearer to greedy ones: on a world
-# used for nothing else, 65 steps at .7 had net .55 greedily where they had .49 at 1 (docs/benchmarks.md, hypothesis 8), two seeds. It
-# has new test worlds, as many steps as the recipe says, and the backbones that are there: the one that ships, the fourth and a new
-# one. It is judged greedy, drawn at the temperature that it was trained at (`sampled`), and drawn at 1 (`sampled_at_1`).
+# The sixth (`--study cold`) trains at a lower temperature, so that the plays that are learned from are nearer to greedy ones: on a
+# world used for nothing else, 65 steps at .7 had net .55 greedily where they had .49 at 1 (docs/benchmarks.md, hypothesis 8), two
+# seeds. It has new test worlds, as many steps as the recipe says, and the backbones that are there: the one that ships, the fourth
+# and a new one. It is judged greedy, drawn at the temperature that it was trained at (`sampled`), and at 1 (`sampled_at_1`).
 COLD, COLD_STEPS, COLD_STARTS = 0.7, 130, (0, 3, 4)
 COLD_WORLDS = tuple(range(9501, 9511))
 SINGLE = {"direct": 0.3, "single": 0.4, "bridge2": 0.1, "list": 0.2}

@@ -4,51 +4,77 @@
 
 The teacher plans, so that every question has its right workflow; the model plays all other roles of `small_world`. A row a kind
 of question: the share answered right (F1 of 1) greedily, the share right in a draw, and of the questions that are wrong
-greedily the share that some draw gets right, and how often one draw does.
+greedily the share that some draw gets right, and how often one draw does; then, of the questions that are wrong greedily, which
+role was the first to write what the teacher would not have written in its place.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from jade_env.cli_options import progress_bar
+from jade_env.envs.turn import Turn
 from jade_env.errors import JadeError
 from jade_env.learning.evaluation import evaluate
+from jade_env.metrics import normalize
 from jade_env.policy import MixedPolicy, make_policy
 from jade_env.policy.backbone import Backbone, load_backbone
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
 from jade_env.scenario import load_scenario
 
 SCENARIO = "small_world"
+Answered = dict[str, tuple[str, bool, str]]
 
 
-def right(backbone: Backbone, manner: Manner, split: str, seed: int = 0) -> dict[str, tuple[str, bool]]:
-    """Of each question its kind, and whether it was answered right."""
-    planner = make_policy("teacher", SCENARIO)
-    player = MixedPolicy({"planner": planner, "default": LanguageModelPolicy(backbone, manner)})
+class Taught:
+    """The model under the teacher's plans; notes which role of an episode was the first to differ from the teacher."""
+
+    def __init__(self, backbone: Backbone, manner: Manner) -> None:
+        self._teacher = make_policy("teacher", SCENARIO)
+        self._team = MixedPolicy({"planner": self._teacher, "default": LanguageModelPolicy(backbone, manner)})
+        self.first: dict[int, str] = {}  # by the episode's number
+
+    def act(self, turns: Sequence[Turn]) -> list[Any]:
+        written = self._team.act(turns)
+        for turn, ours, taught in zip(turns, written, self._teacher.act(turns), strict=True):
+            if normalize(str(ours)) != normalize(str(taught)):
+                self.first.setdefault(turn.episode, turn.agent)
+        return written
+
+
+def right(backbone: Backbone, manner: Manner, split: str, seed: int = 0) -> Answered:
+    """Of each question its kind, whether it was answered right, and the first role that differed from the teacher."""
+    player = Taught(backbone, manner)
     with progress_bar("greedy" if manner.greedy else f"draw {seed}") as progress:
         rows = evaluate(player, SCENARIO, split, seed=seed, progress=progress)
-    return {row.question_id: (row.kind, row.f1 == 1.0) for row in rows}
+    return {row.question_id: (row.kind, row.f1 == 1.0, player.first.get(i, "none")) for i, row in enumerate(rows)}
 
 
-def show(greedy: dict[str, tuple[str, bool]], draws: Sequence[dict[str, tuple[str, bool]]], console: Console) -> None:
+def show(greedy: Answered, draws: Sequence[Answered], console: Console) -> None:
     table = Table(title=f"{len(greedy)} questions, {len(draws)} draws each")
     for column in ("kind", "questions", "right greedily", "in a draw", "of the wrong: in some draw", "in one draw"):
         table.add_column(column, justify="left" if column == "kind" else "right")
-    for kind in (*sorted({kind for kind, _ in greedy.values()}), "all"):
-        asked = [name for name, (of, _) in greedy.items() if kind in (of, "all")]
+    for kind in (*sorted({kind for kind, *_ in greedy.values()}), "all"):
+        asked = [name for name, (of, *_) in greedy.items() if kind in (of, "all")]
         drawn = np.array([[draw[name][1] for draw in draws] for name in asked])
         first = np.array([greedy[name][1] for name in asked])
         wrong = drawn[~first]
         found = (f"{wrong.any(1).mean():.2f}", f"{wrong.mean():.3f}") if len(wrong) else ("", "")
         table.add_row(kind, str(len(asked)), f"{first.mean():.2f}", f"{drawn.mean():.2f}", *found)
     console.print(table)
+    wrong_by = Counter((role, kind) for kind, answered, role in greedy.values() if not answered)
+    roles = Counter(role for _, answered, role in greedy.values() if not answered)
+    for role, count in roles.most_common():
+        kinds = ", ".join(f"{kind} {number}" for (of, kind), number in sorted(wrong_by.items()) if of == role)
+        console.print(f"first to differ from the teacher, of {roles.total()} wrong greedily: {role} {count} ({kinds})")
 
 
 def main() -> None:

@@ -158,6 +158,9 @@ def test_who_does_not_learn_stays_what_training_began_with(
         assert isinstance(policy, LanguageModelPolicy)
         logprobs = Generator(policy.backbone).run(ASKED)[0].logprobs
         assert np.allclose(logprobs, began, atol=1e-5) == (agent != "planner"), agent
+    cold = load_language_policy(run, game, greedy=False, which="last", temperature=0.5)
+    assert isinstance(cold, MixedPolicy)
+    assert {cold.member(agent).manner.temperature for agent in game.cards} == {0.5}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("sharing", ["all", "per_role"])
