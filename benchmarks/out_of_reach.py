@@ -5,12 +5,14 @@
 The teacher plans, so that every question has its right workflow; the model plays all other roles of `small_world`. A row a kind
 of question: the share answered right (F1 of 1) greedily, the share right in a draw, and of the questions that are wrong
 greedily the share that some draw gets right, and how often one draw does; then, of the questions that are wrong greedily, which
-role was the first to write what the teacher would not have written in its place.
+role was the first to write what the teacher would not have written in its place, and how: not all of the teacher's words were
+in its prompt, or they were and it wrote others of the prompt, or one that was not there.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -31,31 +33,43 @@ from jade_env.policy.language_model import LanguageModelPolicy, Manner
 from jade_env.scenario import load_scenario
 
 SCENARIO = "small_world"
-Answered = dict[str, tuple[str, bool, str]]
+Answered = dict[str, tuple[str, bool, str, str]]
 
 
 class Taught:
-    """The model under the teacher's plans; notes which role of an episode was the first to differ from the teacher."""
+    """The model under the teacher's plans; notes which role of an episode was the first to differ from the teacher, and how."""
 
     def __init__(self, backbone: Backbone, manner: Manner) -> None:
         self._teacher = make_policy("teacher", SCENARIO)
         self._team = MixedPolicy({"planner": self._teacher, "default": LanguageModelPolicy(backbone, manner)})
-        self.first: dict[int, str] = {}  # by the episode's number
+        self.first: dict[int, tuple[str, str]] = {}  # by the episode's number
 
     def act(self, turns: Sequence[Turn]) -> list[Any]:
         written = self._team.act(turns)
         for turn, ours, taught in zip(turns, written, self._teacher.act(turns), strict=True):
             if normalize(str(ours)) != normalize(str(taught)):
-                self.first.setdefault(turn.episode, turn.agent)
+                self.first.setdefault(turn.episode, (turn.agent, self._how(turn, str(ours), str(taught))))
         return written
+
+    @staticmethod
+    def _how(turn: Turn, ours: str, taught: str) -> str:
+        read = set(normalize(turn.messages[-1]["content"]).split())
+        written, wanted = (normalize(re.sub("</?answer>", "", text)) for text in (ours, taught))
+        if not read.issuperset(wanted.split()):
+            return "not all words that it should write are in its prompt"
+        if written == "unknown":
+            return "says unknown"
+        return "takes other words of its prompt" if read.issuperset(written.split()) else "copies a word wrongly"
 
 
 def right(backbone: Backbone, manner: Manner, split: str, seed: int = 0) -> Answered:
-    """Of each question its kind, whether it was answered right, and the first role that differed from the teacher."""
+    """Of each question its kind, whether it was answered right, and who was first to differ from the teacher, how."""
     player = Taught(backbone, manner)
     with progress_bar("greedy" if manner.greedy else f"draw {seed}") as progress:
         rows = evaluate(player, SCENARIO, split, seed=seed, progress=progress)
-    return {row.question_id: (row.kind, row.f1 == 1.0, player.first.get(i, "none")) for i, row in enumerate(rows)}
+    return {
+        row.question_id: (row.kind, row.f1 == 1.0, *player.first.get(i, ("nobody", ""))) for i, row in enumerate(rows)
+    }
 
 
 def show(greedy: Answered, draws: Sequence[Answered], console: Console) -> None:
@@ -70,11 +84,9 @@ def show(greedy: Answered, draws: Sequence[Answered], console: Console) -> None:
         found = (f"{wrong.any(1).mean():.2f}", f"{wrong.mean():.3f}") if len(wrong) else ("", "")
         table.add_row(kind, str(len(asked)), f"{first.mean():.2f}", f"{drawn.mean():.2f}", *found)
     console.print(table)
-    wrong_by = Counter((role, kind) for kind, answered, role in greedy.values() if not answered)
-    roles = Counter(role for _, answered, role in greedy.values() if not answered)
-    for role, count in roles.most_common():
-        kinds = ", ".join(f"{kind} {number}" for (of, kind), number in sorted(wrong_by.items()) if of == role)
-        console.print(f"first to differ from the teacher, of {roles.total()} wrong greedily: {role} {count} ({kinds})")
+    first_by = Counter((role, how) for _, answered, role, how in greedy.values() if not answered)
+    for (role, how), count in first_by.most_common():
+        console.print(f"first to differ from the teacher, of {first_by.total()} wrong greedily: {count} {role}: {how}")
 
 
 def main() -> None:
