@@ -74,16 +74,16 @@ def load_language_policy(
         raise unlearned(folder, team, unknown)
     weights = None if which == "first" else checkpoint.load_weights(folder, checkpoint.chosen_timesteps(folder, which))
     game = validate(Scenario, config.get("scenario", {}), f"{folder / CONFIG}: scenario")
-    drawn_at = {} if temperature is None else {"temperature": temperature}
     if tree.get("learner") == "sft":
         warm = validate(WarmStartRecipe, tree, f"{folder / CONFIG}: recipe")
         backbone = begin(warm.backbone, seed, kinds=game.kinds, dtype=warm.dtype, device=warm.device)
         if weights is not None:
             backbone.load_learned(weights)
-        return LanguageModelPolicy(
-            backbone, Manner(warm.prompt, greedy, max_prompt=warm.max_prompt, overlong=warm.overlong, **drawn_at)
-        )
-    recipe = validate(PpoRecipe, tree, f"{folder / CONFIG}: recipe").model_copy(update=drawn_at)
+        manner = Manner(warm.prompt, greedy, temperature or 1.0, max_prompt=warm.max_prompt, overlong=warm.overlong)
+        return LanguageModelPolicy(backbone, manner)
+    recipe = validate(PpoRecipe, tree, f"{folder / CONFIG}: recipe")
+    if temperature is not None:
+        recipe = recipe.model_copy(update={"temperature": temperature})
     known = {role for role in team if any(agent == role or agent.endswith(f"_{role}") for agent in learned)}
     agents = [agent for agent, names in Rules.names(scenario).items() if known.intersection(names)]
     specs, own = specs_of(scenario, recipe), specs_of(game, recipe)
