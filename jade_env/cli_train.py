@@ -32,6 +32,12 @@ def train(
     seed: RunSeedOpt = None,
     data: DataOpt = None,
     resume: ResumeOpt = False,
+    processes: Annotated[
+        int,
+        typer.Option(
+            "--processes", min=1, help="Of a language model: so many share each step, on a core or a GPU of their own."
+        ),
+    ] = 1,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Resolve everything, print a memory plan and what to lower, and train nothing."),
@@ -62,6 +68,8 @@ def train(
         )
     if isinstance(recipe, WarmStartRecipe):
         raise ConfigError(f"{recipe.name} is a warm start: jade warm-start {scenario} --policy {policy or recipe.name}")
+    if processes > 1 and not isinstance(recipe, PpoRecipe):
+        raise ConfigError(f"--processes: {recipe.name} trains in one process; several share a language model's PPO")
     if dry_run:
         from jade_env.learning.memory_plan import dry_run as plan_of
 
@@ -72,7 +80,17 @@ def train(
         from jade_env.learning.joint import train_language
 
         with progress_bar("training") as progress:
-            done = train_language(game, recipe, run, seed, resume=resume, data=data, progress=progress, notice=_notice)
+            done = train_language(
+                game,
+                recipe,
+                run,
+                seed,
+                resume=resume,
+                data=data,
+                processes=processes,
+                progress=progress,
+                notice=_notice,
+            )
     elif isinstance(recipe, MarlRecipe):
         if resume:
             raise ConfigError(f"{recipe.name}: BenchMARL's runs cannot be gone on with: begin again with another --out")

@@ -11,13 +11,14 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch.optim import Optimizer
 
-from jade_env.learning import batches
+from jade_env.learning import batches, ranks
 from jade_env.learning.batches import Columns, Row, Sharing, collate, microbatches
 from jade_env.learning.economy import recomputing, says_what_to_lower
 from jade_env.learning.losses import clipped_value_loss
@@ -50,11 +51,13 @@ def values_of(
         for sample, adapter in zip(samples, adapters, strict=True)
     ]
     columns, sharing = _read(critic, rows, at, token_budget)
-    flat = np.zeros_like(columns.old_N)
-    for rows_B, unit_B in microbatches(columns, np.arange(len(columns)), token_budget, sharing):
+    flat, said = np.zeros_like(columns.old_N), []
+    for rows_B, unit_B in ranks.share_of(microbatches(columns, np.arange(len(columns)), token_budget, sharing)):
         micro = collate(columns, rows_B, unit_B, columns.weight_R, critic.pad_id, critic.device)
         critic.use(micro.adapter)
-        flat[micro.column_M] = critic.values(output_states(critic, micro)).cpu().numpy()
+        said.append((micro.column_M, critic.values(output_states(critic, micro)).cpu().numpy()))
+    for column_M, value_M in chain.from_iterable(ranks.gathered(said)):
+        flat[column_M] = value_M
     if at == "prompt":
         return [float(value) for value in flat]
     return list(np.split(flat, columns.output_start_R[1:]))
@@ -97,13 +100,14 @@ def train_critic(
                 if not len(part):
                     continue
                 count, total = int(columns.output_R[part].sum()), 0.0
-                for rows_B, unit_B in microbatches(columns, part, budget, sharing):
+                for rows_B, unit_B in ranks.share_of(microbatches(columns, part, budget, sharing)):
                     micro = collate(columns, rows_B, unit_B, columns.weight_R, critic.pad_id, critic.device)
                     critic.use(micro.adapter)
                     value = critic.values(output_states(critic, micro))
                     loss = clipped_value_loss(value, micro.value_M, micro.return_M, clip).sum() / count
                     loss.backward()  # type: ignore[no-untyped-call]
                     total += float(loss.detach())
+                total = sum(ranks.gathered(total))
                 where = f"the critic's minibatch {number + 1} of epoch {epoch + 1}"
                 steps.append((total, step_within(optimizer, max_grad_norm, total, where)))
     return dict(zip(("value_loss", "grad_norm"), np.mean(steps, 0).tolist(), strict=True))

@@ -93,6 +93,7 @@ def evaluate(
     data: str | Path | None = None,
     progress: Progress | None = None,
     retriever: Retriever | None = None,
+    first: int = 0,
 ) -> list[EpisodeRow]:
     """Play questions of a split, each exactly once, in the seeded order.
 
@@ -106,9 +107,10 @@ def evaluate(
         data: the data location for scenarios with files; else JADE_DATA.
         progress: called with (episodes done, episodes in all) whenever some have ended.
         retriever: one of your own in place of the scenario's, with `search` and `identity` (`jade_env.retrieval.Retriever`).
+        first: the question of the order to begin with.
 
     Returns:
-        A row for each question, in the order played: row j is question `perm(seed)[j]`. In a duel two for each, one a side.
+        A row for each question, in the order played: row j is question `perm(seed)[first + j]`. In a duel two for each, one a side.
 
     Raises:
         ConfigError: the scenario or an argument is not valid, or the split has fewer questions than `episodes`.
@@ -116,22 +118,28 @@ def evaluate(
     """
     loaded = as_scenario(scenario, mode)
     available = len(open_source(loaded, data).questions(split))
-    if episodes is not None and not 1 <= episodes <= available:
-        raise ConfigError(f"episodes: {episodes} is not between 1 and {available}, the questions of split {split!r}")
-    count = (episodes or available) * (len(loaded.teams) or 1)
+    if not 0 <= first < max(available, 1):
+        raise ConfigError(f"first: {first} is none of the {available} questions of split {split!r}, counted from 0")
+    left, each = available - first, len(loaded.teams) or 1
+    if episodes is not None and not 1 <= episodes <= left:
+        raise ConfigError(f"episodes: {episodes} is not between 1 and {left}, the questions of split {split!r}")
+    count, begin = (episodes or left) * each, first * each
     pool = make_pool(loaded, min(SLOTS, count), 1, seed, split, data=data, overlap=True, retriever=retriever)
-    ticks = [0] * count
+    if begin:
+        pool.seek(begin)
+    numbers = range(begin, begin + count)
+    ticks = dict.fromkeys(numbers, 0)
     rows: dict[int, EpisodeRow] = {}
     while len(rows) < count:
-        due = _due(turn for turn in pool.turns() if turn.episode < count)
+        due = _due(turn for turn in pool.turns() if turn.episode in ticks)
         for number in dict.fromkeys(turn.episode for turn in due):
             ticks[number] += 1
         actions = dict(zip((turn.id for turn in due), actions_of(policy, due), strict=True)) if due else {}
         finished = pool.step(actions)
-        rows |= {e.index: _row(e, ticks[e.index]) for e in finished if e.index < count}
+        rows |= {e.index: _row(e, ticks[e.index]) for e in finished if e.index in ticks}
         if progress and finished:
             progress(len(rows), count)
-    return [rows[number] for number in range(count)]
+    return [rows[number] for number in numbers]
 
 
 def by_kind(rows: Iterable[EpisodeRow]) -> dict[str, list[EpisodeRow]]:

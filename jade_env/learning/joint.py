@@ -26,15 +26,15 @@ from jade_env.errors import ConfigError, JadeError
 from jade_env.game.episode import Rules
 from jade_env.game.outputs import KINDS
 from jade_env.language_recipe import OWN, PpoRecipe, refuse_fp16
-from jade_env.learning import checkpoint, health, ppo
+from jade_env.learning import checkpoint, health, ppo, ranks
 from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.economy import LOADING, PLAY, says_what_to_lower
 from jade_env.learning.evaluation import chosen_by, evaluate, means_of
 from jade_env.learning.experience import Experience
 from jade_env.learning.language_team import backbone_named, learned_of, manner_of, other, places_of, specs_of, team_of
 from jade_env.learning.learner import Learner, under
-from jade_env.learning.rollout import Rollout, collect
-from jade_env.learning.run_folder import RunFolder, config_of
+from jade_env.learning.rollout import Rollout, collect, together
+from jade_env.learning.run_folder import Follower, RunFolder, config_of
 from jade_env.learning.session import (
     Progress,
     RunSummary,
@@ -46,6 +46,7 @@ from jade_env.learning.session import (
     uninterrupted,
 )
 from jade_env.learning.shares import shares
+from jade_env.policy.backbone import pick_device
 from jade_env.policy.language_model import LanguageModelPolicy
 from jade_env.policy.mixed import MixedPolicy
 from jade_env.recipe import load_recipe
@@ -65,12 +66,13 @@ def train_language(
     resume: bool = False,
     data: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
+    processes: int = 1,
     progress: Progress | None = None,
     notice: Notice | None = None,
 ) -> RunSummary:
     """Train a recipe on a scenario.
 
-    Under one seed, machine and number of threads the weights are the same to the last bit, stopped and resumed or not.
+    Under one seed, machine, number of threads and processes weights are the same to the last bit, stopped and resumed or not.
 
     Args:
         scenario: a shipped name, a path, or a loaded scenario; in text mode, whatever it says itself.
@@ -80,6 +82,8 @@ def train_language(
         resume: goes on where the run in `out` stopped; only `steps` may have changed.
         data: the data location for scenarios with files; else JADE_DATA.
         overrides: dotted keys of the recipe, where that is a name or a path.
+        processes: so many play and learn a share of every step each, on a core or a GPU of their own. What they train is what one
+            would, but for rounding; a run may be gone on with by another number of them.
         progress: called with (episodes played, episodes in all).
         notice: called with a sentence when a collapse shows, or an agent has no words for what it has to write.
 
@@ -96,9 +100,33 @@ def train_language(
             f"recipe {plan.name}: its learner is {plan.learner}; here language models learn, by recipes such as jade_joint"
         )
     refuse_fp16(plan)
+    _refuse_uneven(plan, processes)
     game = as_scenario(scenario).model_copy(update={"mode": "text", "prompt": plan.prompt})
-    with reproducible(plan.threads), terminate_as_interrupt():
+    job = {"scenario": game.resolved(), "recipe": plan.resolved(), "out": str(out), "seed": seed}
+    job["data"] = None if data is None else str(data)
+    with reproducible(plan.threads), terminate_as_interrupt(), ranks.helpers(processes, job):
         return _Joint(game, plan, Path(out), seed, resume, data, progress, notice).run()
+
+
+def help_training(game: Scenario, plan: PpoRecipe, out: str, seed: int, data: str | None) -> None:
+    """Play and learn a share of a training that another process has begun, to its end."""
+    with reproducible(plan.threads):
+        _Joint(game, plan, Path(out), seed, True, data, None, None).follow()
+
+
+def _refuse_uneven(plan: PpoRecipe, processes: int) -> None:
+    if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
+        raise ConfigError(f"processes: expected a whole number from 1 on, found {processes!r}")
+    if plan.questions % processes:
+        raise ConfigError(
+            f"processes: {processes} cannot share a step's {plan.questions} questions evenly (recipe key questions)"
+        )
+    if processes > 1 and pick_device(plan.device) != "cpu":
+        there = torch.cuda.device_count()
+        if plan.device not in ("auto", "cuda") or processes > there:
+            raise ConfigError(
+                f"processes: {processes} need a GPU each, of which there are {there} here, and device: cuda, not {plan.device}"
+            )
 
 
 class _Joint:
@@ -132,11 +160,13 @@ class _Joint:
                     self.learners[spec] = Learner(recipe, roles, own <= set(self.learned))
         config = config_of(game, plan.resolved(), seed, data, roles, self.learned)
         config["backbones"] = places_of(plan, self.specs.values())
-        self.folder = RunFolder(out, config, resume)
+        self.folder = Follower(out) if ranks.rank() else RunFolder(out, config, resume)
         models = {spec: (learner.player, learner.frozen) for spec, learner in self.learners.items()}
         with says_what_to_lower(LOADING):
             self.players = team_of(game, plan, self.learned, models, data, seed)
-        self.pool = Pool(game, self.episodes, (plan.plans, plan.executions), seed, "train", data, overlap=True)
+        self.own = self.episodes // ranks.size()
+        """Episodes of a step that this process plays."""
+        self.pool = Pool(game, self.own, (plan.plans, plan.executions), seed, "train", data, overlap=True)
         self.watch = Watch(self.pool.retriever)
         self.best: dict[str, float] = {}
         self.steps, self.seconds, self.since = 0, 0.0, time.monotonic()
@@ -147,14 +177,24 @@ class _Joint:
         self._start()
 
     def _start(self) -> None:
-        """Begin at the newest checkpoint, or at the beginning."""
+        """Begin at the newest checkpoint, or at the beginning; the first process before those that help it."""
+        if ranks.rank():
+            ranks.gathered(None)
         saved = checkpoint.saved_timesteps(self.folder.path)
         if saved:
             self._restore(checkpoint.load(self.folder.path, saved[-1]))
         else:
             self.folder.rewind(0)
             checkpoint.save(self.folder.path, self._capture())
-        self.pool.seek(self.steps * self.episodes)
+        if not ranks.rank():
+            ranks.gathered(None)
+        self.measured = ranks.gathered(bool(self.folder.records))[0]
+        """Whether the dev split was played before the first step."""
+        self.pool.seek(self._first())
+
+    def _first(self) -> int:
+        """The first episode of the step that this process plays."""
+        return self.steps * self.episodes + ranks.rank() * self.own
 
     # ---- the course of a run ----------------------------------------------------------------------------------------
 
@@ -162,11 +202,7 @@ class _Joint:
         """Train to the end, and leave the summary."""
         total, path = self.plan.steps, self.folder.path
         try:
-            if not self.folder.records:
-                self._say_who_lacks_words()
-                self.folder.log({"timesteps": 0, DEV: self._evaluate()})
-            while self.steps < total:
-                self._step()
+            self._train()
             return self._finish()
         except JadeError:
             if self.whole:
@@ -182,13 +218,28 @@ class _Joint:
         finally:
             self.folder.close()
 
+    def follow(self) -> None:
+        """Train to the end beside the process that writes the run."""
+        self._train()
+
+    def _train(self) -> None:
+        if not self.measured:
+            self._say_who_lacks_words()
+            self.folder.log({"timesteps": 0, DEV: self._evaluate()})
+        while self.steps < self.plan.steps:
+            self._step()
+
     def _step(self) -> None:
         """Play, update, write down how it went, and at times evaluate and save."""
         step = self.steps
         torch.manual_seed(streams.bits("step", self.seed, step) >> 1)
         began = time.monotonic()
+        if ranks.size() > 1:  # what its pool would deal next is another process's
+            self.pool.seek(self._first())
         with says_what_to_lower(PLAY):
-            rollout = collect(self.pool, self.players, step * self.episodes, self.episodes, self._tick(step))
+            rollout = collect(self.pool, self.players, self._first(), self.own, self._tick(step))
+        if ranks.size() > 1:
+            rollout = together(ranks.gathered(rollout))
         if not any(episode.payoffs for episode in rollout.episodes):
             raise JadeError(
                 "every episode of the step was cut short, as the retriever failed: there is nothing to learn from"
@@ -199,16 +250,31 @@ class _Joint:
             self.whole = True
 
     def _take_in(self, rollout: Rollout, step: int, began: float) -> None:
-        """Learn from what was played, and write it down."""
-        plan, played = self.plan, time.monotonic()
+        """Learn from what was played; the first process writes it down."""
+        played = time.monotonic()
         experience = Experience()
         experience.add(rollout.episodes, step, rollout.samples)
         figures = self._learn(experience, step)
         times = {"seconds_playing": played - began, "seconds_learning": time.monotonic() - played}
         self.steps = step + 1
-        over = self.steps >= plan.steps
+        cut = sum(ranks.gathered(self._cut_prompts()))
+        due = self.steps >= self.plan.steps or self.steps % self.plan.eval_every == 0
+        dev = self._evaluate() if due else None
+        if not ranks.rank():
+            self._write_down(rollout, figures, cut, dev, times)
+
+    def _write_down(
+        self,
+        rollout: Rollout,
+        figures: dict[str, Any],
+        cut: int,
+        dev: dict[str, float] | None,
+        times: Mapping[str, float],
+    ) -> None:
+        """The record of a step, what it warns of, and a checkpoint where one is due."""
+        plan = self.plan
         record: dict[str, Any] = {"timesteps": self.steps, "played": health.episode_figures(rollout.episodes)}
-        record["played"]["truncated_prompts"] = self._cut_prompts()
+        record["played"]["truncated_prompts"] = cut
         record |= {"roles": health.role_figures(rollout, figures), "learner": figures["learner"]}
         first = next((own["roles"] for own in self.folder.records if own["timesteps"] == 1), None)
         chosen = health.planned(rollout.episodes, self.learned)
@@ -220,15 +286,15 @@ class _Joint:
                 self.notice(f"step {self.steps}: {sentence}")
         self.said = {_gist(sentence) for sentence in said}
         better = False
-        if over or self.steps % plan.eval_every == 0:
-            record[DEV] = self._evaluate()
+        if dev is not None:
+            record[DEV] = dev
             by = chosen_by(self.game, self.learned, self.best)
-            better = record[DEV][by] > self.best.get(by, -math.inf)
-            self.best = {"timesteps": self.steps, **record[DEV]} if better else self.best
+            better = dev[by] > self.best.get(by, -math.inf)
+            self.best = {"timesteps": self.steps, **dev} if better else self.best
         record |= {"seconds": round(self._elapsed(), 3), **{name: round(value, 3) for name, value in times.items()}}
         record["retrieval"] = self.watch.figures()
         self.folder.log(record)
-        if over or better or self.steps % plan.checkpoint_every == 0:
+        if better or self.steps >= plan.steps or self.steps % plan.checkpoint_every == 0:
             self._save(rollout, better)
 
     def _learn(self, experience: Experience, step: int) -> dict[str, Any]:
@@ -312,8 +378,10 @@ class _Joint:
         models = {id(p): p for p in self.players.values() if isinstance(p, LanguageModelPolicy)}
         policies = {place: LanguageModelPolicy(p.backbone, greedy, bare=p.bare) for place, p in models.items()}
         team = MixedPolicy({agent: policies.get(id(player), player) for agent, player in self.players.items()})
+        first, end = ranks.bounds(self.dev)
         with says_what_to_lower(PLAY):
-            return means_of(evaluate(team, self.game, DEV, self.dev, data=self.data), self.game, self.learned)
+            own = evaluate(team, self.game, DEV, end - first, data=self.data, first=first) if end > first else []
+        return means_of([row for rows in ranks.gathered(own) for row in rows], self.game, self.learned)
 
     def _finish(self) -> RunSummary:
         for number, learner in enumerate(self.learners.values()):
@@ -329,8 +397,8 @@ class _Joint:
         report = self.progress
         if report is None:
             return None
-        each, total = self.episodes, self.episodes * self.plan.steps
-        return lambda done, _: report(step * each + done, total)
+        each, total, processes = self.episodes, self.episodes * self.plan.steps, ranks.size()
+        return lambda done, _: report(step * each + done * processes, total)
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self.since

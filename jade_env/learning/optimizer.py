@@ -12,6 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Muon, Optimizer
 
 from jade_env.errors import JadeError
+from jade_env.learning import ranks
 
 PART = 2**28
 """Float32 copies that are stepped at once, in numbers: a gibibyte of gradients."""
@@ -22,12 +23,14 @@ class Diverged(JadeError):
 
 
 def step_within(optimizer: Optimizer, max_norm: float, loss: float, where: str) -> float:
-    """Step with a gradient of at most `max_norm`, forget it, and say how long it was.
+    """Step with a gradient of at most `max_norm`, forget it, and say how long it was; processes that train together add theirs.
 
     Raises:
         Diverged: the loss or the gradient is not finite; no step was taken.
     """
-    norm = float(clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], max_norm))
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    ranks.add_gradients(parameters)
+    norm = float(clip_grad_norm_(parameters, max_norm))
     if not np.isfinite((loss, norm)).all():
         optimizer.zero_grad()
         raise Diverged(

@@ -16,6 +16,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, cast
 
 import numpy as np
@@ -25,6 +26,7 @@ from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
 from jade_env.errors import JadeError
+from jade_env.learning import ranks
 from jade_env.learning.batches import Columns, Floats, Ints, Micro, Row, collate, microbatches, minibatches
 from jade_env.learning.economy import recomputing, says_what_to_lower
 from jade_env.learning.losses import clipped_policy_loss, clipped_value_loss, entropy, k2, k3, log_prob, masked
@@ -126,7 +128,7 @@ def update(
             for number, part in enumerate(minibatches(columns, settings.minibatches, rng, sharing is not None)):
                 weight_R = _weights(columns, part, settings)
                 count = len(part) if settings.value_at == "prompt" else int(columns.output_R[part].sum())
-                for rows_B, unit_B in microbatches(columns, part, budget, sharing):
+                for rows_B, unit_B in ranks.share_of(microbatches(columns, part, budget, sharing)):
                     micro = collate(columns, rows_B, unit_B, weight_R, backbone.pad_id, backbone.device)
                     backbone.use(micro.adapter)
                     hidden = output_states(backbone, micro)
@@ -143,6 +145,7 @@ def update(
                     tally.add(micro, settings, logprob, spread, kl_M, loss, policy_loss, value_loss)
                 if not len(part):
                     continue
+                tally.share_minibatch()
                 if 0.0 < settings.target_kl < tally.minibatch_kl():
                     tally.stopped = True
                     break
@@ -235,13 +238,16 @@ def _reference(backbone: Backbone, reference: Backbone | None, columns: Columns,
 @torch.no_grad()
 def _log_probs(backbone: Backbone, columns: Columns, budget: int, part: Ints | None = None) -> Floats:
     """Of all rows, or of some; the others keep what they were sampled with."""
-    found, sharing = columns.old_N.copy(), sharing_of(columns, budget, backbone)
-    for rows_B, unit_B in microbatches(columns, np.arange(len(columns)) if part is None else part, budget, sharing):
+    found, sharing, said = columns.old_N.copy(), sharing_of(columns, budget, backbone), []
+    part = np.arange(len(columns)) if part is None else part
+    for rows_B, unit_B in ranks.share_of(microbatches(columns, part, budget, sharing)):
         micro = collate(columns, rows_B, unit_B, columns.weight_R, backbone.pad_id, backbone.device)
         if backbone.lora is not None:
             backbone.use(micro.adapter)
         hidden = output_states(backbone, micro)
-        found[micro.column_M] = _scores(backbone, hidden, micro, False)[0].cpu().numpy()
+        said.append((micro.column_M, _scores(backbone, hidden, micro, False)[0].cpu().numpy()))
+    for column_M, logprob_M in chain.from_iterable(ranks.gathered(said)):
+        found[column_M] = logprob_M
     return found
 
 
@@ -292,6 +298,11 @@ class _Tally:
         self._real += micro.real
         self._padded += micro.padded
 
+    def share_minibatch(self) -> None:
+        """Add up what all processes have seen of the minibatch."""
+        ranks.summed(self._losses)
+        ranks.summed(self._minibatch)
+
     @property
     def loss(self) -> float:
         return float(self._losses[0])
@@ -307,6 +318,11 @@ class _Tally:
         self._minibatch.zero_()
 
     def figures(self) -> dict[str, float]:
+        ranks.summed(self._sums)
+        ranks.summed(self._highest, highest=True)
+        self._rows, self._real, self._padded = np.sum(
+            ranks.gathered((self._rows, self._real, self._padded)), 0
+        ).tolist()
         steps = np.array(self._steps or [(0.0, 0.0, 0.0)]).mean(0)
         found = dict(zip(("policy_loss", "value_loss", "grad_norm"), map(float, steps), strict=True))
         found |= {"steps": float(len(self._steps)), "stopped_early": float(self.stopped)}

@@ -7,7 +7,7 @@ reward, no credit and no update.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jade_env.envs.pool import Pool
@@ -34,6 +34,12 @@ class Rollout:
 
     episodes: list[Episode]
     samples: dict[TurnId, Sample]
+
+
+def together(parts: Sequence[Rollout]) -> Rollout:
+    """What several have played, in the order of their numbers."""
+    samples = {turn: sample for part in parts for turn, sample in part.samples.items()}
+    return Rollout([episode for part in parts for episode in part.episodes], samples)
 
 
 def collect(

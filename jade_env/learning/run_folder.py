@@ -81,9 +81,7 @@ class RunFolder:
     def rewind(self, timesteps: int) -> None:
         """Drop the records after `timesteps`, and a line that was cut short; open the TensorBoard events."""
         path = self.path / METRICS
-        with writing(path):
-            lines = path.read_bytes().splitlines() if path.exists() else []
-        self.records = [record for line in lines if (record := _record(line)) and record["timesteps"] <= timesteps]
+        self.records = _records(path, timesteps)
         write_whole(path, b"".join(_line(record) for record in self.records))
         with writing(self.path / EVENTS):
             purge = timesteps + 1 if timesteps else None
@@ -136,6 +134,25 @@ class RunFolder:
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write `run.json`: the run is done."""
         write_whole(self.path / SUMMARY, as_json(summary))
+
+
+class Follower(RunFolder):
+    """The folder for a process that helps with its run: it reads what is there, and writes nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records: list[dict[str, Any]] = []
+
+    def rewind(self, timesteps: int) -> None:
+        """Read the records up to `timesteps`."""
+        self.records = _records(self.path / METRICS, timesteps)
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Remember a record."""
+        self.records.append(dict(record))
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def config_of(
@@ -257,6 +274,12 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 def _line(record: Mapping[str, Any]) -> bytes:
     return (json.dumps(dict(record), allow_nan=False) + "\n").encode()
+
+
+def _records(path: Path, timesteps: int) -> list[dict[str, Any]]:
+    with writing(path):
+        lines = path.read_bytes().splitlines() if path.exists() else []
+    return [record for line in lines if (record := _record(line)) and record["timesteps"] <= timesteps]
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
