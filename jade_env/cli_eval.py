@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from jade_env.policy.base import Policy
     from jade_env.scenario import Mode, Scenario
 
+MALFORMED = 0.5
+"""More of the outputs than this, and figures say more of formats than of answers."""
+
 
 def evaluate(
     policy: Annotated[str, typer.Argument(metavar="POLICY|RUN", help=PLAYER_HELP)],
@@ -99,6 +102,11 @@ def evaluate(
         typer.echo(ledger, err=True)
     if lost := [row.reason for row in rows if row.failed]:
         typer.echo(f"warning: {len(lost)} of {len(rows)} episodes were cut short: {lost[0]}", err=True)
+    if (malformed := summary["metrics"]["malformed"]["mean"]) > MALFORMED:
+        typer.echo(
+            f"warning: {malformed:.0%} of the outputs broke their format; jade play {game.name} shows what is asked for",
+            err=True,
+        )
     if rows_to is not None:
         with written_whole(rows_to) as (file,):
             file.writelines(f"{json.dumps(_as_row(row))}\n".encode() for row in rows)

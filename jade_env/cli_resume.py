@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from jade_env.config import flat
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, DataError
+from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
 from jade_env.policy.fingerprint import fingerprint
 from jade_env.recipe import AnyRecipe, load_recipe, recipe_of, split_overrides
 from jade_env.scenario import Scenario, load_scenario, scenario_of
@@ -97,12 +98,17 @@ def kept(given: Given, training: Training, policy_said: bool) -> list[str]:
         ConfigError: as `begun`.
     """
     for_scenario, for_recipe = split_overrides(given.overrides)
-    pairs = [(given.scenario, training.game.resolved(), load_scenario(given.scenario, for_scenario).resolved())]
+    said = load_scenario(given.scenario, for_scenario)
+    if isinstance(
+        training.recipe, PpoRecipe | WarmStartRecipe
+    ):  # a model reads and writes text, whatever the file says
+        said = said.model_copy(update={"mode": training.game.mode, "prompt": training.game.prompt})
+    pairs = [(given.scenario, training.game.resolved(), said.resolved())]
     if policy_said:
         pairs.append((given.policy, _tree(training.recipe), _tree(load_recipe(given.policy, for_recipe))))
     found = []
-    for name, own, said in pairs:
-        ours, theirs = flat(own), flat(said)
+    for name, own, plain in pairs:
+        ours, theirs = flat(own), flat(plain)
         others = [
             f"{key}={_shown(ours.get(key))} ({_shown(theirs.get(key))})"
             for key in dict.fromkeys((*ours, *theirs))

@@ -14,6 +14,7 @@ from jade_env.agent import PLACE
 from jade_env.envs.pool import Pool, as_scenario
 from jade_env.errors import DataError, JadeError
 from jade_env.game.episode import Episode, Rules
+from jade_env.metrics import normalize
 from jade_env.questions import Question, Step
 from jade_env.scenario import Scenario
 
@@ -140,6 +141,13 @@ def _hints(pool: Pool, facts: Mapping[str, float], acted: Counter[str]) -> list[
 def _doubts(pool: Pool) -> list[str]:
     """What the questions say that cannot be."""
     hints = []
+    rule = pool.scenario.reward.rule
+    blank = [q.id for q in pool.questions if any(not normalize(gold, rule) for gold in q.golden_answers)]
+    if blank:
+        hints.append(
+            f"{len(blank)} questions have a gold answer of which scoring leaves nothing (articles and punctuation do not count), "
+            f"so that an empty answer is right, such as {blank[0]}"
+        )
     early = [q.id for q in pool.questions if any(_looks_ahead(q.decomposition, i) for i in range(len(q.decomposition)))]
     if early:
         hints.append(f"{len(early)} decompositions use an answer before it is there (#k), such as that of {early[0]}")

@@ -226,7 +226,7 @@ def readable(action: Any) -> Action:
     """Any action as text or a number, also one alone in an array; what is neither counts as malformed output.
 
     Raises:
-        JadeError: several numbers, such as a one-hot vector or the actions of many environments.
+        JadeError: several, such as a one-hot vector, the actions of many environments, or a chat message around the text.
     """
     if isinstance(action, str):
         return action if len(action) <= spaces.MAX_TEXT else action[: spaces.MAX_TEXT]
@@ -234,4 +234,6 @@ def readable(action: Any) -> Action:
         if action.size != 1:
             raise JadeError(f"an action is one number or a text, not an array of shape {action.shape}")
         return readable(action.item())
+    if isinstance(action, list | tuple | Mapping):
+        raise JadeError(f"an action is one number or a text, not {action!r:.80}")
     return whole(action, "")

@@ -26,6 +26,14 @@ from jade_env.policy.sampling import Sample
 TEAM = "team"
 """The team of a scenario that has but one; adversaries in it are a team of their own."""
 ADVERSARY = "adversary"
+_KINDS = {
+    **dict.fromkeys(("episode", "round", "step", "clock", "policy_version", "question", "plan"), (int,)),
+    **dict.fromkeys(("team", "agent", "kind", "text", "question_id"), (str,)),
+    **dict.fromkeys(("valid", "last"), (bool,)),
+    **dict.fromkeys(("reward", "outcome", "penalty"), (float, int)),
+    "path": (list,),
+}
+"""What a file has in each field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +155,13 @@ class Experience:
     def __init__(self, rows: Iterable[Transition] = ()) -> None:
         self._rows: list[Transition] = list(rows)
         self._held = {row.episode for row in self._rows}
+        turns = Counter((row.episode, row.path, row.step) for row in self._rows)
+        asked = {(row.episode, row.question_id) for row in self._rows}
+        if len(turns) < len(self._rows) or len(asked) > len(self._held):
+            twice = next((turn[0] for turn, times in turns.items() if times > 1), None)
+            raise JadeError(
+                f"experience: an episode {_other(asked) if twice is None else twice} comes twice: keep other pools and orders apart"
+            )
 
     def add(
         self,
@@ -261,7 +276,15 @@ class Experience:
                 rows.append(_from_tree(json.loads(line)))
             except (ValueError, TypeError, KeyError) as error:
                 raise DataError(f"{path}:{number}: not a transition: {error}") from None
-        return cls(rows)
+        try:
+            return cls(rows)
+        except JadeError as error:
+            raise DataError(f"{path}: {error}") from None
+
+
+def _other(asked: Iterable[tuple[int, str]]) -> int:
+    """The first episode that is said to be of two questions."""
+    return min(episode for episode, times in Counter(episode for episode, _ in asked).items() if times > 1)
 
 
 def _as_tree(row: Transition) -> dict[str, Any]:
@@ -275,6 +298,9 @@ def _as_tree(row: Transition) -> dict[str, Any]:
 
 def _from_tree(tree: Mapping[str, Any]) -> Transition:
     row = Transition(**tree)
+    for name, kinds in _KINDS.items():
+        if type(getattr(row, name)) not in kinds:
+            raise TypeError(f"{name} is {getattr(row, name)!r}")
     sample = row.sample
     if isinstance(sample, Mapping):
         known = {"logprobs": np.array(sample["logprobs"], np.float32), "temperature": float(sample["temperature"])}

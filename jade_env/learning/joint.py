@@ -242,7 +242,8 @@ class _Joint:
             rollout = together(ranks.gathered(rollout))
         if not any(episode.payoffs for episode in rollout.episodes):
             raise JadeError(
-                "every episode of the step was cut short, as the retriever failed: there is nothing to learn from"
+                f"every episode of step {step + 1} was cut short, so there is nothing to learn from: "
+                f"{rollout.episodes[0].truncated}; --resume goes on with that step"
             )
         with finishing(self.notice):
             self.whole = False

@@ -19,6 +19,7 @@ except ImportError as missing:
 import asyncio
 import json
 import os
+import re
 import threading
 import time
 import weakref
@@ -33,6 +34,7 @@ from jade_env.chat_recipe import RemoteChatRecipe
 from jade_env.policy.token_ledger import TokenLedger
 
 PATH = "/chat/completions"
+_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
 STOPPING = 2.0
 """Seconds that requests under way have to end once nobody waits for them."""
 
@@ -137,7 +139,9 @@ class ChatClient:
             try:
                 reply: Reply = await tries(self._ask, body, request.agent)
             except _Failure as error:
-                tried = f" (tried {1 + self._settings.retries} times)" if error.passing else ""
+                tried = (
+                    f" (tried {1 + self._settings.retries} times)" if error.passing and self._settings.retries else ""
+                )
                 raise PolicyError(f"{request.agent}: {self.endpoint}: {error}{tried}") from None
         account.add(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
         account.add(empty=not reply.text, cut=reply.finish == "length")
@@ -230,7 +234,7 @@ def _retry_after(header: str | None) -> float:
 
 
 def _read_reply(content: bytes) -> Reply | None:
-    """The text of a chat completion; None if the answer is none."""
+    """The text of a chat completion, without thoughts that stand before it; None if the answer is none."""
     try:
         tree = json.loads(content)
         choice = tree["choices"][0]
@@ -241,7 +245,7 @@ def _read_reply(content: bytes) -> Reply | None:
         return None
     usage = tree.get("usage")
     return Reply(
-        (text or "").encode("utf-8", "replace").decode(),  # half a surrogate pair is no text
+        _THOUGHTS.sub("", text or "").encode("utf-8", "replace").decode(),  # half a surrogate pair is no text
         str(choice.get("finish_reason")),
         _count(usage, "prompt_tokens"),
         _count(usage, "completion_tokens"),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jade_env.errors import RetrievalError
+from jade_env.errors import DataError, RetrievalError
 from jade_env.game.workflow import RETRIEVE, decomposes
 from jade_env.policy import lexical
 from jade_env.policy.wording import fill, words
@@ -91,7 +91,10 @@ def _best_pair(scenario: Scenario, data: str | Path | None) -> Pair:
     """Play every pair that the rules tell apart and return the best; the first of equals."""
     from jade_env.envs.pool import Pool, as_scenario
 
-    pool = Pool(as_scenario(scenario, "discrete"), SAMPLE, split=_SPLIT, data=data)
+    try:
+        pool = Pool(as_scenario(scenario, "discrete"), SAMPLE, split=_SPLIT, data=data)
+    except DataError as error:
+        raise DataError(f"heuristic chooses its workflow on the split {_SPLIT}: {error}") from None
     leaf = _distinct(pool.rules.leaf_workflows)
     pairs = [(root, _plain(leaf)) for root in leaf]
     pairs += [(root, below) for root in pool.rules.workflows if decomposes(root) for below in leaf]

@@ -107,7 +107,11 @@ def open_to_read(path: Path) -> BinaryIO:
         DataError: it is not there or cannot be read; the sentence says what is there instead.
     """
     try:
-        return path.open("rb")
+        file = path.open("rb")
+        if file.peek(2)[:2] == b"\x1f\x8b":
+            file.close()
+            raise DataError(f"{path}: is packed by gzip; unpack it first (gunzip)")
+        return file
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; {_nearby(path)}") from error
     except IsADirectoryError as error:

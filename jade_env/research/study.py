@@ -19,6 +19,7 @@ from jade_env.chat_recipe import RemoteChatRecipe
 from jade_env.config import Settings, apply_overrides, beside, load_tree, names, nearest, validate
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Rules
+from jade_env.language_recipe import LANGUAGE_MODEL
 from jade_env.policy import REMOTE, RUN_FILES, SCRIPTED, Policy, make_policy
 from jade_env.policy.idle import IdlePolicy
 from jade_env.policy.team import make_team, read_team
@@ -239,9 +240,11 @@ def _from_its_folder(file: str | Path, tree: Mapping[str, Any]) -> dict[str, Any
 
 
 def _path_of(file: str | Path, item: Any, key: str) -> Any:
-    """A bare path, or a mapping that has one under a key."""
+    """A bare path, a server's settings, or a mapping that has one under a key."""
     if isinstance(item, Mapping):
-        return {**item, key: beside(file, item[key])} if key in item else dict(item)
+        return {**item, key: _path_of(file, item[key], key)} if key in item else dict(item)
+    if isinstance(item, str) and item.startswith(f"{REMOTE}:"):
+        return f"{REMOTE}:{beside(file, item.removeprefix(f'{REMOTE}:'))}"
     return beside(file, item)
 
 
@@ -307,8 +310,11 @@ def _warm_start(wanted: ArmWarmStart | None, recipe: Learning | None) -> WarmSta
 
 def _who(study: Study, arm: Arm, game: Scenario) -> tuple[str | None, Learning | None]:
     """The player or the recipe of an arm."""
-    if arm.policy in SCRIPTED or Path(arm.policy).is_dir():
+    if arm.policy in SCRIPTED or Path(arm.policy).is_dir() or arm.policy.startswith(LANGUAGE_MODEL):
         player: str | None = arm.policy
+    elif arm.policy.startswith(f"{REMOTE}:"):
+        _stand_in(arm.policy, game, ())
+        player = arm.policy
     elif team := _members(arm.policy):
         make_team(team, game, lambda spec, roles: _stand_in(spec, game, roles))
         player = arm.policy

@@ -19,7 +19,7 @@ def tables(summary: Summary) -> list[Table]:
 
 
 def _of_view(summary: Summary, view: Mapping[str, Any]) -> list[Table]:
-    found = [_scores(summary, view), _costs(view)]
+    found = [_scores(summary, view), _costs(summary, view)]
     if any(arm["against"] for arm in view["arms"].values()):
         found.append(_differences(summary, view))
     if any(_told(arm["aggregates"]["f1"]["iqm"]) for arm in view["arms"].values()):
@@ -31,27 +31,36 @@ def _of_view(summary: Summary, view: Mapping[str, Any]) -> list[Table]:
     return found
 
 
+def _named(summary: Summary, view: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The arms, those that lack scenarios marked: their means are over fewer."""
+    there = len(summary["scenarios"])
+    return [
+        (name if len(arm["by_scenario"]) == there else f"{name} ({len(arm['by_scenario'])} of {there} scenarios)", arm)
+        for name, arm in view["arms"].items()
+    ]
+
+
 def _scores(summary: Summary, view: Mapping[str, Any]) -> Table:
     """Means with their intervals over runs and questions."""
     title = f"{summary['study']}: {view['split']}, {view['mode']}; mean and 95 % interval over runs and questions"
     duels = {"won": "wins", "payoff": "payoff"} if all("won" in arm["metrics"] for arm in view["arms"].values()) else {}
     shown = _table(title, ("arm", "runs", "F1", "EM", "net", *duels.values()))
-    for name, arm in view["arms"].items():
+    for name, arm in _named(summary, view):
         f1, em, net = (arm["metrics"][metric] for metric in ("f1", "em", "net"))
         own = [_with_interval(arm["metrics"][metric]) for metric in duels]
         shown.add_row(name, str(arm["runs"]), _with_interval(f1), _number(em["mean"]), _with_interval(net), *own)
     return shown
 
 
-def _costs(view: Mapping[str, Any]) -> Table:
+def _costs(summary: Summary, view: Mapping[str, Any]) -> Table:
     """What the arms pay for a question, and which of them nobody beats at their price."""
     titles = {cost: f"F1/{cost}" for cost in view["frontiers"]}
     shown = _table(
         "cost of a question; x: on the frontier, as no arm has as much F1 for less", ("arm", *_COSTS, *titles.values())
     )
-    for name, arm in view["arms"].items():
+    for name, (marked, arm) in zip(view["arms"], _named(summary, view), strict=True):
         means = [f"{arm['metrics'][cost]['mean']:.2f}" for cost in _COSTS]
-        shown.add_row(name, *means, *("x" if name in best else "" for best in view["frontiers"].values()))
+        shown.add_row(marked, *means, *("x" if name in best else "" for best in view["frontiers"].values()))
     return shown
 
 
@@ -74,7 +83,7 @@ def _aggregates(summary: Summary, view: Mapping[str, Any]) -> Table:
     if len(summary["scenarios"]) == 1:
         del names["median"]  # over scenarios: with one it is the mean
     shown = _table("F1 over runs, stratified by scenario (intervals over runs alone)", ("arm", *names.values()))
-    for name, arm in view["arms"].items():
+    for name, arm in _named(summary, view):
         shown.add_row(name, *(_with_interval(arm["aggregates"]["f1"][key]) for key in names))
     return shown
 

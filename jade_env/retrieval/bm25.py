@@ -24,7 +24,7 @@ from jade_env.errors import ConfigError, DataError
 from jade_env.retrieval.corpus import content_hash
 from jade_env.retrieval.index import IndexStore
 from jade_env.retrieval.types import Document, Hit
-from jade_env.retrieval.words import WORD, bm25s_alone, english_stemmer, english_stopwords, unchanged
+from jade_env.retrieval.words import bm25s_alone, english_stemmer, english_stopwords, unchanged, words_in
 
 if TYPE_CHECKING:
     from bm25s import BM25
@@ -170,7 +170,7 @@ class BM25Retriever:
 
     def _search_one(self, query: str, top_k: int, scores: NDArray[np.float32]) -> list[Hit]:
         counts: dict[int, int] = {}
-        for word in WORD.findall(query.lower()):
+        for word in words_in(query):
             token = self._token(word)
             if token != _UNKNOWN:
                 counts[token] = counts.get(token, 0) + 1
@@ -217,7 +217,7 @@ class BM25Retriever:
 
     @functools.cached_property
     def _content_hash(self) -> str:
-        facts = {"format": 1, "bm25s": version("bm25s"), "PyStemmer": version("PyStemmer"), **asdict(self.parameters)}
+        facts = {"format": 2, "bm25s": version("bm25s"), "PyStemmer": version("PyStemmer"), **asdict(self.parameters)}
         return content_hash(self.documents, json.dumps(facts, sort_keys=True))
 
     def _build(self) -> BM25 | None:
@@ -228,7 +228,7 @@ class BM25Retriever:
         rows: list[list[int]] = []
         for document in self.documents:
             row: list[int] = []
-            for word in WORD.findall(f"{document.title}\n{document.text}".lower()):
+            for word in words_in(f"{document.title}\n{document.text}"):
                 token = known.get(word)
                 if token is None:
                     is_stopword = word in self._stopwords

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from jade_env.questions.jsonl import written_whole
 from jade_env.retrieval.corpus import DocumentStore
 from jade_env.retrieval.folder import POSTINGS, STARTS, WEIGHTS, WORDS
-from jade_env.retrieval.words import WORD, english_stemmer, english_stopwords, unchanged
+from jade_env.retrieval.words import english_stemmer, english_stopwords, unchanged, words_in
 from jade_env.retriever_settings import Bm25
 
 _BLOCK_PASSAGES = 50_000
@@ -82,7 +82,7 @@ class _Counter:
     def add(self, text: str, tokens: array[int]) -> None:
         """Append a text's words."""
         known = self._known
-        for word in WORD.findall(text.lower()):
+        for word in words_in(text):
             token = known.get(word)
             if token is None:
                 if word in self._stopwords:

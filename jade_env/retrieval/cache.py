@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from sys import getsizeof
 
@@ -137,13 +137,23 @@ class CachedRetriever:
                     f"{self.retriever.identity} returned {len(fresh)} answers to {len(missing)} queries; "
                     "it must return one list of hits for each"
                 )
-            new = {query: tuple(hits) for query, hits in zip(missing, fresh, strict=True)}
+            new = {query: self._hits_of(query, hits) for query, hits in zip(missing, fresh, strict=True)}
             found |= new
             with self._lock:
                 for query, hits in new.items():
                     self._keep((query, top_k), hits)
                 self._make_room()
         return [list(found[query]) for query in queries], len(missing)
+
+    def _hits_of(self, query: str, hits: object) -> tuple[Hit, ...]:
+        found = tuple(hits) if isinstance(hits, Iterable) and not isinstance(hits, str | Mapping) else (hits,)
+        for hit in found:
+            if not isinstance(hit, Hit) or not isinstance(hit.document, Document):
+                raise RetrievalError(
+                    f"{self.retriever.identity} answered {query[:40]!r} with {hit!r:.80}; it must return a list of "
+                    "jade_env.retrieval.Hit(document, score) for each query"
+                )
+        return found
 
     # ---- what is kept; the lock is held ------------------------------------------------------------------------------
 

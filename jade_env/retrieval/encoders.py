@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from jade_env.errors import MissingExtra
 from jade_env.retrieval.types import Document
-from jade_env.retrieval.words import WORD, english_stemmer, english_stopwords
+from jade_env.retrieval.words import english_stemmer, english_stopwords, words_in
 from jade_env.retriever_settings import EMBEDDED
 
 Vectors = NDArray[np.float32]
@@ -142,7 +142,7 @@ def unit(vectors: Vectors) -> Vectors:
 def words_of(text: str) -> list[str]:
     """The stems of a text, stopwords left out."""
     stem, stopwords = english_stemmer(), english_stopwords()
-    return [stem(word) for word in WORD.findall(text[:_MAX_LETTERS].lower()) if word not in stopwords]
+    return [stem(word) for word in words_in(text[:_MAX_LETTERS]) if word not in stopwords]
 
 
 _TFIDF: dict[str, Any] = {"analyzer": words_of, "sublinear_tf": True, "dtype": np.float32}

@@ -158,7 +158,8 @@ class RemoteRetriever:
             found = tries(self._ask, body, queries, top_k)
         except _Failure as error:
             self._count("lost")
-            tried = f" (tried {1 + self._retries} times)" if error.passing and not over.is_set() else ""
+            again = error.passing and self._retries and not over.is_set()
+            tried = f" (tried {1 + self._retries} times)" if again else ""
             raise RetrievalError(f"{error}{tried}") from None
         self._count("queries", len(queries))
         return found

@@ -1,4 +1,4 @@
-"""The words of a text as the lexical indexes see them: lower case, two letters at least, stopwords, stems. Knows no index."""
+"""The words of a text as the lexical indexes see them: lower case, composed, without stopwords, stemmed. Knows no index."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ import functools
 import re
 import sys
 import threading
+import unicodedata
 from collections.abc import Callable
 from types import ModuleType
 
-WORD = re.compile(r"\b\w\w+\b")
+# Marks that go on with a word and that `\w` leaves out: accents that stand apart, vowel signs of Hebrew, Arabic, the scripts of
+# India, Thai, Lao, Tibetan, Burmese and Khmer, and the joiners between letters.
+_MARKS = (
+    "\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8"
+    "\u06ea-\u06ed\u0900-\u0963\u0966-\u0dff\u0e30-\u0e4e\u0eb0-\u0ecd\u0f18-\u0f39\u0f71-\u0f84\u1000-\u109f\u1780-\u17d3\u200c\u200d"
+)
+_WORD = re.compile(r"\w\w+|(?<!['’])\w")
+_WORD_WITH_MARKS = re.compile(rf"[\w{_MARKS}]{{2,}}|(?<!['’])\w")
 _ABSENT = object()
 _IMPORTING = threading.Lock()
 
@@ -31,6 +39,13 @@ def bm25s_alone() -> ModuleType:
             else:
                 sys.modules["jax"] = jax  # type: ignore[assignment]
         return bm25s  # type: ignore[no-any-return]
+
+
+def words_in(text: str) -> list[str]:
+    """The words of a text in lower case, one-letter ones too, but not what an apostrophe leaves over (the s of "Ada's")."""
+    if text.isascii():
+        return _WORD.findall(text.lower())
+    return _WORD_WITH_MARKS.findall(unicodedata.normalize("NFC", text.lower()))
 
 
 @functools.cache
