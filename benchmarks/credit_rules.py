@@ -51,7 +51,7 @@ def work(name: str, out: Path) -> None:
 
     rule, seed = name.removeprefix("credit-").rsplit("-s", 1)
     began = time.monotonic()
-    overrides = {"steps": STEPS, "eval_every": STEPS, **RULES[rule]}
+    overrides = {"steps": STEPS, "eval_every": STEPS, "temperature": 1.0, **RULES[rule]}
     worlds = [scenario_of("default", world, TEST_QUESTIONS) for world in TEST_WORLDS]
     run = out / name
     result = trained(scenario_of("default"), load_recipe("jade_joint", overrides), run, int(seed), worlds)

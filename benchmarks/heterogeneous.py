@@ -54,7 +54,8 @@ def work(name: str, out: Path) -> None:
     else:
         planner = SHIPPED if name == "two" else f"sb3:{out / 'network'}"
         recipe = load_recipe(
-            "jade_joint", {"steps": STEPS, "eval_every": STEPS, "keep": 9, "policies": {"planner": planner}}
+            "jade_joint",
+            {"steps": STEPS, "eval_every": STEPS, "keep": 9, "temperature": 1.0, "policies": {"planner": planner}},
         )
         assert isinstance(recipe, PpoRecipe)
         done = train_language(game, recipe, run, SEED, resume=resume)

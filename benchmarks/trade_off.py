@@ -56,7 +56,7 @@ def work(name: str, out: Path) -> None:
 
     setting, seed = name.removeprefix("trade-").rsplit("-s", 1)
     began = time.monotonic()
-    overrides = {"steps": STEPS, "eval_every": STEPS}
+    overrides = {"steps": STEPS, "eval_every": STEPS, "temperature": 1.0}
     worlds = [scenario_of(setting, world, TEST_QUESTIONS) for world in TEST_WORLDS]
     result = trained(scenario_of(setting), load_recipe("jade_joint", overrides), out / name, int(seed), worlds)
     result["wall_seconds"] = round(time.monotonic() - began, 1)

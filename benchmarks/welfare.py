@@ -40,7 +40,7 @@ def main() -> None:
     if not 1 <= given.questions <= (most := load_scenario("small_world").data.test):
         parser.error(f"--questions: {given.questions} is not between 1 and {most}, the questions of the test world")
     costs = {"reward.turn_cost": given.turn_cost, "reward.token_cost": given.token_cost}
-    recipe = load_recipe("jade_joint", {"steps": given.steps})
+    recipe = load_recipe("jade_joint", {"steps": given.steps, "temperature": 1.0})
     assert isinstance(recipe, PpoRecipe)
     rows = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())

@@ -102,7 +102,7 @@ def evaluate(
         typer.echo(ledger, err=True)
     if lost := [row.reason for row in rows if row.failed]:
         typer.echo(f"warning: {len(lost)} of {len(rows)} episodes were cut short: {lost[0]}", err=True)
-    if (malformed := summary["metrics"]["malformed"]["mean"]) > MALFORMED:
+    if (malformed := summary["metrics"]["malformed"]["mean"] or 0.0) > MALFORMED:
         typer.echo(
             f"warning: {malformed:.0%} of the outputs broke their format; jade play {game.name} shows what is asked for",
             err=True,

@@ -26,15 +26,15 @@ def written(*pairs: str, recipe: str | Path = "jade_joint") -> PpoRecipe:
 @pytest.mark.parametrize(
     ("pairs", "temperature", "max_prompt"),
     [
-        ((), 1.0, None),
+        ((), 0.7, None),
         (("temperature=0.8",), 0.8, None),
-        (("temperature.planner=1.3",), {"default": 1.0, "planner": 1.3}, None),
+        (("temperature.planner=1.3",), {"default": 0.7, "planner": 1.3}, None),
         (("temperature=0.8", "temperature.planner=1.3"), {"default": 0.8, "planner": 1.3}, None),
         (("temperature.planner=1.3", "temperature=0.8"), 0.8, None),
-        (("temperature={default: 0.7, planner: 2}", "temperature.planner=3"), {"default": 0.7, "planner": 3.0}, None),
-        (("max_prompt=300",), 1.0, 300),
-        (("max_prompt.answer_generator=200",), 1.0, {"answer_generator": 200}),
-        (("max_prompt=300", "max_prompt.planner=90"), 1.0, {"default": 300, "planner": 90}),
+        (("temperature={default: 0.6, planner: 2}", "temperature.planner=3"), {"default": 0.6, "planner": 3.0}, None),
+        (("max_prompt=300",), 0.7, 300),
+        (("max_prompt.answer_generator=200",), 0.7, {"answer_generator": 200}),
+        (("max_prompt=300", "max_prompt.planner=90"), 0.7, {"default": 300, "planner": 90}),
     ],
 )
 def test_a_number_stays_one_and_naming_an_agent_makes_it_the_default_of_a_table(

@@ -63,6 +63,7 @@ def test_slips_in_questions_and_prompts_are_hinted_at(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     (folder / "dev.jsonl").write_bytes((folder / "train.jsonl").read_bytes())
     rows = [json.loads(line) for line in (folder / "train.jsonl").read_text("utf-8").splitlines()]
+    rows[5]["golden_answers"] = ["A"]
     rows[3]["metadata"]["decomposition"] = [{"question": "who is #1?", "answer": "x", "supporting_id": None}]
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     card = load_agent("answer_generator").model_dump(mode="json")
@@ -75,6 +76,8 @@ def test_slips_in_questions_and_prompts_are_hinted_at(tmp_path: Path) -> None:
     for hint in (
         "answer_generator: its full prompt has no {query}: it never reads the question",
         "30 questions stand in train and in dev",
+        f"1 questions have a gold answer of which scoring leaves nothing (articles and punctuation do not count), so that an empty "
+        f"answer is right, such as {rows[5]['id']}",
         f"1 decompositions use an answer before it is there (#k), such as that of {rows[3]['id']}",
     ):
         assert any(hint in said for said in report.hints), report

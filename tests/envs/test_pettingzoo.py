@@ -214,6 +214,21 @@ def test_an_action_may_come_alone_in_an_array_but_not_as_many(small: Scenario) -
         env.step(np.zeros(3))
 
 
+@pytest.mark.parametrize("action", [["<workflow>AG</workflow>"], ("AG",), {"role": "assistant", "content": "AG"}])
+def test_what_stands_around_a_text_is_refused_in_every_view_and_nothing_is_played(action: Any, small: Scenario) -> None:
+    text = small.model_copy(update={"mode": "text"})
+    aec, parallel = jade_env.env(text), jade_env.parallel_env(text)
+    for env in (aec, parallel):
+        env.reset(seed=0)
+    with pytest.raises(JadeError, match="one number or a text, not "):
+        aec.step(action)
+    with pytest.raises(JadeError, match="one number or a text, not "):
+        parallel.step({"planner": action})
+    pool = jade_env.make_pool(text, 1)
+    with pytest.raises(JadeError, match="not "):
+        pool.step({pool.turns()[0].id: action})
+
+
 class Shelf:
     identity = "shelf"
 

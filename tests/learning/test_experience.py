@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 import jade_env
 from jade_env import streams
-from jade_env.errors import JadeError
+from jade_env.errors import DataError, JadeError
 from jade_env.game.episode import Episode
 from jade_env.learning import credit
 from jade_env.learning.experience import Experience
@@ -110,6 +112,25 @@ def test_any_text_is_saved_and_read_back(tmp_path: Path) -> None:
     assert list(again) == list(experience) and len(again)
     Experience().save(tmp_path / "none.jsonl")
     assert len(Experience.load(tmp_path / "none.jsonl")) == 0
+
+
+def test_two_files_put_together_and_damaged_rows_are_refused(tmp_path: Path) -> None:
+    experience = Experience()
+    experience.add(episodes(4))
+    experience.save(tmp_path / "a")
+    rows = (tmp_path / "a").read_text().splitlines()
+    (tmp_path / "b").write_text("\n".join(rows + rows) + "\n")
+    with pytest.raises(DataError, match=r"b: experience: an episode \d+ comes twice"):
+        Experience.load(tmp_path / "b")
+    first = [row for row in experience if row.episode == experience[0].episode]
+    other = [replace(row, path=(*row.path, 7), question_id="another") for row in first]
+    for twice in ([*experience, *first], [*first, *other]):
+        with pytest.raises(JadeError, match=r"an episode \d+ comes twice"):
+            Experience(twice)
+    for name, wrong in {"reward": "abc", "episode": "x", "agent": 5, "valid": "no", "step": None, "path": "ab"}.items():
+        (tmp_path / "c").write_text("\n".join([rows[0], json.dumps({**json.loads(rows[1]), name: wrong})]))
+        with pytest.raises(DataError, match=f"c:2: not a transition: {name} is "):
+            Experience.load(tmp_path / "c")
 
 
 def test_games_of_two_orders_are_not_taken_for_one_another() -> None:

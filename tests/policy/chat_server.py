@@ -106,6 +106,9 @@ class Handler(BaseHTTPRequestHandler):
     def fault_surrogate(self, asked: dict[str, Any]) -> None:
         self.send(completion(asked, "<answer>\ud800</answer>"))
 
+    def fault_thinks(self, asked: dict[str, Any]) -> None:
+        self.send(completion(asked, "<think>\nan <answer>no</answer>?\n</think>\n\n<answer>yes <think></answer>"))
+
     def fault_busy(self, asked: dict[str, Any]) -> None:
         self.send({"error": "slow down"}, 429, Retry_After="1")
 

@@ -229,6 +229,11 @@ def test_half_characters_neither_stop_a_request_nor_come_back(server: Server, tu
     assert server.policy().act(turns[:1]) == ["<answer>?</answer>"]
 
 
+def test_thoughts_before_an_answer_are_no_part_of_it(server: Server, turns: list[Turn]) -> None:
+    server.plan("thinks")
+    assert server.policy().act(turns[:1]) == ["<answer>yes <think></answer>"]
+
+
 # ---- the key --------------------------------------------------------------------------------------------------------
 
 

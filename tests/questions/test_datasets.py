@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,13 @@ def test_bytes_that_are_not_utf8_are_named_by_line_and_place(tmp_path: Path) -> 
     path = tmp_path / "dev.jsonl"
     path.write_bytes(json.dumps(GOOD).encode() + b'\n{"id": "caf\xe9"}\n')
     with pytest.raises(DataError, match=r"dev\.jsonl:2: byte 12 of the line is not UTF-8"):
+        list(read_questions(path))
+
+
+def test_a_packed_file_is_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "dev.jsonl"
+    path.write_bytes(gzip.compress(json.dumps(GOOD).encode()))
+    with pytest.raises(DataError, match="is packed by gzip; unpack it first"):
         list(read_questions(path))
 
 

@@ -99,6 +99,16 @@ def test_a_team_may_have_members_behind_a_server(tmp_path: Path) -> None:
     assert run.player == policy and run.scripted
 
 
+def test_an_arm_may_be_a_server_or_a_model_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "served.yaml").write_text("{learner: remote_chat, base_url: 'http://127.0.0.1:9/v1', model: m}")
+    arms = {"served": {"policy": "remote_chat:served.yaml"}, "plain": {"policy": "language_model:jade-tiny"}}
+    served, plain = runs_of(load_study(write(tmp_path, scenarios=["small_world"], arms=arms, seeds=[0])))
+    assert (served.player, plain.player) == (f"remote_chat:{tmp_path / 'served.yaml'}", "language_model:jade-tiny")
+    for policy in ("remote_chat:nowhere.yaml", "remote_chat:sb3_shared"):
+        with pytest.raises(ConfigError, match="nowhere.yaml: no such file|is no server's model"):
+            runs_of(load_study(write(tmp_path, arms={"served": {"policy": policy}})))
+
+
 def test_a_duel_is_judged_by_the_side_that_learns_else_the_first(tmp_path: Path) -> None:
     arms = {
         "red": {"policy": "sb3_shared"},

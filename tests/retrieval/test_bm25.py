@@ -109,6 +109,24 @@ def test_documents_without_a_word_of_the_query_are_no_hits() -> None:
     assert all(hit.score > 0 for hit in hits)
 
 
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("When was Apollo 8?", "8"),
+        ("Malcolm X", "x"),
+        ("the dog's", ""),
+        ("Zu\u0308rich", "z"),
+        ("दिल्ली", "d"),
+        ("दिली", ""),
+    ],
+)
+def test_words_of_one_letter_and_words_with_marks_are_words(query: str, found: str) -> None:
+    texts = {"3": "Apollo 3", "8": "Apollo 8", "x": "Malcolm X", "s": "S", "z": "Zürich", "d": "दिल्ली है"}
+    retriever = BM25Retriever([Document(name, "", text) for name, text in texts.items()])
+    best = retriever.search([query], 1)[0]
+    assert [hit.document.id for hit in best] == ([found] if found else [])
+
+
 def test_titles_count_as_text() -> None:
     assert BM25Retriever(DOCUMENTS).search(["Texas"], 3)[0][0].document.id == "e"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -122,6 +123,24 @@ def test_a_retriever_that_answers_too_few_queries_is_an_error() -> None:
     counting.short = True
     with pytest.raises(RetrievalError, match="returned 0 answers to 1 queries"):
         CachedRetriever(counting).search(["norway"], 2)
+
+
+@pytest.mark.parametrize(
+    "hits",
+    [[DOCUMENTS[0]], [(DOCUMENTS[0], 1.0)], [{"id": "a"}], None, "oslo", [Hit("oslo", 1.0)]],
+    ids=repr,  # type: ignore[arg-type]
+)
+def test_what_is_no_list_of_hits_is_one_sentence(hits: Any) -> None:
+    class Wrong:
+        identity = "wrong"
+
+        def search(self, queries: Sequence[str], top_k: int) -> list[Any]:
+            return [hits for _ in queries]
+
+    with pytest.raises(
+        RetrievalError, match="wrong answered 'norway' with .*; it must return a list of jade_env.retrieval.Hit"
+    ):
+        CachedRetriever(Wrong()).search(["norway"], 2)
 
 
 def test_the_cache_is_a_retriever_of_the_same_identity() -> None:
