@@ -54,6 +54,8 @@ from jade_env.retrieval.remote_watch import Watch
 from jade_env.scenario import Scenario
 
 DEV = "dev"
+REPEAT = 10
+"""Steps without a warning after which it is news again."""
 Notice = Callable[[str], None]
 
 
@@ -170,8 +172,8 @@ class _Joint:
         self.watch = Watch(self.pool.retriever)
         self.best: dict[str, float] = {}
         self.steps, self.seconds, self.since = 0, 0.0, time.monotonic()
-        self.said: set[str] = set()
-        """What was warned of at the last step."""
+        self.said: dict[str, int] = {}
+        """What was warned of, and at which step last."""
         self.whole = True
         """Whether all weights are those of the end of a step."""
         self._start()
@@ -283,9 +285,11 @@ class _Joint:
             record, self.learned, len(self.game.workflows), plan.questions * plan.plans, first, chosen
         )
         for sentence in said:
-            if _gist(sentence) not in self.said:  # what goes on is not said at every step
+            if (
+                self.steps - self.said.get(_gist(sentence), -math.inf) > REPEAT
+            ):  # what goes on is not said at every step
                 self.notice(f"step {self.steps}: {sentence}")
-        self.said = {_gist(sentence) for sentence in said}
+            self.said[_gist(sentence)] = self.steps
         better = False
         if dev is not None:
             record[DEV] = dev

@@ -89,6 +89,17 @@ def test_a_run_leaves_everything_and_its_metrics_name_every_role(whole: Path) ->
     assert len(checkpoint.saved_timesteps(whole)) <= 3
 
 
+def test_a_warning_that_goes_on_or_comes_and_goes_is_said_once(
+    backbone: str, game: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    found = iter([["a: 1 %", "b: 2"], ["a: 3 %"], [], ["a: 4 %", "b: 5"], []])
+    monkeypatch.setattr(joint.health, "warnings", lambda *_: next(found))
+    monkeypatch.setattr(joint, "REPEAT", 2)
+    train_language(game, recipe(backbone, steps=5), tmp_path / "run", notice=said.append)
+    assert said == ["step 1: a: 1 %", "step 1: b: 2", "step 4: b: 5"]
+
+
 def test_training_changes_the_weights_and_not_those_it_began_with(whole: Path, backbone: str) -> None:
     assert not same(weights(whole), weights(whole, 0))
 
