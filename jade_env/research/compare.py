@@ -331,6 +331,8 @@ def _same(path: Path, there: Any, here: Any, place: str = "") -> None:
         for key in dict.fromkeys((*there, *here)):
             if key == "files" and not place and key not in there:  # of runs begun before
                 continue
+            if place == "files" and not there.get(key):  # it was not there to be read
+                continue
             _same(path, there.get(key), here.get(key), f"{place}.{key}" if place else key)
     elif there != here and place.startswith("files."):
         name = place.removeprefix("files.")

@@ -213,10 +213,13 @@ def test_a_step_that_was_all_cut_short_loses_none_before_it(
         if steps == 3:
             for episode in rollout.episodes:
                 episode.payoffs.clear()
+                episode.truncated = "nobody answers at http://127.0.0.1:9"
         return rollout
 
     monkeypatch.setattr(joint, "collect", cut_short)
-    with pytest.raises(JadeError, match="every episode of the step was cut short, as the retriever failed"):
+    with pytest.raises(
+        JadeError, match="every episode of step 3 was cut short.*nobody answers at http://127.0.0.1:9; --resume"
+    ):
         train_language(game, plan, tmp_path / "run")
     assert checkpoint.saved_timesteps(tmp_path / "run") == [0, 2]
     monkeypatch.undo()

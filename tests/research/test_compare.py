@@ -472,13 +472,17 @@ def test_a_study_does_not_go_on_over_other_data(tmp_path: Path) -> None:
     }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(tree))
     study = load_study(tmp_path / "mine.yaml")
+    train = (tmp_path / "a" / "hotpotqa" / "train.jsonl").rename(tmp_path / "train.jsonl")
     compare(study, tmp_path / "out", data=tmp_path / "a")
+    train.rename(tmp_path / "a" / "hotpotqa" / "train.jsonl")
     longer = load_study(tmp_path / "mine.yaml", {"seeds": [0, 1]})
+    compare(longer, tmp_path / "out", data=tmp_path / "a")  # what was not there cannot have been read
+    longer = load_study(tmp_path / "mine.yaml", {"seeds": [0, 1, 2]})
     with pytest.raises(
         ConfigError, match=r"plan.json: (corpus|train|dev|test)\.jsonl has changed since the run was begun"
     ):
         compare(longer, tmp_path / "out", data=tmp_path / "b")
-    assert compare(longer, tmp_path / "out", data=tmp_path / "a").runs == 2
+    assert compare(longer, tmp_path / "out", data=tmp_path / "a").runs == 3
 
 
 def test_looking_at_a_study_writes_nothing_and_refuses_what_is_another(tiny: Path, tmp_path: Path) -> None:
