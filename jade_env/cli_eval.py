@@ -54,6 +54,13 @@ def evaluate(
     sampled: Annotated[
         bool, typer.Option("--sampled", help="A trained run draws its actions; else it plays the likeliest.")
     ] = False,
+    temperature: Annotated[
+        float | None,
+        typer.Option("--temperature", min=0.01, help="Of a language model's draws; else the one it was trained at."),
+    ] = None,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Leave out documents for which a language model has no room, and go on.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object in place of the table.")] = False,
     rows_to: Annotated[
         Path | None, typer.Option("--rows", metavar="FILE", help="Write a JSON line a question, for tests in pairs.")
@@ -80,9 +87,12 @@ def evaluate(
     from jade_env.retrieval.remote_watch import Watch
 
     _refuse_unwritable(rows_to)  # before anything is played
+    if temperature and not sampled:
+        raise ConfigError("--temperature goes with --sampled: the likeliest action has none")
     game, data = _to_play(policy, scenario, overrides or [], mode, data)
     with progress_bar("getting ready", quiet=as_json):
         player: Policy = make_policy(policy, game, data=data, seed=seed, greedy=not sampled)
+    _ask(player, ({"temperature": temperature} if temperature else {}) | ({"overlong": "truncate"} if truncate else {}))
     with progress_bar("playing", quiet=as_json) as progress:
         watch = Watch(open_source(game, data).retriever(split))
         rows = play_all(player, game, split, episodes, seed, data=data, progress=progress)
@@ -102,6 +112,8 @@ def evaluate(
         typer.echo(ledger, err=True)
     if lost := [row.reason for row in rows if row.failed]:
         typer.echo(f"warning: {len(lost)} of {len(rows)} episodes were cut short: {lost[0]}", err=True)
+    if cut := sum(model.truncated for model in _models(player)):
+        typer.echo(f"warning: {cut} prompts lost documents for which there was no room", err=True)
     if (malformed := summary["metrics"]["malformed"]["mean"] or 0.0) > MALFORMED:
         typer.echo(
             f"warning: {malformed:.0%} of the outputs broke their format; jade play {game.name} shows what is asked for",
@@ -112,6 +124,23 @@ def evaluate(
             file.writelines(f"{json.dumps(_as_row(row))}\n".encode() for row in rows)
     if len(lost) == len(rows):
         raise typer.Exit(1)  # nothing has been measured
+
+
+def _models(player: Policy) -> list[Any]:
+    """The language models of this machine that play."""
+    from jade_env.policy import MixedPolicy
+
+    members = player.members if isinstance(player, MixedPolicy) else [player]
+    return [member for member in members if hasattr(member, "ask")]
+
+
+def _ask(player: Policy, manner: dict[str, Any]) -> None:
+    """Let the language models of a team play in another manner."""
+    models = _models(player)
+    if manner and not models:
+        raise ConfigError("--temperature and --truncate are a language model's, and nobody here is one of this machine")
+    for model in models:
+        model.ask(**manner)
 
 
 def _refuse_unwritable(rows_to: Path | None) -> None:

@@ -118,3 +118,25 @@ def test_a_question_of_another_split_is_told_by_its_split() -> None:
 def test_the_ceiling_is_called_a_lower_bound() -> None:
     assert "a lower bound of the best" in jade("eval", "ceiling", "cooperative", "--episodes", "3", *SMALL).stdout
     assert "lower bound" not in jade("eval", "random", "cooperative", "--episodes", "3", *SMALL).stdout
+
+
+def test_a_language_model_may_be_judged_at_another_temperature_and_with_documents_left_out() -> None:
+    model = ["eval", "language_model:jade-tiny", "small_world", "--episodes", "6", "--json"]
+    greedy, cold, hot = (
+        json.loads(jade(*model, *more).stdout)["metrics"]
+        for more in ((), ("--sampled", "--temperature", "0.01"), ("--sampled", "--temperature", "4"))
+    )
+    assert greedy == cold != hot
+    long = jade(*model, "retriever.top_k=60")
+    assert long.exit_code == 2 and "jade eval --truncate" in long.stderr
+    cut = jade(*model, "--truncate", "retriever.top_k=60")
+    assert cut.exit_code == 0 and "prompts lost documents" in cut.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [(("--temperature", "0.5"), "goes with --sampled"), (("--sampled", "--temperature", "0.5"), "nobody here is one")],
+)
+def test_a_manner_that_nobody_has_is_refused(more: tuple[str, ...], said: str) -> None:
+    refused = jade("eval", "random", "small_world", "--episodes", "2", *more)
+    assert refused.exit_code == 2 and said in refused.stderr

@@ -11,7 +11,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Any, get_args
 
 from jade_env.agent import PromptStyle
 from jade_env.envs.turn import Action, Turn, Written
@@ -86,6 +86,14 @@ class LanguageModelPolicy:
         self.generator = Generator(backbone, slots=self.manner.slots, greedy=self.manner.greedy, bare=bare)
         self.truncated = 0
 
+    def ask(self, **changes: Any) -> None:
+        """Ask from now on in another manner: its fields, but for `greedy` and `slots`.
+
+        Raises:
+            ConfigError: a value is not allowed.
+        """
+        self.manner = replace(self.manner, **changes)
+
     def act(self, turns: Sequence[Turn]) -> list[Action]:
         """Return what the model writes on each turn, as text.
 
@@ -128,7 +136,7 @@ class LanguageModelPolicy:
         if self.manner.overlong == "error":
             raise ConfigError(
                 f"{where}: the prompt has {length} tokens and {room} fit: raise max_prompt, lower retriever.top_k, "
-                "or set overlong=truncate"
+                "or set overlong=truncate (to train; to judge: jade eval --truncate)"
             )
         view = _shorter(turn.view)
         while view is not None:

@@ -43,6 +43,15 @@ class MixedPolicy:
                 actions[place] = action
         return actions
 
+    @property
+    def members(self) -> list[Policy]:
+        """All that play, each once, those of mixtures in it too."""
+        found: dict[int, Policy] = {}
+        for policy in self._members.values():
+            inside = policy.members if isinstance(policy, MixedPolicy) else [policy]
+            found |= {id(each): each for each in inside}
+        return list(found.values())
+
     def member(self, *names: str) -> Policy:
         """Who plays an agent, which may answer to several names, the most specific first.
 
