@@ -34,7 +34,7 @@ from jade_env.learning.joint import train_language
 from jade_env.learning.language_player import load_language_policy
 from jade_env.learning.session import RunSummary
 from jade_env.policy import MixedPolicy, Policy, make_policy
-from jade_env.policy.backbone import load_backbone
+from jade_env.policy.backbone import load_backbone, pick_device
 from jade_env.policy.fixed import FixedPlanner
 from jade_env.policy.language_model import LanguageModelPolicy, Manner
 from jade_env.recipe import load_recipe
@@ -60,6 +60,7 @@ def learn(game: Scenario, recipe: PpoRecipe, out: Path, seed: int, console: Cons
     bar = Progress(
         *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal
     )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with bar:
         task = bar.add_task("training", total=1)
         return train_language(
@@ -68,7 +69,7 @@ def learn(game: Scenario, recipe: PpoRecipe, out: Path, seed: int, console: Cons
             out,
             seed,
             resume=(out / "config.json").exists(),
-            processes=min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1),
+            processes=min(2, cores) if pick_device(recipe.device) == "cpu" else 1,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
             notice=lambda sentence: console.print(f"[yellow]{sentence}[/yellow]"),
         )

@@ -54,7 +54,7 @@ def train(
     """
     from jade_env.chat_recipe import RemoteChatRecipe
     from jade_env.cli_resume import Given
-    from jade_env.language_recipe import PpoRecipe, WarmStartRecipe
+    from jade_env.language_recipe import PpoRecipe, WarmStartRecipe, refuse_uneven
     from jade_env.recipe import MarlRecipe
 
     given = Given(scenario, policy or "sb3_shared", parse_overrides(overrides or []), out, seed, data)
@@ -70,6 +70,8 @@ def train(
         raise ConfigError(f"{recipe.name} is a warm start: jade warm-start {scenario} --policy {policy or recipe.name}")
     if processes > 1 and not isinstance(recipe, PpoRecipe):
         raise ConfigError(f"--processes: {recipe.name} trains in one process; several share a language model's PPO")
+    if isinstance(recipe, PpoRecipe):
+        refuse_uneven(recipe, processes)
     if dry_run:
         from jade_env.learning.memory_plan import dry_run as plan_of
 

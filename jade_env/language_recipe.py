@@ -322,6 +322,18 @@ class PpoRecipe(LanguageSettings):
         return {agent: of.get(agent, DEFAULT) for agent in team} if of else {}
 
 
+def refuse_uneven(recipe: PpoRecipe, processes: int) -> None:
+    """Several processes share a step question by question.
+
+    Raises:
+        ConfigError: they cannot do so evenly.
+    """
+    if recipe.questions % processes:
+        raise ConfigError(
+            f"processes: {processes} cannot share a step's {recipe.questions} questions evenly (recipe key questions)"
+        )
+
+
 def refuse_fp16(recipe: PpoRecipe | WarmStartRecipe) -> None:
     """Refuse to learn in fp16: small gradients are 0 in it where the loss is not scaled up. Playing in it is fine.
 

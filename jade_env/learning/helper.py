@@ -11,6 +11,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 import json
 import sys
+import traceback
 from typing import Any
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -25,6 +26,7 @@ from jade_env.scenario import Scenario
 def help_with(job: dict[str, Any]) -> None:
     """Join the others, and do what they do."""
     store = TCPStore(ranks.HOST, int(job["port"]), int(job["size"]), is_master=False)
+    ranks.take_device(int(job["rank"]))
     store.set(f"ready {job['rank']}", "")
     ranks.join(store, int(job["rank"]), int(job["size"]))
     from jade_env.learning.joint import help_training
@@ -36,5 +38,10 @@ def help_with(job: dict[str, Any]) -> None:
 if __name__ == "__main__":
     try:
         help_with(json.load(sys.stdin))
-    except JadeError as error:
-        sys.exit(str(error))
+    except ranks.Lost:
+        sys.exit(ranks.LOST)
+    except Exception as error:
+        if not isinstance(error, JadeError):
+            traceback.print_exc()
+        kind = "" if isinstance(error, JadeError) else f"{type(error).__name__}: "
+        sys.exit(f"{kind}{' '.join(str(error).split())}")  # on one line, the last

@@ -25,7 +25,7 @@ from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, JadeError
 from jade_env.game.episode import Rules
 from jade_env.game.outputs import KINDS
-from jade_env.language_recipe import OWN, PpoRecipe, refuse_fp16
+from jade_env.language_recipe import OWN, PpoRecipe, refuse_fp16, refuse_uneven
 from jade_env.learning import checkpoint, health, ppo, ranks
 from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.economy import LOADING, PLAY, says_what_to_lower
@@ -119,15 +119,13 @@ def help_training(game: Scenario, plan: PpoRecipe, out: str, seed: int, data: st
 def _refuse_uneven(plan: PpoRecipe, processes: int) -> None:
     if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
         raise ConfigError(f"processes: expected a whole number from 1 on, found {processes!r}")
-    if plan.questions % processes:
-        raise ConfigError(
-            f"processes: {processes} cannot share a step's {plan.questions} questions evenly (recipe key questions)"
-        )
+    refuse_uneven(plan, processes)
     if processes > 1 and pick_device(plan.device) != "cpu":
         there = torch.cuda.device_count()
         if plan.device not in ("auto", "cuda") or processes > there:
             raise ConfigError(
-                f"processes: {processes} need a GPU each, of which there are {there} here, and device: cuda, not {plan.device}"
+                f"processes: {processes} need a GPU each, of which there are {there} here, and device: auto or cuda (found "
+                f"{plan.device}); or device: cpu"
             )
 
 
@@ -422,7 +420,7 @@ class _Joint:
         self.steps = moment.timesteps
         self.folder.rewind(moment.timesteps)
         self.best, self.seconds = dict(moment.state["best"]), float(moment.state["seconds"])
-        if self.best:  # a run killed between a checkpoint and its mark names an older one
+        if self.best and not ranks.rank():  # a run killed between a checkpoint and its mark names an older one
             checkpoint.mark_best(self.folder.path, int(self.best["timesteps"]), self.best)
         for number, learner in enumerate(self.learners.values()):
             learner.restore(*(under(tensors, other(number)) for tensors in (moment.policy, moment.learner)))

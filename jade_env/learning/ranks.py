@@ -12,6 +12,7 @@ import jade_env.policy.requires  # noqa: F401 - first: it names the extra where 
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,14 +21,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from jade_env.errors import JadeError
+from jade_env.errors import ConfigError, JadeError
 
 T = TypeVar("T")
 
@@ -40,13 +41,20 @@ HOST = "127.0.0.1"
 HELPER = "jade_env.learning.helper"
 PATIENCE = timedelta(hours=1)
 """How long a process waits for the others, which play questions of other lengths."""
+INTERFACE = "GLOO_SOCKET_IFNAME"
+LOST = 3
+"""Exit code of a helper that has nothing to say but that another process is not there any more."""
 BUCKET = 2**26
 """Numbers of a gradient that are summed at once."""
 
 
+_joined = False
+"""Whether this process is one of several that `helpers` has called together; any other process group is no business of ours."""
+
+
 def size() -> int:
     """How many processes train together."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if _joined else 1
 
 
 def rank() -> int:
@@ -73,6 +81,7 @@ def gathered(own: T) -> list[T]:
     if size() == 1:
         return [own]
     found: list[Any] = [None] * size()
+    summed(torch.zeros(1))  # all are there, after a wait that can be interrupted
     with _losing():
         dist.all_gather_object(found, own)
     return found
@@ -86,7 +95,12 @@ def summed(tensor: Tensor, *, highest: bool = False) -> Tensor:
     """
     if size() > 1 and tensor.numel():
         with _losing():
-            dist.all_reduce(tensor, dist.ReduceOp.MAX if highest else dist.ReduceOp.SUM)
+            work = dist.all_reduce(tensor, dist.ReduceOp.MAX if highest else dist.ReduceOp.SUM, async_op=True)
+            pause = 1e-5
+            while not work.is_completed():  # Ctrl-C is heard between two looks
+                time.sleep(pause)
+                pause = min(2 * pause, 0.02)
+            work.wait()
     return tensor
 
 
@@ -136,71 +150,101 @@ def helpers(processes: int, job: Mapping[str, Any]) -> Iterator[None]:
     """Run what is inside as rank 0 of so many processes; the others do `job`, which `jade_env.learning.helper` understands.
 
     Raises:
+        ConfigError: this process is in a process group already.
         JadeError: a helper has failed; with its words.
     """
     if processes == 1:
         yield
         return
-    store = TCPStore(HOST, 0, processes, is_master=True, wait_for_workers=False)
-    with tempfile.TemporaryDirectory(prefix="jade-") as folder:
-        own: list[tuple[subprocess.Popen[str], Path]] = []
-        try:
-            for number in range(1, processes):
-                log = Path(folder) / str(number)
-                own.append((_start({**job, "rank": number, "size": processes, "port": store.port}, log), log))
-            while not store.check([f"ready {number}" for number in range(1, processes)]):
-                if any(helper.poll() is not None for helper, _ in own):
-                    raise Lost("a process that trains with this one could not begin")
-                time.sleep(0.05)
-            join(store, 0, processes)
-            yield
-        except Lost as error:
-            if not (said := _last_words(own)):
-                raise
-            raise JadeError(f"a process that trains with this one has stopped: {said}") from error
-        finally:
-            with suppress(RuntimeError, ValueError, AssertionError):
-                dist.destroy_process_group()
-            for helper, _ in own:
-                helper.kill()
-                helper.wait()
+    if dist.is_initialized():
+        raise ConfigError("processes: this process is in a torch.distributed group already, so it cannot call another")
+    with socket.create_server((HOST, 0)) as door:  # a store that listened for itself would do so on every address
+        port = door.getsockname()[1]
+        store = TCPStore(HOST, port, processes, is_master=True, wait_for_workers=False, master_listen_fd=door.detach())
+    hook, own = sys.excepthook, list[tuple[subprocess.Popen[str], IO[str]]]()
+    try:
+        for number in range(1, processes):
+            own.append(_start({**job, "rank": number, "size": processes, "port": port}))
+        while not store.check([f"ready {number}" for number in range(1, processes)]):
+            if any(helper.poll() is not None for helper, _ in own):
+                raise Lost("a process that trains with this one could not begin")
+            time.sleep(0.05)
+        take_device(0)
+        join(store, 0, processes)
+        yield
+    except Lost as error:
+        if not (said := _last_words(own)):
+            raise
+        raise JadeError(f"a process that trains with this one has stopped: {said}") from error
+    finally:
+        _leave()
+        sys.excepthook = hook  # torch's own names the rank in front of every line
+        for helper, log in own:
+            helper.kill()
+            helper.wait()
+            log.close()
 
 
 def join(store: TCPStore, own: int, processes: int) -> None:
-    """Become one of the processes."""
+    """Become one of the processes.
+
+    Raises:
+        Lost: the others are not there.
+    """
+    global _joined
+    before = os.environ.get(INTERFACE)
     if sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # nobody else may speak to them
+        os.environ[INTERFACE] = "lo"  # nobody else may speak to them
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    with _losing():
+        dist.init_process_group(backend, store=store, rank=own, world_size=processes, timeout=PATIENCE)
+    _joined = True
+    if before is None:
+        os.environ.pop(INTERFACE, None)
+    else:
+        os.environ[INTERFACE] = before
+
+
+def take_device(own: int) -> None:
+    """Let this process use a GPU of its own, where there are some."""
     if torch.cuda.is_available():
         torch.cuda.set_device(own % torch.cuda.device_count())
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, store=store, rank=own, world_size=processes, timeout=PATIENCE)
 
 
-def _start(job: Mapping[str, Any], log: Path) -> subprocess.Popen[str]:
-    """A helper in a session of its own, so that Ctrl-C reaches only the process that was called."""
-    with log.open("w") as file:
-        helper = subprocess.Popen(
-            [sys.executable, "-P", "-m", HELPER],
-            stdin=subprocess.PIPE,
-            stdout=file,
-            stderr=file,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
-            start_new_session=True,
-        )
+def _leave() -> None:
+    global _joined
+    if _joined:
+        _joined = False
+        with suppress(RuntimeError, ValueError, AssertionError):
+            dist.destroy_process_group()
+
+
+def _start(job: Mapping[str, Any]) -> tuple[subprocess.Popen[str], IO[str]]:
+    """A helper in a session of its own, so that Ctrl-C reaches only the process that was called; and what it says."""
+    log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed when the helper has ended
+    helper = subprocess.Popen(
+        [sys.executable, "-P", "-m", HELPER],
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
+        start_new_session=True,
+    )
     assert helper.stdin is not None
     with suppress(BrokenPipeError), helper.stdin as pipe:
         pipe.write(json.dumps(job))
-    return helper
+    return helper, log
 
 
-def _last_words(own: Sequence[tuple[subprocess.Popen[str], Path]]) -> str:
-    """What the first helper that has ended said last; empty where all go on for a while."""
-    until = time.monotonic() + 5.0
-    while time.monotonic() < until:
-        for helper, log in own:
-            if helper.poll() is not None:
-                lines = log.read_text(errors="replace").strip().splitlines()
-                return lines[-1] if lines else f"it ended with {helper.returncode}"
+def _last_words(own: Sequence[tuple[subprocess.Popen[str], IO[str]]]) -> str:
+    """The last line of a helper that has ended, of those that only lost another one last; empty where all go on for a while."""
+    until, ended = time.monotonic() + 5.0, list[tuple[subprocess.Popen[str], IO[str]]]()
+    while time.monotonic() < until and not any(helper.returncode != LOST for helper, _ in ended):
+        ended = [(helper, log) for helper, log in own if helper.poll() is not None]
         time.sleep(0.05)
+    for helper, log in sorted(ended, key=lambda pair: pair[0].returncode == LOST):
+        log.seek(0)
+        lines = log.read().strip().splitlines()
+        return lines[-1] if lines else f"it ended with {helper.returncode}"
     return ""

@@ -34,7 +34,7 @@ from jade_env.chat_recipe import RemoteChatRecipe
 from jade_env.policy.token_ledger import TokenLedger
 
 PATH = "/chat/completions"
-_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
+_THOUGHTS = re.compile(r"\A.*?</think>\s*", re.DOTALL)  # some servers' prompts have opened them already
 STOPPING = 2.0
 """Seconds that requests under way have to end once nobody waits for them."""
 

@@ -24,7 +24,7 @@ from jade_env.retrieval.corpus import DOCUMENTS, OFFSETS, DocumentStore, file_ha
 from jade_env.retrieval.types import Retriever
 from jade_env.retriever_settings import Bm25, Dense
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 VECTORS = "index.faiss"
 WORDS, STARTS, POSTINGS, WEIGHTS = "words.json", "starts.npy", "postings.npy", "weights.npy"

@@ -10,14 +10,14 @@ import unicodedata
 from collections.abc import Callable
 from types import ModuleType
 
-# Marks that go on with a word and that `\w` leaves out: accents that stand apart, vowel signs of Hebrew, Arabic, the scripts of
-# India, Thai, Lao, Tibetan, Burmese and Khmer, and the joiners between letters.
-_MARKS = (
-    "\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8"
-    "\u06ea-\u06ed\u0900-\u0963\u0966-\u0dff\u0e30-\u0e4e\u0eb0-\u0ecd\u0f18-\u0f39\u0f71-\u0f84\u1000-\u109f\u1780-\u17d3\u200c\u200d"
+# Marks that go on with a word and that `\w` leaves out: accents that stand apart, vowel signs, joiners between letters.
+_MARKS = "\u200c\u200d" + "".join(
+    chr(code)
+    for code in (*range(0x300, 0x2000), *range(0xA800, 0xAC00))
+    if unicodedata.category(chr(code)) in ("Mn", "Mc")
 )
-_WORD = re.compile(r"\w\w+|(?<!['’])\w")
-_WORD_WITH_MARKS = re.compile(rf"[\w{_MARKS}]{{2,}}|(?<!['’])\w")
+_WORD = re.compile(r"\w\w+|(?<!\w['’])\w")
+_WORD_WITH_MARKS = re.compile(rf"[\w{_MARKS}]{{2,}}|(?<!\w['’])\w")
 _ABSENT = object()
 _IMPORTING = threading.Lock()
 

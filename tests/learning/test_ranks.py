@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -26,7 +29,8 @@ KNOBS = {
 KINDS = {
     "whole": {},
     "critic": {"credit": "episode_gae", "critic": "separate"},
-    "head": {"credit": "episode_gae", "critic": "head", "target_kl": 0.5},
+    "head": {"credit": "episode_gae", "critic": "head"},
+    "stopped early": {"target_kl": 1e-6, "epochs": 4},
     "adapters": {"lora": {"rank": 2, "alpha": 4}, "sharing": "per_role"},
     "one side": {"train": ["planner"]},
 }
@@ -68,6 +72,7 @@ def test_two_processes_train_what_one_does_but_for_rounding(
     assert alone[0]["dev"] == shared[0]["dev"] and alone[1]["played"] == shared[1]["played"]
     for part in ("roles", "learner"):
         assert alone[1][part].keys() == shared[1][part].keys()
+    assert alone[1]["learner"]["stopped_early"] == (kind == "stopped early")
     for name, told in alone[1]["learner"].items():
         assert shared[1]["learner"][name] == pytest.approx(told, rel=2e-3, abs=1e-4), name
 
@@ -76,7 +81,9 @@ def test_two_processes_do_the_same_twice_and_a_stopped_run_goes_on_to_the_last_b
     backbones: tuple[str, str], game: Scenario, tmp_path: Path
 ) -> None:
     plan = recipe(backbones[0], steps=3)
+    hook, environment = sys.excepthook, dict(os.environ)
     train_language(game, plan, tmp_path / "whole", processes=2)
+    assert sys.excepthook is hook and dict(os.environ) == environment
 
     def stop(done: int, total: int) -> None:
         if done > 2 * plan.episodes:
@@ -84,7 +91,7 @@ def test_two_processes_do_the_same_twice_and_a_stopped_run_goes_on_to_the_last_b
 
     with pytest.raises(KeyboardInterrupt, match="can be gone on with from step 2"):
         train_language(game, plan, tmp_path / "broken", processes=2, progress=stop)
-    assert not torch.distributed.is_initialized()
+    assert not torch.distributed.is_initialized() and ranks.size() == 1
     train_language(game, plan, tmp_path / "broken", processes=2, resume=True)
     whole, broken = tensors(tmp_path / "whole"), tensors(tmp_path / "broken")
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
@@ -96,9 +103,10 @@ def test_a_process_that_is_lost_is_named_and_the_steps_before_it_are_kept(
     helpers: list[subprocess.Popen[str]] = []
     start = ranks._start
 
-    def watched(job: dict[str, Any], log: Path) -> subprocess.Popen[str]:
-        helpers.append(start(job, log))
-        return helpers[-1]
+    def watched(job: dict[str, Any]) -> tuple[subprocess.Popen[str], IO[str]]:
+        found = start(job)
+        helpers.append(found[0])
+        return found
 
     monkeypatch.setattr(ranks, "_start", watched)
     plan = recipe(backbones[0], steps=3)
@@ -110,7 +118,42 @@ def test_a_process_that_is_lost_is_named_and_the_steps_before_it_are_kept(
     with pytest.raises(JadeError, match="a process that trains with this one has stopped: it ended with -9"):
         train_language(game, plan, tmp_path / "run", processes=2, progress=kill)
     assert checkpoint.saved_timesteps(tmp_path / "run")[-1] == 1
-    assert train_language(game, plan, tmp_path / "run", resume=True).timesteps == 3  # by one alone
+    helpers.clear()
+    assert train_language(game, plan, tmp_path / "run", processes=4, resume=True).timesteps == 3
+    assert len(helpers) == 3 and all(helper.returncode is not None for helper in helpers)
+
+
+def test_the_meeting_place_is_on_this_machine_alone(
+    backbones: tuple[str, str], game: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports: list[int] = []
+    start = ranks._start
+
+    def watched(job: dict[str, Any]) -> tuple[subprocess.Popen[str], IO[str]]:
+        ports.append(job["port"])
+        with pytest.raises(OSError, match=r"refused|unreachable|assign"):
+            socket.create_connection(
+                ("127.0.0.2", job["port"]), timeout=2
+            )  # would be taken by one that listens everywhere
+        socket.create_connection(("127.0.0.1", job["port"]), timeout=2).close()
+        return start(job)
+
+    monkeypatch.setattr(ranks, "_start", watched)
+    train_language(game, recipe(backbones[0], steps=1), tmp_path / "run", processes=2)
+    assert len(ports) == 1
+
+
+def test_a_process_group_of_the_callers_is_left_alone(
+    backbones: tuple[str, str], game: Scenario, tmp_path: Path
+) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    try:
+        assert train_language(game, recipe(backbones[0], steps=1), tmp_path / "one").timesteps == 1
+        with pytest.raises(ConfigError, match="in a torch.distributed group already"):
+            train_language(game, recipe(backbones[0]), tmp_path / "two", processes=2)
+        assert torch.distributed.is_initialized()
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_helpers_that_cannot_begin_say_why(
