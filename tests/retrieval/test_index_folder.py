@@ -152,11 +152,11 @@ def test_a_damaged_index_is_refused_in_one_sentence_that_names_the_file(
 def test_an_index_of_another_version_is_refused(index: Path) -> None:
     manifest = json.loads((index / "manifest.json").read_text(encoding="utf-8"))
     (index / "manifest.json").write_text(json.dumps(manifest | {"format": 99}), encoding="utf-8")
-    with pytest.raises(DataError, match="format 99, and this version reads format 1"):
+    with pytest.raises(DataError, match="format 99, and this version reads format 2"):
         open_index(index)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "[1,", '{"format": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "[1,", '{"format": 2}'])
 def test_a_garbled_manifest_is_refused(index: Path, text: str) -> None:
     (index / "manifest.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="manifest.json"):
