@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -110,20 +110,25 @@ def evaluate(
         typer.echo(watch.sentence())
     for ledger in ledgers(player, game):
         typer.echo(ledger, err=True)
+    _warn(rows, summary, player)
+    if rows_to is not None:
+        with written_whole(rows_to) as (file,):
+            file.writelines(f"{json.dumps(_as_row(row))}\n".encode() for row in rows)
+    if all(row.failed for row in rows):
+        raise typer.Exit(1)  # nothing has been measured
+
+
+def _warn(rows: Sequence[EpisodeRow], summary: Mapping[str, Any], player: Policy) -> None:
+    """What the figures do not say by themselves."""
     if lost := [row.reason for row in rows if row.failed]:
         typer.echo(f"warning: {len(lost)} of {len(rows)} episodes were cut short: {lost[0]}", err=True)
     if cut := sum(model.truncated for model in _models(player)):
         typer.echo(f"warning: {cut} prompts lost documents for which there was no room", err=True)
     if (malformed := summary["metrics"]["malformed"]["mean"] or 0.0) > MALFORMED:
         typer.echo(
-            f"warning: {malformed:.0%} of the outputs broke their format; jade play {game.name} shows what is asked for",
+            f"warning: {malformed:.0%} of the outputs broke their format; jade play {summary['scenario']} shows what is asked for",
             err=True,
         )
-    if rows_to is not None:
-        with written_whole(rows_to) as (file,):
-            file.writelines(f"{json.dumps(_as_row(row))}\n".encode() for row in rows)
-    if len(lost) == len(rows):
-        raise typer.Exit(1)  # nothing has been measured
 
 
 def _models(player: Policy) -> list[Any]:
