@@ -150,12 +150,14 @@ def _score_standard(answer: _Answer, golds: Sequence[_Gold]) -> Scores:
     """Apply the left column of the table."""
     best = (0.0, 0.0, 0.0)
     covered = False
-    padded = f" {answer.text} "
+    text, tokens = answer
     for gold in golds:
-        if answer.text == gold.text:
+        if text == gold.text:
             return Scores(1.0, 1.0, 1.0, 1.0, 1.0)
-        covered = covered or (gold.length > 0 and f" {gold.text} " in padded)
-        if answer.text not in _CLOSED_ANSWERS and gold.text not in _CLOSED_ANSWERS:
+        if gold.counts.keys().isdisjoint(tokens):
+            continue  # no F1, and not covered
+        covered = covered or f" {gold.text} " in f" {text} "
+        if text not in _CLOSED_ANSWERS and gold.text not in _CLOSED_ANSWERS:
             best = max(best, _token_scores(answer, gold))
     return Scores(0.0, *best, 1.0 if covered else 0.0)
 

@@ -47,12 +47,19 @@ class RawEnv(Common, AECEnv[str, Any, Any]):  # type: ignore[misc]
         retriever: Retriever | None = None,
     ) -> None:
         super().__init__()
+        self._turn: Turn | None = None
         self._make(scenario, mode, render_mode, overrides, split, seed, data, retriever)
 
     @property
     def turn(self) -> Turn | None:
         """The turn of the selected agent; None when the episode has ended."""
+        if self._turn is None:
+            self._check_reset("turn")
         return self._turn
+
+    def _check_reset(self, what: str) -> None:
+        if self._checks_order and not self._match.episodes:
+            raise NotReset(f"call reset() before {what}")
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Open the next episode; `seed` restarts the order, `options` may hold `question_id` and `split`."""
@@ -68,17 +75,20 @@ class RawEnv(Common, AECEnv[str, Any, Any]):  # type: ignore[misc]
         self._dirty = False
         self._select()
 
-    def _select(self) -> None:
-        self._turn: Turn | None = self._match.oldest_turn()
-        if self._turn is not None:
-            self.agent_selection = self._turn.agent
+    def _select(self) -> Turn | None:
+        turn = self._turn = self._match.oldest_turn()
+        if turn is not None:
+            self.agent_selection = turn.agent
         elif self.agents:
             self.agent_selection = self.agents[0]
+        return turn
 
     def observe(self, agent: str) -> Any:
         """What an agent sees now; without a turn, an empty prompt or an array of zeros with only the no-op legal."""
         turn, match = self._turn, self._match
-        if turn is not None and turn.agent != agent:
+        if turn is None:
+            self._check_reset("observe()")
+        elif turn.agent != agent:
             turn = match.oldest_turn_of(agent)
         return match.observe(self._one(agent), turn)
 
@@ -109,7 +119,7 @@ class RawEnv(Common, AECEnv[str, Any, Any]):  # type: ignore[misc]
         """
         match, turn = self._match, self._turn
         if turn is None:
-            self._retire(self.agent_selection, action)
+            self._retire(action)
             return
         agent = turn.agent
         if action is None and self._checks_order:
@@ -127,32 +137,34 @@ class RawEnv(Common, AECEnv[str, Any, Any]):  # type: ignore[misc]
             self._end()
         if self._dirty:
             self._accumulate_rewards()
-        self._select()
-        if self._turn is not None:
-            self._note_turn(agent, self._turn)
+        if (following := self._select()) is not None:
+            self._note_turn(agent, following)
 
-    def _retire(self, agent: str, action: Any) -> None:
-        """An agent that has ended takes its leave, as PettingZoo asks; all end together, so the next in order follows."""
-        if self._checks_order and not self.agents:
+    def _retire(self, action: Any) -> None:
+        """The selected agent has ended and takes its leave, as PettingZoo asks; all end together, so the next in order follows."""
+        agents = self.agents
+        if self._checks_order and not agents:
+            self._check_reset("step()")
             raise JadeError("the episode has ended: call reset()")
+        agent = self.agent_selection
         if action is not None:
             raise JadeError(f"{agent} has ended: step(None) until no agent is left")
-        self.agents.remove(agent)
+        agents.remove(agent)
         del self._cumulative_rewards[agent], self.terminations[agent], self.truncations[agent], self.infos[agent]
         if self._dirty:
-            self.rewards = dict.fromkeys(self.agents, 0.0)
+            self.rewards = dict.fromkeys(agents, 0.0)
             self._dirty = False
         else:
             del self.rewards[agent]
-        if self.agents:
-            self.agent_selection = self.agents[0]
+        if agents:
+            self.agent_selection = agents[0]
 
     def _note_turn(self, played: str, turn: Turn) -> None:
         """Keep the infos of the two agents concerned true; the others' have not changed."""
-        agent = turn.agent
+        infos, match, agent = self.infos, self._match, turn.agent
         if played != agent:
-            self._match.note(self.infos[played], self._match.oldest_turn_of(played))
-        self._match.note(self.infos[agent], turn)
+            match.note(infos[played], match.oldest_turn_of(played))
+        match.note(infos[agent], turn)
 
     def _end(self) -> None:
         match = self._match
@@ -189,7 +201,6 @@ class OrderChecked(RawEnv):
 
     _checks_order = True
     agent_selection: Any = _MadeByReset("agent_selection and last()")
-    _turn: Any = _MadeByReset("turn, observe() and step()")
     rewards: Any = _MadeByReset("rewards")
     _cumulative_rewards: Any = _MadeByReset("_cumulative_rewards")
     terminations: Any = _MadeByReset("terminations")

@@ -90,10 +90,11 @@ class Match:
     def oldest_turn(self) -> Turn | None:
         """The turn that was opened first, of the side that has played less; None when the game has ended."""
         due: Turn | None = None
-        for side in filter(None, self._turns):
-            oldest = next(iter(side.values()))
-            if due is None or oldest.game.ledger.turns < due.game.ledger.turns:
-                due = oldest
+        for side in self._turns:
+            for oldest in side.values():
+                if due is None or oldest.game.ledger.turns < due.game.ledger.turns:
+                    due = oldest
+                break
         return due
 
     def oldest_turn_of(self, agent: str) -> Turn | None:
@@ -108,7 +109,8 @@ class Match:
         """Play a turn and return its format penalty; nothing is raised for any action."""
         for side in self._turns:
             side.pop(turn.id, None)
-        return turn.game.act(turn.game_turn, turn.output(readable(action)))
+        game_turn = turn.game_turn
+        return game_turn.episode.act(game_turn, turn.output(readable(action)))
 
     def settle(self) -> None:
         """Answer the retrievals that fall due and list the turns that are open now."""
@@ -154,19 +156,20 @@ class Match:
     def infos(self) -> dict[str, dict[str, Any]]:
         """Fresh infos for every agent: numbers under fixed keys, and in text mode the chat messages."""
         infos: dict[str, dict[str, Any]] = {}
-        because = next((episode.truncated for episode in self.episodes if episode.truncated), "")
+        because, modes = self.truncated, self.modes
         for rules, episode in zip(self.sides, self.episodes, strict=True):
             numbers = _final_info(episode) if self.finished else _NO_INFO
             in_text = {**numbers, "messages": [], "truncated_because": because}
             for agent in rules.agents:
-                if self.modes[agent] == "text":
+                if modes[agent] == "text":
                     infos[agent] = info = in_text.copy()
                     info["messages"] = []
                 else:
                     infos[agent] = numbers.copy()
-        for turn in self.turns():
-            if not infos[turn.agent]["has_turn"]:  # its oldest
-                self.note(infos[turn.agent], turn)
+        for side in self._turns:
+            for turn in side.values():
+                if not infos[turn.agent]["has_turn"]:  # its oldest
+                    self.note(infos[turn.agent], turn)
         return infos
 
     @staticmethod
@@ -177,9 +180,17 @@ class Match:
             info["messages"] = turn.messages if turn is not None else []
 
     @property
+    def truncated(self) -> str:
+        """For what cause outside the game an episode was cut short; empty where none was."""
+        for episode in self.episodes:
+            if episode.truncated:
+                return episode.truncated
+        return ""
+
+    @property
     def terminated(self) -> bool:
         """Whether it has ended by the game's rules."""
-        return self.finished and not any(episode.truncated for episode in self.episodes)
+        return self.finished and not self.truncated
 
     @property
     def payoffs(self) -> dict[str, float]:

@@ -88,7 +88,7 @@ class Table:
         Raises:
             DataError: the split or the question does not exist.
         """
-        if not isinstance(options, Mapping | None):
+        if options is not None and not isinstance(options, Mapping):
             raise ConfigError(f"reset: options are keys with values, {{'question_id': ...}}, not {options!r}")
         options = dict(options or {})
         for key in options:
@@ -123,15 +123,16 @@ class Table:
 
         A retriever that fails truncates the episodes that waited for it, or stops the run where the scenario says so.
         """
-        waiting = self.pending(episodes)
-        while waiting:
+        asking = [episode for episode in episodes if episode.pending_queries]
+        while asking:
+            waiting = self.pending(asking)
             try:
                 found = self.search(waiting)
             except RetrievalError as error:
                 self.fail(waiting, error)
             else:
                 self.supply(waiting, found)
-            waiting = self.pending(dict.fromkeys(episode for episode, _ in waiting))
+            asking = [episode for episode in asking if episode.pending_queries]
 
     @property
     def depth(self) -> int:

@@ -117,9 +117,9 @@ class Turn:
 
     def messages_in(self, style: PromptStyle) -> list[prompts.Message]:
         """The same in another style of prompt than the scenario's."""
-        system = self.card.prompts[style].system
-        user = self._user_message() if style == self._style else prompts.fill(self.card.prompts[style].user, self.view)
-        return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        prompt = self.card.prompts[style]
+        user = self._user_message() if style == self._style else prompts.fill(prompt.user, self.view)
+        return [{"role": "system", "content": prompt.system}, {"role": "user", "content": user}]
 
     def _user_message(self) -> str:
         if not self._user:
@@ -145,7 +145,8 @@ class Turn:
         """
         if isinstance(action, str):
             tokens = action.tokens if isinstance(action, Written) else None
-            return parse(self.kind, str(action), tokens, **self.game_turn.context)
+            turn = self.game_turn
+            return parse(turn.kind, str(action), tokens, **turn.context)
         number = whole(action, None)
         if number is None:
             raise JadeError(f"{self.agent}: an action is text or a candidate's number, not {action!r}")

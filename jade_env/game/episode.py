@@ -149,7 +149,7 @@ class Turn:
         return {"question": node.query}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Retrieval:
     """A query that waits for its documents."""
 
@@ -399,8 +399,9 @@ class Episode:
 
     def legal_workflows(self, node: Node) -> tuple[Workflow, ...]:
         """The scenario's workflows, without decompositions for a node at a limit of depth or rounds."""
-        splits = node.room > 0 and node.depth < self.rules.limits.max_depth
-        return self.rules.workflows if splits else self.rules.leaf_workflows
+        rules = self.rules
+        splits = node.room > 0 and len(node.path) < rules.limits.max_depth
+        return rules.workflows if splits else rules.leaf_workflows
 
     def fallback_workflow(self, node: Node) -> Workflow:
         """What a malformed plan becomes: QDS for the original question, R,AG below it, the first legal one if illegal."""
@@ -426,7 +427,7 @@ class Episode:
             answers,
             node.documents,
             self.legal_workflows(node) if kind == "workflow" else (),
-            node.depth,
+            len(node.path),
             node.retrieved is not None,
             node.draft if node.sent_back or kind == "verdict" else "",
             tuple(node.searches),

@@ -333,9 +333,10 @@ def parse(kind: str, text: str, tokens: int | None = None, **context: Any) -> Ou
     Raises:
         ConfigError: there is no such kind.
     """
-    if kind not in KINDS:
+    grammar = KINDS.get(kind)
+    if grammar is None:
         raise ConfigError(f"there is no output kind {kind!r}: {', '.join(KINDS)}")
-    valid, value = KINDS[kind].parse(text, **context)
+    valid, value = grammar.parse(text, **context)
     return Output(kind, valid, value, text, len(text.split()) if tokens is None else tokens)
 
 
