@@ -28,7 +28,8 @@ def help_with(job: dict[str, Any]) -> None:
     store = TCPStore(ranks.HOST, int(job["port"]), int(job["size"]), is_master=False)
     ranks.take_device(int(job["rank"]))
     store.set(f"ready {job['rank']}", "")
-    ranks.join(store, int(job["rank"]), int(job["size"]))
+    with ranks.nobody_else():
+        ranks.join(store, int(job["rank"]), int(job["size"]))
     from jade_env.learning.joint import help_training
 
     game, plan = validate(Scenario, job["scenario"], "scenario"), validate(PpoRecipe, job["recipe"], "recipe")

@@ -259,9 +259,11 @@ class _Joint:
         times = {"seconds_playing": played - began, "seconds_learning": time.monotonic() - played}
         self.steps = step + 1
         cut = sum(ranks.gathered(self._cut_prompts()))
+        looks = ranks.gathered(self.watch.look())
         due = self.steps >= self.plan.steps or self.steps % self.plan.eval_every == 0
         dev = self._evaluate() if due else None
         if not ranks.rank():
+            figures["retrieval"] = self.watch.figures(looks)
             self._write_down(rollout, figures, cut, dev, times)
 
     def _write_down(
@@ -295,7 +297,7 @@ class _Joint:
             better = dev[by] > self.best.get(by, -math.inf)
             self.best = {"timesteps": self.steps, **dev} if better else self.best
         record |= {"seconds": round(self._elapsed(), 3), **{name: round(value, 3) for name, value in times.items()}}
-        record["retrieval"] = self.watch.figures()
+        record["retrieval"] = figures["retrieval"]
         self.folder.log(record)
         if better or self.steps >= plan.steps or self.steps % plan.checkpoint_every == 0:
             self._save(rollout, better)

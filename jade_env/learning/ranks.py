@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -166,11 +167,11 @@ def helpers(processes: int, job: Mapping[str, Any]) -> Iterator[None]:
         for number in range(1, processes):
             own.append(_start({**job, "rank": number, "size": processes, "port": port}))
         while not store.check([f"ready {number}" for number in range(1, processes)]):
-            if any(helper.poll() is not None for helper, _ in own):
-                raise Lost("a process that trains with this one could not begin")
+            _all_there(own)
             time.sleep(0.05)
         take_device(0)
-        join(store, 0, processes)
+        with nobody_else():
+            _meet(store, processes, own)
         yield
     except Lost as error:
         if not (said := _last_words(own)):
@@ -192,17 +193,50 @@ def join(store: TCPStore, own: int, processes: int) -> None:
         Lost: the others are not there.
     """
     global _joined
-    before = os.environ.get(INTERFACE)
-    if sys.platform == "linux":
-        os.environ[INTERFACE] = "lo"  # nobody else may speak to them
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with _losing():
         dist.init_process_group(backend, store=store, rank=own, world_size=processes, timeout=PATIENCE)
     _joined = True
-    if before is None:
-        os.environ.pop(INTERFACE, None)
-    else:
-        os.environ[INTERFACE] = before
+
+
+@contextmanager
+def nobody_else() -> Iterator[None]:
+    """Who joins inside is reached from this machine alone."""
+    before = os.environ.get(INTERFACE)
+    if sys.platform == "linux":
+        os.environ[INTERFACE] = "lo"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(INTERFACE, None)
+        else:
+            os.environ[INTERFACE] = before
+
+
+def _meet(store: TCPStore, processes: int, own: Sequence[tuple[subprocess.Popen[str], IO[str]]]) -> None:
+    """Join as rank 0 in a thread, since torch's own wait hears neither Ctrl-C nor that a helper has ended."""
+    failed: list[Exception] = []
+
+    def meeting() -> None:
+        try:
+            take_device(0)
+            join(store, 0, processes)
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=meeting, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        _all_there(own)
+        thread.join(0.02)
+    if failed:
+        raise failed[0]
+
+
+def _all_there(own: Sequence[tuple[subprocess.Popen[str], IO[str]]]) -> None:
+    if any(helper.poll() is not None for helper, _ in own):
+        raise Lost("a process that trains with this one could not begin")
 
 
 def take_device(own: int) -> None:

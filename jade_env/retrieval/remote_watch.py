@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +11,13 @@ from jade_env.retrieval.remote import RemoteRetriever
 from jade_env.retrieval.remote_stats import Latency
 
 PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_COUNTS = ("hits", "misses", "requests", "retries", "failures")
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class Look:
+    """What a retriever has counted: so far, or between two looks."""
+
     hits: int = 0
     misses: int = 0
     requests: int = 0
@@ -33,24 +37,30 @@ class Watch:
         self._retriever = retriever
         self._last = _read(retriever)
 
-    def figures(self) -> dict[str, Any]:
-        """The figures since the last look, for JSON.
+    def look(self) -> Look:
+        """What was counted since the last look."""
+        now, before = _read(self._retriever), self._last
+        self._last = now
+        counts = {name: getattr(now, name) - getattr(before, name) for name in _COUNTS}
+        return Look(**counts, latency=now.latency.since(before.latency))
+
+    def figures(self, looks: Sequence[Look] | None = None) -> dict[str, Any]:
+        """The figures since the last look, for JSON; where `looks` are given, those of several watches of equal retrievers.
 
         `queries` asked of the cache and its `hit_rate`; `latency_ms` of the calls behind it (`p50`, `p95`, `p99`, a batch a
         call); of a remote retriever `requests`, `retries` and `failures`. Null where nothing was asked.
         """
-        now, before = _read(self._retriever), self._last
-        self._last = now
+        looks = [self.look()] if looks is None else looks
+        counts = {name: sum(getattr(look, name) for look in looks) for name in _COUNTS}
         figures: dict[str, Any] = {}
         if isinstance(self._retriever, CachedRetriever):
-            hits, misses = now.hits - before.hits, now.misses - before.misses
-            figures = {"queries": hits + misses, "hit_rate": hits / (hits + misses) if hits + misses else None}
+            queries = counts["hits"] + counts["misses"]
+            figures = {"queries": queries, "hit_rate": counts["hits"] / queries if queries else None}
         if isinstance(self._retriever, CachedRetriever | RemoteRetriever):
-            latency = now.latency.since(before.latency)
+            latency = Latency(tuple(map(sum, zip(*(look.latency.counts for look in looks), strict=True))))
             figures["latency_ms"] = {name: _ms(latency.percentile(share)) for name, share in PERCENTILES.items()}
         if isinstance(_behind(self._retriever), RemoteRetriever):
-            for name in ("requests", "retries", "failures"):
-                figures[name] = getattr(now, name) - getattr(before, name)
+            figures |= {name: counts[name] for name in ("requests", "retries", "failures")}
         return figures
 
     def sentence(self) -> str:
@@ -74,7 +84,7 @@ def _behind(retriever: Any) -> Any:
     return retriever.retriever if isinstance(retriever, CachedRetriever) else retriever
 
 
-def _read(retriever: Any) -> _Reading:
+def _read(retriever: Any) -> Look:
     reading: dict[str, Any] = {}
     if isinstance(remote := _behind(retriever), RemoteRetriever):
         told = remote.stats
@@ -82,7 +92,7 @@ def _read(retriever: Any) -> _Reading:
     if isinstance(retriever, CachedRetriever):
         cached = retriever.stats
         reading |= {"hits": cached.hits, "misses": cached.misses, "latency": cached.latency}
-    return _Reading(**reading)
+    return Look(**reading)
 
 
 def _ms(seconds: float | None) -> float | None:

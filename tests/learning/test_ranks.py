@@ -70,6 +70,7 @@ def test_two_processes_train_what_one_does_but_for_rounding(
     alone, shared = records(tmp_path / "1"), records(tmp_path / "2")
     assert [own["timesteps"] for own in alone] == [own["timesteps"] for own in shared] == [0, 1]
     assert alone[0]["dev"] == shared[0]["dev"] and alone[1]["played"] == shared[1]["played"]
+    assert alone[1]["retrieval"]["queries"] == shared[1]["retrieval"]["queries"] > 0
     for part in ("roles", "learner"):
         assert alone[1][part].keys() == shared[1][part].keys()
     assert alone[1]["learner"]["stopped_early"] == (kind == "stopped early")
@@ -162,6 +163,21 @@ def test_helpers_that_cannot_begin_say_why(
     monkeypatch.setattr(ranks, "HELPER", "jade_env.no_such_module")
     with pytest.raises(JadeError, match="has stopped: .*No module named jade_env.no_such_module"):
         train_language(game, recipe(backbones[0]), tmp_path / "run", processes=2)
+
+
+def test_a_helper_that_ends_on_its_way_to_the_others_is_not_waited_for(
+    backbones: tuple[str, str], game: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "leaves_early.py").write_text(
+        "import json, sys\nfrom torch.distributed import TCPStore\njob = json.load(sys.stdin)\n"
+        "TCPStore('127.0.0.1', job['port'], job['size'], is_master=False).set('ready 1', '')\nsys.exit('it has left')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(ranks, "HELPER", "leaves_early")
+    environment = dict(os.environ)
+    with pytest.raises(JadeError, match="has stopped: it has left"):
+        train_language(game, recipe(backbones[0]), tmp_path / "run", processes=2)
+    assert ranks.size() == 1 and dict(os.environ) == environment
 
 
 @pytest.mark.parametrize(
