@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jade_env
-from jade_env.envs import candidates
+from jade_env.envs import answers, candidates
 from jade_env.game.outputs import KINDS
 
 TEXT = {
@@ -154,14 +154,18 @@ def main() -> None:
     console.print(table)
 
     sizes = Table(title="cost by size of the world: discrete AEC, same play")
-    for column in ("passages", "microseconds a turn", "retrieval, ms a query", "memory of the process, MB"):
+    columns = ("passages", "microseconds a turn", "read anew", "retrieval, ms a query", "memory of the process, MB")
+    for column in columns:
         sizes.add_column(column, justify="right")
     for passages in args.sizes:
         world = jade_env.load_scenario("cooperative", {**overrides, "data.passages": passages})
         rates = rate(lambda world=world: masked_random_aec(jade_env.env(world, "discrete"), args.turns // 2), 3)
+        known = answers.story.cache_info()  # of the last measurement, which began without any
+        anew = f"{known.misses:,} of {known.misses + known.hits:,}"
         milliseconds = retrieval_cost(passages)
         memory = psutil.Process().memory_info().rss / 1e6
-        sizes.add_row(f"{passages:,}", f"{1e6 / statistics.median(rates):.0f}", f"{milliseconds:.3f}", f"{memory:,.0f}")
+        cost = f"{1e6 / statistics.median(rates):.0f}"
+        sizes.add_row(f"{passages:,}", cost, anew, f"{milliseconds:.3f}", f"{memory:,.0f}")
     console.print(sizes)
 
 
