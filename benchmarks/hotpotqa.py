@@ -1,12 +1,13 @@
 """Real questions: a team learns HotpotQA's train questions under three seeds and is compared on the dev questions.
 
-    python benchmarks/hotpotqa.py [--data ../shared/data] [--out runs/hotpotqa] [--seeds 0 1 2] [--last]
+    python benchmarks/hotpotqa.py [--data ../shared/data] [--out runs/hotpotqa] [--seeds 0 1 2] [--last] [--as-shipped]
 
 Every seed is `jade train hotpotqa --policy sb3_shared` with the settings of FEW_QUESTIONS: for 476 questions a smaller
 network, a shorter run and more questions held out to choose the checkpoint by. Finished runs are kept, a stopped one goes
 on. Prints F1 of random play, the heuristic, each seed and the ceiling, and paired differences on the same questions with
 95 % bootstrap intervals.
 A run is judged by the checkpoint that did best on train questions held out; `--last` judges it by its last one.
+`--as-shipped` leaves the recipe as it is (in a folder of its own, `--out` and `-as-shipped`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -42,7 +45,7 @@ FEW_QUESTIONS = {
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-def learn(out: Path, seed: int, data: Path, console: Console) -> tuple[Path, float]:
+def learn(out: Path, seed: int, data: Path, overrides: Mapping[str, Any], console: Console) -> tuple[Path, float]:
     """Train one seed; returns its run folder and the seconds it took."""
     folder = out / f"seed-{seed}"
     columns = (TextColumn(f"seed {seed}"), BarColumn(), TextColumn("{task.completed:,} of {task.total:,} turns"))
@@ -59,7 +62,7 @@ def learn(out: Path, seed: int, data: Path, console: Console) -> tuple[Path, flo
             seed,
             resume=resume,
             data=data,
-            overrides=FEW_QUESTIONS,
+            overrides=overrides,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     return folder, run.seconds
@@ -72,11 +75,15 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/hotpotqa"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--last", action="store_true", help="judge runs by their last checkpoint")
+    parser.add_argument("--as-shipped", action="store_true", help="train with the recipe's own settings")
     args = parser.parse_args()
+    out, overrides = args.out, FEW_QUESTIONS
+    if args.as_shipped:
+        out, overrides = out.with_name(f"{out.name}-as-shipped"), {}
     console = Console(width=None if sys.stdout.isatty() else 110)
     try:
         scenario = load_scenario(SCENARIO)
-        runs = {seed: learn(args.out, seed, args.data, console) for seed in args.seeds}
+        runs = {seed: learn(out, seed, args.data, overrides, console) for seed in args.seeds}
         players = {name: make_policy(name, scenario, data=args.data) for name in ("random", "heuristic", "ceiling")}
         for seed, (folder, _) in runs.items():
             which = "last" if args.last else "best"
