@@ -69,7 +69,7 @@ class Reward(Settings):
     turn_cost: Share = 0.0
     """What a turn costs: its agent with `sharing: private`, else the team."""
     token_cost: Share = 0.0
-    """What a token written costs, in the same way."""
+    """What a token written costs, in the same way. Of a candidate chosen by number its words count."""
     weights: dict[str, Share] = Field(default_factory=dict)
     """With `sharing: private`: each agent's share of the outcome minus the common costs, by agent or `default`; 1 unless said."""
     latency_bonus: Share = 0.0

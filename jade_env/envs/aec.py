@@ -95,6 +95,8 @@ class RawEnv(Common, AECEnv[str, Any, Any]):  # type: ignore[misc]
     def last(self, observe: bool = True) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Observation, reward since its last step, terminated, truncated, info of the selected agent."""
         agent, turn = self.agent_selection, self._turn  # it is the selected agent's, if there is one
+        if not self.agents:
+            raise JadeError("the episode has ended: call reset()")
         return (
             self._match.observe(agent, turn) if observe else None,
             self._cumulative_rewards[agent],
@@ -137,13 +139,13 @@ class RawEnv(Common, AECEnv[str, Any, Any]):  # type: ignore[misc]
             self._end()
         if self._dirty:
             self._accumulate_rewards()
-        if (following := self._select()) is not None:
-            self._note_turn(agent, following)
+        if self._select() is not None:
+            self._note_turns(agent)
 
     def _retire(self, action: Any) -> None:
         """The selected agent has ended and takes its leave, as PettingZoo asks; all end together, so the next in order follows."""
         agents = self.agents
-        if self._checks_order and not agents:
+        if not agents:
             self._check_reset("step()")
             raise JadeError("the episode has ended: call reset()")
         agent = self.agent_selection
@@ -159,12 +161,11 @@ class RawEnv(Common, AECEnv[str, Any, Any]):  # type: ignore[misc]
         if agents:
             self.agent_selection = agents[0]
 
-    def _note_turn(self, played: str, turn: Turn) -> None:
-        """Keep the infos of the two agents concerned true; the others' have not changed."""
-        infos, match, agent = self.infos, self._match, turn.agent
-        if played != agent:
-            match.note(infos[played], match.oldest_turn_of(played))
-        match.note(infos[agent], turn)
+    def _note_turns(self, played: str) -> None:
+        """Keep true the infos of the agent that has played and of those whose turns have opened; the others' have not changed."""
+        infos, match = self.infos, self._match
+        for agent in {played, *[turn.agent for turn in match.opened]}:
+            match.note(infos[agent], match.oldest_turn_of(agent))
 
     def _end(self) -> None:
         match = self._match

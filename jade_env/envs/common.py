@@ -12,6 +12,7 @@ from jade_env.envs.match import Match
 from jade_env.envs.pool import as_scenario
 from jade_env.envs.table import branch
 from jade_env.errors import JadeError
+from jade_env.game.episode import Episode
 from jade_env.retrieval import Retriever
 from jade_env.scenario import Mode, Scenario
 
@@ -54,6 +55,11 @@ class Common:
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """Branch the game: the copy stands where this one stands, and each goes on by itself over the same data."""
         return branch(self, self._match.table, memo, self._match.encoder)
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """The game in play, or the last one: an episode, or one a side in a duel. With its question, trace, ledger and result."""
+        return list(self._match.episodes)
 
     def observation_space(self, agent: str) -> Any:
         """The same space object at every call."""

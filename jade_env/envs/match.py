@@ -7,6 +7,7 @@ Knows the game and its encodings; the two PettingZoo interfaces on top decide on
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,6 +69,8 @@ class Match:
         self.episodes: list[Episode] = []
         self.finished = False
         """Whether the game has ended, by its rules or by an outside cause."""
+        self.opened: list[Turn] = []
+        """The turns that the last `settle` found open and the one before it did not."""
         self._turns: list[dict[TurnId, Turn]] = []
         self._seen: tuple[Turn | None, Any] = (None, None)
 
@@ -119,7 +122,7 @@ class Match:
         self._refresh()
 
     def _refresh(self) -> None:
-        self.finished = True
+        self.finished, self.opened = True, []
         for episode, turns in zip(self.episodes, self._turns, strict=True):
             if episode.finished:
                 turns.clear()
@@ -128,6 +131,7 @@ class Match:
             for game_turn in episode.turns[len(turns) :]:  # one that opens stands last, in the game's list and in this
                 turn = Turn(game_turn, self.table.dealer.seed, self.modes[game_turn.agent], self.scenario.prompt)
                 turns[turn.id] = turn
+                self.opened.append(turn)
         if self.finished and len(self.episodes) > 1:
             settle_duel(self.episodes)
 
@@ -241,9 +245,9 @@ def readable(action: Any) -> Action:
     """
     if isinstance(action, str):
         return action if len(action) <= spaces.MAX_TEXT else action[: spaces.MAX_TEXT]
-    if isinstance(action, np.ndarray) and action.ndim:
-        if action.size != 1:
-            raise JadeError(f"an action is one number or a text, not an array of shape {action.shape}")
+    if getattr(action, "ndim", 0):  # an array, or a tensor
+        if math.prod(action.shape) != 1:
+            raise JadeError(f"an action is one number or a text, not an array of shape {tuple(action.shape)}")
         return readable(action.item())
     if isinstance(action, list | tuple | Mapping):
         raise JadeError(f"an action is one number or a text, not {action!r:.80}")

@@ -15,6 +15,7 @@ from jade_env.envs.match import RENDER_MODES, Match
 from jade_env.envs.table import branch
 from jade_env.envs.turn import Action, Turn
 from jade_env.errors import ConfigError, RetrievalError
+from jade_env.game.episode import Episode
 from jade_env.retrieval import Retriever
 from jade_env.scenario import Scenario
 
@@ -101,6 +102,11 @@ class SingleAgentEnv(gymnasium.Env[Any, Any]):
                 reason = next(episode.truncated for episode in self._match.episodes if episode.truncated)
                 raise RetrievalError(f"no episode comes to a turn of {self.agent}: {reason}")
         raise ConfigError(f"{self.agent} never has a turn with these partners; choose partners that give it one")
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """The game in play, or the last one: an episode, or one a side in a duel. With its question, trace, ledger and result."""
+        return list(self._match.episodes)
 
     def _play_partners(self) -> None:
         """Play everybody else's turns, in AEC order, until the role has one or the episode has ended."""

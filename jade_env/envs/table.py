@@ -83,7 +83,8 @@ class Table:
 
         Args:
             seed: restarts the order of that seed.
-            options: `question_id` plays that question; `split` changes the split from now on. Others are ignored with a warning.
+            options: `question_id` plays that question, in the place of the next in the order; `split` changes the split from
+                now on. Others are ignored with a warning.
 
         Raises:
             DataError: the split or the question does not exist.
@@ -153,10 +154,9 @@ class Table:
                 not answer each query with a list.
         """
         found = self.retriever.search([request.query for _, request in waiting], self.depth)
-        if len(found) != len(waiting):
-            raise ConfigError(
-                f"the retriever has answered {len(waiting)} queries with {len(found)} lists of hits: one each is wanted"
-            )
+        if not isinstance(found, Sequence) or len(found) != len(waiting):
+            given = f"{len(found)} lists of hits" if isinstance(found, Sequence) else f"a {type(found).__name__}, no list"
+            raise ConfigError(f"the retriever has answered {len(waiting)} queries with {given}: one each is wanted")
         expected = self._expected  # other threads may be here, too
         if expected is not None and any(found):
             self._refuse_foreign(found, frozenset(expected))
@@ -175,7 +175,14 @@ class Table:
     def supply(waiting: Waiting, found: Sequence[Sequence[Hit]]) -> None:
         """Hand each query its documents, in turn order."""
         for (episode, request), hits in zip(waiting, found, strict=True):
-            episode.supply(request, [hit.document for hit in hits])
+            try:
+                documents = [hit.document for hit in hits]
+            except (AttributeError, TypeError):
+                raise ConfigError(
+                    f"the retriever has answered {request.query[:40]!r} with {hits!r:.80}: a list of "
+                    "jade_env.retrieval.Hit(document, score) is wanted"
+                ) from None
+            episode.supply(request, documents)
 
     def fail(self, waiting: Waiting, error: RetrievalError) -> None:
         """The retriever cannot answer: the episodes that waited end as truncated.

@@ -152,7 +152,7 @@ class Turn:
             raise JadeError(f"{self.agent}: an action is text or a candidate's number, not {action!r}")
         values = self.candidates
         if 1 <= number <= len(values):
-            return choose(self.kind, values[number - 1])
+            return choose(self.kind, values[number - 1], counted=self.game.rules.reward.token_cost > 0)
         return parse(self.kind, "", 0, **self.game_turn.context)
 
     def __repr__(self) -> str:

@@ -413,7 +413,7 @@ class Episode:
 
     def view(self, turn: Turn) -> View:
         """What the agent of a turn may read; independent of the order in which other nodes are played."""
-        node, kind = turn.node, turn.kind
+        node, kind, reads = turn.node, turn.kind, turn.card.reads
         if turn.card is self.rules.summarizer:
             answers = tuple((child.query, child.answer or "") for child in node.children)
         elif node.parent is not None and node.parent.serial:
@@ -425,13 +425,13 @@ class Episode:
             self.question.text,
             node.query,
             answers,
-            node.documents,
+            node.documents if "documents" in reads or "history" in reads else (),
             self.legal_workflows(node) if kind == "workflow" else (),
             len(node.path),
             node.retrieved is not None,
             node.draft if node.sent_back or kind == "verdict" else "",
-            tuple(node.searches),
-            node.pool if kind == "document" else (),
+            tuple(node.searches) if "history" in reads else (),
+            node.pool if kind == "document" and "pool" in reads else (),
             self.may_search(node),
         )
 

@@ -340,6 +340,9 @@ def parse(kind: str, text: str, tokens: int | None = None, **context: Any) -> Ou
     return Output(kind, valid, value, text, len(text.split()) if tokens is None else tokens)
 
 
-def choose(kind: str, value: Value) -> Output:
-    """The output of an agent that chose a candidate by number: valid by construction, no text, no tokens."""
-    return Output(kind, True, value)
+def choose(kind: str, value: Value, *, counted: bool = False) -> Output:
+    """The output of an agent that chose a candidate by number: valid by construction, no text.
+
+    It has no tokens, but where they cost something: `counted`, they are the words that it would take to say it.
+    """
+    return Output(kind, True, value, "", len(KINDS[kind].format(value).split()) if counted else 0)

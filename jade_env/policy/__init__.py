@@ -16,6 +16,7 @@ from jade_env.policy.base import Policy
 if TYPE_CHECKING:
     from jade_env.chat_recipe import RemoteChatRecipe
     from jade_env.policy.mixed import MixedPolicy
+    from jade_env.retrieval import Retriever
     from jade_env.scenario import Scenario
 
 SCRIPTED = ("random", "heuristic", "teacher", "teacher:grounded", "ceiling", "idle")
@@ -35,6 +36,7 @@ def make_policy(
     seed: int = 0,
     greedy: bool = True,
     roles: Collection[str] | None = None,
+    retriever: Retriever | None = None,
 ) -> Policy:
     """Make the policy that `spec` names for a scenario.
 
@@ -48,6 +50,7 @@ def make_policy(
         seed: seed of the policy's own draws; most have none.
         greedy: whether a trained run plays what it finds most probable, or draws.
         roles: the roles that it will be asked to play, which a run has to have learned; all of the scenario's where not given.
+        retriever: one of your own in place of the scenario's, for those that look for themselves: `heuristic` and `ceiling`.
 
     Raises:
         ConfigError: there is no such policy, or it cannot play this scenario.
@@ -61,12 +64,12 @@ def make_policy(
     loaded = as_scenario(scenario)
 
     def make(part: Any, played: Collection[str] | None) -> Policy:
-        return make_policy(part, loaded, data=data, seed=seed, greedy=greedy, roles=played)
+        return make_policy(part, loaded, data=data, seed=seed, greedy=greedy, roles=played, retriever=retriever)
 
     if isinstance(spec, Mapping):
         if "learner" in spec:
             return _remote(validate(RemoteChatRecipe, spec, REMOTE), seed)
-        return make_team(spec, loaded, make)
+        return make_team(spec, loaded, make, roles)
     if not isinstance(spec, str | Path):
         if isinstance(spec, Policy) and not isinstance(spec, type):
             return spec
@@ -79,7 +82,7 @@ def make_policy(
     if name == "heuristic":
         from jade_env.policy.heuristic import HeuristicPolicy
 
-        return HeuristicPolicy(loaded, data)
+        return HeuristicPolicy(loaded, data, retriever=retriever)
     if name in ("teacher", "teacher:grounded"):
         from jade_env.policy.teacher import TeacherPolicy
 
@@ -91,12 +94,12 @@ def make_policy(
     if name == "ceiling":
         from jade_env.policy.ceiling import CeilingPolicy
 
-        return CeilingPolicy(loaded, data)
+        return CeilingPolicy(loaded, data, retriever)
     if name.startswith(LANGUAGE_MODEL):
         return _language_model(name.removeprefix(LANGUAGE_MODEL), loaded, greedy)
     if not Path(spec).is_dir():
         if "=" in name and not name.startswith(f"{REMOTE}:"):
-            return make_team(read_team(name), loaded, make)
+            return make_team(read_team(name), loaded, make, roles)
         if name.startswith(f"{REMOTE}:") or name.endswith((".yaml", ".yml")) or name in names("policies"):
             return _from_recipe(name, seed, lambda script: make(script, roles))
     return _from_run(Path(spec), loaded, data, seed, greedy, roles)

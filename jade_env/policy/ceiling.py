@@ -66,10 +66,10 @@ class Shelf:
 class CeilingPolicy:
     """Plays each question's best opening, and greedily below it, among the numbered candidates."""
 
-    def __init__(self, scenario: Scenario, data: str | Path | None = None) -> None:
-        """Make the policy for a scenario; its data is opened when first needed."""
+    def __init__(self, scenario: Scenario, data: str | Path | None = None, retriever: Retriever | None = None) -> None:
+        """Make the policy for a scenario; its data is opened when first needed. `retriever`: one of your own, to look with."""
         self._scenario, self._rules = scenario, Rules.of(scenario)
-        self._source = open_source(scenario, data)
+        self._source = open_source(scenario, data, retriever)
         self._plans: dict[tuple[str, str], Plan] = {}
         self._shelves: dict[str, Shelf] = {}
         self._choosers: Mapping[str, Callable[[Turn, Shelf], Value]] = {

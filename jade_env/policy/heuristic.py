@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jade_env.envs.turn import Action, Turn
     from jade_env.game.outputs import Value
     from jade_env.game.view import Workflow
+    from jade_env.retrieval import Retriever
     from jade_env.scenario import Scenario
 
 SAMPLE = 100
@@ -26,7 +27,7 @@ SAMPLE = 100
 _SPLIT = "train"
 
 Pair = tuple["Workflow", "Workflow"]
-_chosen: dict[tuple[str, str], Pair] = {}
+_chosen: dict[tuple[str, str, str], Pair] = {}
 
 
 class HeuristicPolicy:
@@ -38,15 +39,22 @@ class HeuristicPolicy:
     summarizer lists, compares or takes the last answer, as the question's words suggest. No role looks at gold.
     """
 
-    def __init__(self, scenario: Scenario, data: str | Path | None = None, pair: Pair | None = None) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        data: str | Path | None = None,
+        pair: Pair | None = None,
+        retriever: Retriever | None = None,
+    ) -> None:
         """Make the policy.
 
         Args:
             scenario: what will be played.
             data: the data location for scenarios with files; else JADE_DATA.
             pair: the workflows to play, in place of the best pair.
+            retriever: one of your own, to choose them with.
         """
-        self._scenario, self._data, self._pair = scenario, data, pair
+        self._scenario, self._data, self._pair, self._retriever = scenario, data, pair, retriever
         self._rules: Mapping[str, Callable[[Turn], Value]] = {
             "workflow": self._workflow,
             "subquestions_serial": _split,
@@ -76,9 +84,10 @@ class HeuristicPolicy:
     def pair(self) -> Pair:
         """The workflows played: for the original question, and for sub-questions."""
         if self._pair is None:
-            key = (self._scenario.model_dump_json(exclude={"mode"}), str(self._data))
+            own = self._retriever.identity if self._retriever else ""
+            key = (self._scenario.model_dump_json(exclude={"mode"}), str(self._data), own)
             if key not in _chosen:
-                _chosen[key] = _best_pair(self._scenario, self._data)
+                _chosen[key] = _best_pair(self._scenario, self._data, self._retriever)
             self._pair = _chosen[key]
         return self._pair
 
@@ -87,12 +96,12 @@ class HeuristicPolicy:
         return wanted if wanted in legal else _plain(legal)
 
 
-def _best_pair(scenario: Scenario, data: str | Path | None) -> Pair:
+def _best_pair(scenario: Scenario, data: str | Path | None, retriever: Retriever | None) -> Pair:
     """Play every pair that the rules tell apart and return the best; the first of equals."""
     from jade_env.envs.pool import Pool, as_scenario
 
     try:
-        pool = Pool(as_scenario(scenario, "discrete"), SAMPLE, split=_SPLIT, data=data)
+        pool = Pool(as_scenario(scenario, "discrete"), SAMPLE, split=_SPLIT, data=data, retriever=retriever)
     except DataError as error:
         raise DataError(f"heuristic chooses its workflow on the split {_SPLIT}: {error}") from None
     leaf = _distinct(pool.rules.leaf_workflows)

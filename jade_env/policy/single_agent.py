@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jade_env.envs.pool import as_scenario
 from jade_env.envs.single_agent import SingleAgentEnv
 from jade_env.policy import make_policy
-from jade_env.policy.base import Policy
+from jade_env.policy.base import Policy, actions_of
 from jade_env.retrieval import Retriever
 from jade_env.scenario import Mode, Scenario
 
@@ -46,7 +47,15 @@ def single_agent_env(
         DataError: its data cannot be read.
     """
     loaded = as_scenario(scenario, mode, overrides)
-    policy = make_policy(partners, loaded, data=data, seed=seed)
+    others = set(loaded.cards) - {agent}
+    policy = make_policy(partners, loaded, data=data, seed=seed, roles=others, retriever=retriever)
     return SingleAgentEnv(
-        agent, loaded, policy.act, split=split, seed=seed, data=data, render_mode=render_mode, retriever=retriever
+        agent,
+        loaded,
+        partial(actions_of, policy),
+        split=split,
+        seed=seed,
+        data=data,
+        render_mode=render_mode,
+        retriever=retriever,
     )

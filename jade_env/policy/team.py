@@ -34,7 +34,10 @@ def read_team(words: str) -> dict[str, str]:
 
 
 def make_team(
-    members: Mapping[str, Any], scenario: Scenario, make: Callable[[Any, Collection[str]], Policy]
+    members: Mapping[str, Any],
+    scenario: Scenario,
+    make: Callable[[Any, Collection[str]], Policy],
+    played: Collection[str] | None = None,
 ) -> MixedPolicy:
     """Make every member, each once however many agents it plays.
 
@@ -42,6 +45,7 @@ def make_team(
         members: by agent (in a duel also by role or side), or under `default`: a policy, or what `make` makes one of.
         scenario: whose agents they play.
         make: makes a policy of a spec, for the roles that it will play.
+        played: the roles that somebody has to play; all where not given.
 
     Raises:
         ConfigError: an agent is not in the scenario, or one of it would have nobody.
@@ -52,11 +56,13 @@ def make_team(
         if name not in known:
             hint = nearest(str(name), known)
             raise ConfigError(f"{name!r} has no turns in {scenario.name}{hint}; those who have: {', '.join(known)}")
+    role = {rules.agent(card): card.name for rules in Rules.sides(scenario) for card in scenario.cards.values()}
+    if played is not None:
+        agents = {agent: names for agent, names in agents.items() if role[agent] in played}
     left = [agent for agent, names in agents.items() if not members.keys() & {*names, DEFAULT}]
     if left:
         raise ConfigError(f"nobody plays {', '.join(left)}: name their policy, or a {DEFAULT!r} one")
     chosen = {agent: next(name for name in (*names, DEFAULT) if name in members) for agent, names in agents.items()}
-    role = {rules.agent(card): card.name for rules in Rules.sides(scenario) for card in scenario.cards.values()}
     made: dict[str, Policy] = {}
     team: dict[str, Policy] = {}
     for name, spec in members.items():
