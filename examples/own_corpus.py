@@ -1,4 +1,4 @@
-"""A corpus of your own: two JSONL files and ten lines of YAML.
+"""A corpus of your own: a file of passages, one of questions for each split, and seven lines of YAML.
 
     python examples/own_corpus.py
 
