@@ -205,8 +205,8 @@ class Pool:
                 some are under way.
 
         Returns:
-            The episodes that ended in this step, in slot order (and any that were cut short while being dealt). Short ones end first:
-            for a sample of the questions take those of an index below a bound, not those that came first.
+            The episodes that ended in this step, in slot order (and any that were cut short while being dealt). Short ones end
+            first: for a sample of the questions take those of an index below a bound, not those that came first.
 
         Raises:
             JadeError: no action was given, or one is for a turn that is not open; nothing has been played then.

@@ -155,7 +155,8 @@ class Table:
         """
         found = self.retriever.search([request.query for _, request in waiting], self.depth)
         if not isinstance(found, Sequence) or len(found) != len(waiting):
-            given = f"{len(found)} lists of hits" if isinstance(found, Sequence) else f"a {type(found).__name__}, no list"
+            lists = isinstance(found, Sequence)
+            given = f"{len(found)} lists of hits" if lists else f"a {type(found).__name__}, no list"
             raise ConfigError(f"the retriever has answered {len(waiting)} queries with {given}: one each is wanted")
         expected = self._expected  # other threads may be here, too
         if expected is not None and any(found):
