@@ -7,7 +7,7 @@ null where there is nothing to tell it from: one run has no interval over runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,8 +109,7 @@ def _arm(tables: Tables) -> dict[str, Any]:
 
 def _metrics(scenarios: Sequence[Mapping[int, Mapping[str, Row]]]) -> dict[str, Any]:
     """Runs, questions, and each metric over them; those of duels where all are."""
-    asked = [row for seeds in scenarios for questions in seeds.values() for row in questions.values()]
-    duels = OF_DUELS if all(name in row for row in asked for name in OF_DUELS) else ()
+    duels = _duels(scenarios)
     return {
         "runs": sum(len(seeds) for seeds in scenarios),
         "questions": sum(len(next(iter(seeds.values()))) for seeds in scenarios),
@@ -119,6 +118,12 @@ def _metrics(scenarios: Sequence[Mapping[int, Mapping[str, Row]]]) -> dict[str, 
             for metric in (*METRICS, *duels)
         },
     }
+
+
+def _duels(scenarios: Iterable[Mapping[int, Mapping[str, Row]]]) -> tuple[str, ...]:
+    """The metrics of duels, where all scenarios are such."""
+    asked = [row for seeds in scenarios for questions in seeds.values() for row in questions.values()]
+    return OF_DUELS if all(name in row for row in asked for name in OF_DUELS) else ()
 
 
 def _of_kind(tables: Tables, kind: str) -> dict[str, Any]:
@@ -137,11 +142,12 @@ def _of_kind(tables: Tables, kind: str) -> dict[str, Any]:
 
 
 def _against(tables: Tables, base: Tables) -> dict[str, Any] | None:
-    """How an arm differs from the baseline, on the scenarios, seeds and questions that both have."""
+    """How an arm differs from the baseline, on the scenarios, seeds and questions that both have; a duel is better won."""
     common = {scenario: sorted(set(seeds) & set(base.get(scenario, ()))) for scenario, seeds in tables.items()}
     shared = {scenario: seeds for scenario, seeds in common.items() if seeds}
     if not shared:
         return None
+    duels = _duels([table[scenario] for table in (tables, base) for scenario in shared])
     differences = {
         metric: nested_difference(
             [
@@ -150,14 +156,18 @@ def _against(tables: Tables, base: Tables) -> dict[str, Any] | None:
                 for scenario, seeds in shared.items()
             ]
         )
-        for metric in COMPARED
+        for metric in (*COMPARED, *duels)
     }
+    judged = "won" if duels else "f1"
     chance = probability_of_improvement(
-        [_scores(tables[scenario], "f1") for scenario in shared], [_scores(base[scenario], "f1") for scenario in shared]
+        *([_scores(table[scenario], judged) for scenario in shared] for table in (tables, base))
     )
     return {
         "pairs": sum(map(len, shared.values())),
-        **{m: _figure(interval, *((-1.0, 1.0) if m in ("f1", "em") else ())) for m, interval in differences.items()},
+        **{
+            m: _figure(interval, *((-1.0, 1.0) if m in ("f1", "em", "won") else ()))
+            for m, interval in differences.items()
+        },
         "probability_of_improvement": _figure(chance),
     }
 

@@ -66,12 +66,15 @@ def _costs(summary: Summary, view: Mapping[str, Any]) -> Table:
 
 def _differences(summary: Summary, view: Mapping[str, Any]) -> Table:
     """Against the baseline, question by question."""
+    compared = [arm["against"] for arm in view["arms"].values() if arm["against"]]
+    duels = {"won": "wins", "payoff": "payoff"} if all("won" in found for found in compared) else {}
     shown = _table(
-        f"minus {summary['baseline']}, seed by seed and question by question", ("arm", "F1", "net", "P(better)")
+        f"minus {summary['baseline']}, seed by seed and question by question",
+        ("arm", "F1", "net", *duels.values(), "P(better)"),
     )
     for name, arm in view["arms"].items():
         if found := arm["against"]:
-            gains = [_with_interval(found[metric], "+.3f") for metric in ("f1", "net")]
+            gains = [_with_interval(found[metric], "+.3f") for metric in ("f1", "net", *duels)]
             better = found["probability_of_improvement"]
             shown.add_row(name, *gains, _with_interval(better, ".2f") if _told(better) else "-")
     return shown

@@ -352,6 +352,9 @@ def test_teams_in_a_duel_are_judged_by_their_first_side_with_wins_and_payoffs(ti
     assert figures["same"]["metrics"]["won"]["mean"] == 0.5 and figures["same"]["metrics"]["payoff"]["mean"] == 0
     own = [row["won"] for row in rows if row["arm"] == "chance"]
     assert figures["chance"]["metrics"]["won"]["mean"] == pytest.approx(sum(own) / len(own)) != 0.5
+    lost = figures["chance"]["against"]
+    assert lost["won"]["mean"] == pytest.approx(sum(own) / len(own) - 0.5) and lost["payoff"]["mean"] < 0
+    assert lost["probability_of_improvement"]["mean"] == 0, "a rival that loses less may have as much F1"
     path = tmp_path / "duels.yaml"
     path.write_text(
         yaml.safe_dump(yaml.safe_load(tiny.read_text()) | {"arms": arms, "scenarios": duel}, sort_keys=False)
@@ -359,7 +362,7 @@ def test_teams_in_a_duel_are_judged_by_their_first_side_with_wins_and_payoffs(ti
     words = ["--table-only", "--set", "modes=[greedy]"]
     done = CliRunner().invoke(cli.app, ["compare", str(path), "--out", str(tmp_path / "out"), *words])
     assert done.exit_code == 0, done.stderr
-    assert "wins" in done.stdout and "payoff" in done.stdout
+    assert done.stdout.count("wins") == 2 and done.stdout.count("payoff") == 2, "means, and differences"
     report = unpacked(write_report(tmp_path / "out").read_text())
     table = next(block for block in report["sections"][0]["blocks"] if block["title"] == "Scores")
     assert table["columns"][-2:] == ["wins", "payoff"]
@@ -369,6 +372,7 @@ def test_games_of_one_team_have_no_columns_of_duels(unbroken: Path) -> None:
     assert not {"team", "payoff", "won"} & rows_of(unbroken)[0].keys()
     view = json.loads((unbroken / SUMMARY).read_text())["views"][0]
     assert not {"payoff", "won"} & view["arms"]["random"]["metrics"].keys()
+    assert not any({"payoff", "won"} & (arm["against"] or {}).keys() for arm in view["arms"].values())
 
 
 # ---- language models ------------------------------------------------------------------------------------------------

@@ -130,11 +130,15 @@ def _table(
 
 def _against(summary: Tree, arms: Tree) -> Block | None:
     rows: list[list[Any]] = []
+    compared = [part["against"] for part in arms.values() if part["against"] is not None]
+    duels = [name for name in OF_DUELS if all(name in found for found in compared)]
+    names = [*SCORES, *duels]
     for arm, part in arms.items():
         if (found := part["against"]) is not None:
-            differences = [cell | {"signed": True} if (cell := _cell(found[name])) else None for name in SCORES]
+            differences = [cell | {"signed": True} if (cell := _cell(found[name])) else None for name in names]
             rows.append([arm, found["pairs"], *differences, _cell(found[CHANCE])])
-    columns = ["arm", "pairs", *(NAMES[name] for name in SCORES), "chance of a better F1"]
+    chance = "chance of more wins" if duels else "chance of a better F1"
+    columns = ["arm", "pairs", *(NAMES.get(name, name) for name in names), chance]
     title = f"Difference from {summary['baseline']}"
     return {"type": "table", "title": title, "columns": columns, "rows": rows} if rows else None
 
