@@ -85,8 +85,9 @@ def test_an_agent_with_private_costs_is_charged_for_its_own_turns_only() -> None
         for slot, reward, done in zip(slots, rewards, dones, strict=True):
             if done and slot.episode.result is not None:
                 result = slot.episode.result
-                own = sum(turn.agent == "planner" for turn in slot.episode.trace.played)
-                assert reward == pytest.approx(result.outcome - result.cost - 0.5 * own)
+                own = [turn.output for turn in slot.episode.trace.played if turn.agent == "planner"]
+                assert sum(output.tokens for output in own) == len(own), "the one word that it takes to say AG"
+                assert reward == pytest.approx(result.outcome - result.cost - (0.5 + 0.001) * len(own))
 
 
 def test_an_adversary_learns_to_hurt_a_team_that_reads_well(tmp_path: Path) -> None:
