@@ -265,6 +265,10 @@ class PpoRecipe(LanguageSettings):
                 )
         elif self.critic == "none":
             raise ValueError(f"critic: {self.credit} needs one: head or separate")
+        if self.critic == "none" and self.critic_warmup:
+            raise ValueError("critic_warmup: there is no critic to warm up, and nobody else learns meanwhile; give 0")
+        if self.critic == "head" and not self.vf_coef:
+            raise ValueError("vf_coef: 0 never trains the critic (critic: head); give more, or choose critic: separate")
         if len(self.fixed_plan) > 2:
             raise ValueError("fixed_plan: expected one workflow for original questions and one for sub-questions")
         if self.sharing != "all" and self.lora is None:

@@ -129,6 +129,11 @@ class Recipe(Settings):
             raise ValueError(
                 f"batch_size: {self.batch_size} is more than a rollout has, n_envs * n_steps = {self.rollout} turns"
             )
+        if self.learner == "sb3" and self.rollout % self.batch_size == 1:
+            raise ValueError(
+                f"batch_size: {self.batch_size} leaves a last minibatch of one of the n_envs * n_steps = {self.rollout} turns, "
+                f"which cannot be normalised; give {self.batch_size + 1} or another"
+            )
         if self.learner == "sb3" and "/" not in self.partners and self.partners not in (*SCRIPTS, PAST):
             raise ValueError(
                 f"partners: {self.partners!r} is not one of {', '.join((*SCRIPTS, PAST))}, nor a path such as runs/first"

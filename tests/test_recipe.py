@@ -74,6 +74,8 @@ def test_a_recipe_extends_another_and_circles_are_refused(tmp_path: Path) -> Non
         ({"lora": {"rnk": 4}}, "lora.rnk: unknown key; did you mean 'rank'"),
         ({"critic": "head"}, "critic: tied_group asks none; give critic: none, or credit: episode_gae or broadcast"),
         ({"fixed_plan": ["QDP", "R,AG", "AG"]}, "fixed_plan"),
+        ({"critic_warmup": 3}, "critic_warmup: there is no critic to warm up"),
+        ({"credit": "episode_gae", "critic": "head", "vf_coef": 0.0}, "vf_coef: 0 never trains the critic"),
     ],
 )
 def test_a_knob_of_a_language_recipe_that_is_not_allowed_is_refused(overrides: dict[str, Any], says: str) -> None:
@@ -97,6 +99,7 @@ def test_overrides_change_the_recipe() -> None:
         ({"train": ["planner", "planner"]}, "an agent stands twice"),
         ({"train": []}, "train: expected all"),
         ({"batch_size": 10**6}, "batch_size: 1000000 is more than a rollout has"),
+        ({"n_envs": 8, "n_steps": 8, "batch_size": 63}, "batch_size: 63 leaves a last minibatch of one"),
         ({"n_steps": 0}, "n_steps: input should be greater than 0, found 0"),
         ({"script": "random"}, "only a scripted recipe plays one"),
         ({"network": [0]}, "network"),

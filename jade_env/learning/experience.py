@@ -89,6 +89,8 @@ class Transition:
     @property
     def role(self) -> str:
         """The agent's role, whatever the team."""
+        if self.team in (TEAM, ADVERSARY):  # not of a duel, where names begin with the side's
+            return self.agent
         return self.agent.removeprefix(f"{self.team}_")
 
     @property

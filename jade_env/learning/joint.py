@@ -212,9 +212,8 @@ class _Joint:
             if self.whole:
                 self._keep()
             at = checkpoint.saved_timesteps(path)[-1]
-            raise KeyboardInterrupt(
-                f"stopped in step {self.steps + 1} of {total}; {path} can be gone on with from step {at} by --resume"
-            ) from None
+            where = f"in step {self.steps + 1} of {total}" if self.steps < total else f"after the last of {total} steps"
+            raise KeyboardInterrupt(f"stopped {where}; {path} can be gone on with from step {at} by --resume") from None
         finally:
             self.folder.close()
 
@@ -386,6 +385,7 @@ class _Joint:
         first, end = ranks.bounds(self.dev)
         with says_what_to_lower(PLAY):
             own = evaluate(team, self.game, DEV, end - first, data=self.data, first=first) if end > first else []
+        self.watch.look()  # what it has asked is not the next step's
         return means_of([row for rows in ranks.gathered(own) for row in rows], self.game, self.learned)
 
     def _finish(self) -> RunSummary:

@@ -84,7 +84,7 @@ def learned_of(game: Scenario, recipe: PpoRecipe) -> tuple[str, ...]:
     """The agents that learn, in team order: those of `train` that a language model of this training plays.
 
     Raises:
-        ConfigError: `train` names an agent that something else plays.
+        ConfigError: `train` names an agent that something else plays, or nobody is left who learns.
     """
     names, specs, planner = Rules.names(game), specs_of(game, recipe), Rules.of(game).planner
     planned = {planner.name} if recipe.fixed_plan and planner else set()
@@ -94,7 +94,13 @@ def learned_of(game: Scenario, recipe: PpoRecipe) -> tuple[str, ...]:
         raise ConfigError(
             f"recipe {recipe.name}: train: {foreign[0]} is played by {specs[foreign[0]]}, which does not learn here"
         )
-    return tuple(agent for agent in wanted if agent not in foreign)
+    found = tuple(agent for agent in wanted if agent not in foreign)
+    if not found and recipe.train != "none":
+        raise ConfigError(
+            f"recipe {recipe.name}: nobody would learn: something that does not plays those of train (policies, fixed_plan); "
+            "train: none if that is meant"
+        )
+    return found
 
 
 def team_of(

@@ -99,7 +99,7 @@ def dry_run(
         return "\n".join(lines)
     if isinstance(recipe, WarmStartRecipe):
         return "\n".join([*lines, f"{recipe.name}: {recipe.steps} steps of {recipe.batch_size} turns"])
-    learned = recipe.trained(team)
+    learned = learned_of(scenario, recipe)
     lines.append(
         f"{recipe.name}: {recipe.steps} steps of {recipe.episodes} episodes "
         f"({recipe.questions} questions x {recipe.plans} plans x {recipe.executions} executions); "
@@ -146,7 +146,7 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
     whole = sum(p.numel() for p in model.parameters())
     if not recipe.train_embeddings:
         model.get_input_embeddings().requires_grad_(False)
-    learned = set(recipe.trained(team))
+    learned = set(learned_of(scenario, recipe))
     if recipe.lora is not None:
         adapters = tuple(sorted(set(recipe.adapters(roles).values()))) or ("default",)
         model = with_adapters(model, _lora(recipe.lora), adapters, recipe.backbone)

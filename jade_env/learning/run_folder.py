@@ -13,6 +13,7 @@ import jade_env.learning.requires  # noqa: F401 - first: it names the extra wher
 
 import fcntl
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -95,11 +96,11 @@ class RunFolder:
         """
         self.records.append(dict(record))
         path = self.path / METRICS
-        with writing(path), path.open("ab") as file:
-            before = file.tell()
+        with writing(path), path.open("ab", buffering=0) as file:
+            before, line = file.seek(0, os.SEEK_END), _line(record)
             try:
-                file.write(_line(record))
-                file.flush()
+                while line:
+                    line = line[file.write(line) :]
             except OSError:
                 file.truncate(before)
                 raise

@@ -193,12 +193,13 @@ class _Training:
         now = model.num_timesteps
         over = now >= plan.total_timesteps
         record = {"timesteps": now} | _episode_figures(self.window) | self._learner_figures()
+        retrieval = self.watch.figures()
         figures = self._evaluate() if over or _crossed(before, now, plan.eval_every) else {}
         better = self._is_better(figures, now)
         if self.past is not None and _crossed(before, now, plan.freeze_every):
             pool = self.env.pool
             self.past.freeze(now, self._net, pool.dealer.next_index // len(pool.sides))
-        record["retrieval"] = self.watch.figures()
+        record["retrieval"] = retrieval
         self.folder.log(record | {"seconds": round(self._elapsed(), 3)} | figures)
         self.boundary = self._capture()
         if over or better or _crossed(before, now, plan.checkpoint_every):
@@ -245,6 +246,7 @@ class _Training:
             figures["held_out"] = means_of(rows, self.game, self.learned)
         if self.past is not None:
             figures["wins"] = {str(then): self._wins(self.past.selves[then]) for then in self.past.selves}
+        self.watch.look()  # what it has asked is not the next rollout's
         return figures
 
     def _wins(self, rival: Policy) -> float:

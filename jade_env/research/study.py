@@ -19,7 +19,7 @@ from jade_env.chat_recipe import RemoteChatRecipe
 from jade_env.config import Settings, apply_overrides, beside, load_tree, names, nearest, validate
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Rules
-from jade_env.language_recipe import LANGUAGE_MODEL
+from jade_env.language_recipe import LANGUAGE_MODEL, refuse_fp16
 from jade_env.policy import REMOTE, RUN_FILES, SCRIPTED, Policy, make_policy
 from jade_env.policy.idle import IdlePolicy
 from jade_env.policy.team import make_team, read_team
@@ -284,6 +284,11 @@ def _cell(study: Study, item: StudyScenario, name: str) -> Run:
         warm = _warm_start(arm.warm_start, recipe)
         if recipe is not None:
             recipe.trained(Rules.names(game))
+        if isinstance(recipe, PpoRecipe) and train:
+            from jade_env.learning.language_team import learned_of
+
+            refuse_fp16(recipe)
+            learned_of(game, recipe)
         if isinstance(recipe, MarlRecipe):
             recipe.check(game)
         if isinstance(recipe, Recipe | MarlRecipe) and not train:

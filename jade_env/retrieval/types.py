@@ -21,7 +21,7 @@ class Document:
     metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __hash__(self) -> int:
-        return hash(self.text)  # which Python keeps; ids repeat where passages are made on the spot
+        return hash((self.id, self.text))  # Python keeps those of strings; either alone may repeat
 
 
 @dataclass(frozen=True, slots=True)

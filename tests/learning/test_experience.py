@@ -14,7 +14,7 @@ from jade_env import streams
 from jade_env.errors import DataError, JadeError
 from jade_env.game.episode import Episode
 from jade_env.learning import credit
-from jade_env.learning.experience import Experience
+from jade_env.learning.experience import Experience, transitions
 from jade_env.policy.random_policy import RandomPolicy
 from jade_env.policy.sampling import Sample
 
@@ -60,6 +60,12 @@ def test_rows_stand_in_order_of_episode_and_carry_their_address() -> None:
         row["text"] == f"<workflow>{','.join(row['value'])}</workflow>" for row in table if row["kind"] == "workflow"
     )
     assert all((r.round == 0) == (r.path == ()) for r in rows)
+
+
+def test_a_role_keeps_its_name_where_that_begins_as_a_side_is_called() -> None:
+    row = next(iter(transitions(episodes(1)[0])))
+    assert replace(row, agent="team_reader").role == "team_reader"
+    assert replace(row, team="red", agent="red_team_reader").role == "team_reader"
 
 
 def test_a_truncated_episode_leaves_no_experience() -> None:

@@ -122,6 +122,10 @@ def test_agents_are_told_apart_by_name_role_and_team(backbones: tuple[str, str],
         specs_of(game, load_recipe("jade_joint", {"policies": {"planer": "heuristic"}}))
     with pytest.raises(ConfigError, match="planner is played by heuristic, which does not learn here"):
         learned_of(game, load_recipe("jade_joint", {"policies": {"planner": "heuristic"}, "train": ["planner"]}))
+    for nobody in ({"policies": {"default": "heuristic"}}, {"train": ["planner"], "fixed_plan": ["R,AG", "R,AG"]}):
+        with pytest.raises(ConfigError, match="nobody would learn"):
+            learned_of(game, load_recipe("jade_joint", nobody))
+    assert learned_of(game, load_recipe("frozen")) == ()
 
 
 def test_a_run_is_read_back_over_the_model_it_began_with_or_its_own_copy_and_over_no_other(

@@ -237,6 +237,29 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(tmp_path: P
     assert run(out, resume=True, total_timesteps=512).timesteps == 512  # from the beginning, as there is room again
 
 
+def test_a_record_that_a_full_disk_cuts_short_is_taken_back(tmp_path: Path):
+    program = """
+        import resource, signal, sys
+        from pathlib import Path
+        from jade_env.errors import DataError
+        from jade_env.learning.run_folder import METRICS, RunFolder
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        folder = RunFolder(Path(sys.argv[1]), {}, False)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
+        try:
+            for step in range(100):
+                folder.log({"timesteps": step, "said": "x" * 700})
+        except DataError as error:
+            lines = (folder.path / METRICS).read_text().splitlines(keepends=True)
+            print(len(lines), all(line.endswith("}\\n") for line in lines), "cannot be written" in str(error))
+    """
+    out = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(out)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split() == ["6", "True", "True"], done.stderr
+
+
 def test_a_training_that_diverges_stops_with_a_sentence_and_keeps_the_last_good_checkpoint(tmp_path: Path):
     out = tmp_path / "run"
 

@@ -157,6 +157,7 @@ def test_clearing_forgets_answers_and_statistics() -> None:
 
 
 def test_memory_is_bounded_by_bytes_and_a_shared_document_is_kept_once() -> None:
+    assert len({hash(Document(str(i), "Title", "")) for i in range(100)}) > 90, "titles alone are told apart"
     shared = Document("x", "Title", "t" * 10_000)
 
     class One:
