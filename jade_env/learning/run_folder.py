@@ -240,7 +240,7 @@ def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> N
     holds = "backbones.self.holds"
     same = ("recipe.backbone",) if holds in old and old[holds] == new.get(holds) else ()  # wherever it is now
     for key in dict.fromkeys((*old, *new)):
-        unknown = key.startswith(("backbones.", "files.")) and key not in old  # of runs begun before
+        unknown = key.startswith(("backbones.", "files.", "partner")) and key not in old  # of runs begun before
         unknown = unknown or (key.startswith("backbones.") and key.endswith(".place"))
         knob = key.split(".")[1] if key.startswith("recipe.") else ""
         unknown = unknown or bool(
@@ -249,6 +249,11 @@ def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> N
         if key.startswith("files.") and not unknown and old[key] != new.get(key):
             raise ConfigError(
                 f"{path}: {key.removeprefix('files.')}.jsonl has changed since the run was begun: begin a new run"
+            )
+        if key == "partner" and not unknown and old[key] != new.get(key):
+            raise ConfigError(
+                f"{path}: partners: the run was begun beside {old[key]}, and they are {new.get(key, 'not there')} now: "
+                "begin a new run, or keep partners that do not train on"
             )
         if not unknown and not key.startswith((*MAY_CHANGE, *same)) and old.get(key) != new.get(key):
             raise ConfigError(

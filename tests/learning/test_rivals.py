@@ -371,3 +371,19 @@ def test_a_game_of_which_one_side_was_cut_short_is_played_again_as_it_stood(monk
 
 def flaky_always() -> Any:
     raise RetrievalError("the server is down")
+
+
+def test_a_run_does_not_go_on_beside_partners_that_play_otherwise_now(tmp_path: Path) -> None:
+    game = scenario("cooperative")
+    other = train(game, load_recipe("sb3_shared", {**SHORT, "total_timesteps": 512}), tmp_path / "other").folder
+    knobs = {**SHORT, "train": ["planner"], "partners": str(other)}
+    first = train(game, load_recipe("sb3_shared", {**knobs, "total_timesteps": 256}), tmp_path / "run").folder
+    more = load_recipe("sb3_shared", {**knobs, "total_timesteps": 512})
+    kept = {path: path.read_bytes() for path in (other / "checkpoints").glob("*/policy.safetensors")}
+    for path in kept:
+        path.write_bytes(kept[path][:-4] + b"\0\0\0\1")
+    with pytest.raises(ConfigError, match="partners: the run was begun beside checkpoint"):
+        train(game, more, first, resume=True)
+    for path, content in kept.items():
+        path.write_bytes(content)
+    assert train(game, more, first, resume=True).timesteps == 512
