@@ -152,7 +152,10 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
         model = with_adapters(model, _lora(recipe.lora), adapters, recipe.backbone)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     number = DTYPES[recipe.dtype].itemsize
-    reference, critic = bool(learned) and _needs_reference(recipe, team), bool(learned) and recipe.critic == "separate"
+    reference, critic = (
+        bool(learned) and _needs_reference(recipe, learned < set(team)),
+        bool(learned) and recipe.critic == "separate",
+    )
     copies, learners = 1 + reference + critic, (1 + critic) if learned else 0
     width, layers = int(config.hidden_size), int(config.num_hidden_layers)
     context = _context(config)
@@ -281,9 +284,8 @@ def _others(scenario: Scenario, recipe: PpoRecipe, length: int) -> list[Part]:
     return parts
 
 
-def _needs_reference(recipe: PpoRecipe, team: Mapping[str, Sequence[str]]) -> bool:
+def _needs_reference(recipe: PpoRecipe, partial: bool) -> bool:
     """Whether the model as it began is kept beside it; with adapters it is the model without them."""
-    partial = set(recipe.trained(team)) < set(team)
     return recipe.lora is None and (partial or any(kl.start or kl.end for kl in recipe.kl.values()))
 
 

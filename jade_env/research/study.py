@@ -284,11 +284,12 @@ def _cell(study: Study, item: StudyScenario, name: str) -> Run:
         warm = _warm_start(arm.warm_start, recipe)
         if recipe is not None:
             recipe.trained(Rules.names(game))
-        if isinstance(recipe, PpoRecipe) and train:
+        if isinstance(recipe, PpoRecipe):
             from jade_env.learning.language_team import learned_of
 
-            refuse_fp16(recipe)
-            learned_of(game, recipe)
+            learned_of(game, recipe)  # also who would learn decides which side of a duel is judged
+            if train:
+                refuse_fp16(recipe)
         if isinstance(recipe, MarlRecipe):
             recipe.check(game)
         if isinstance(recipe, Recipe | MarlRecipe) and not train:
