@@ -53,14 +53,14 @@ GPU_TOKENS = 32_768  # in the model at once on a GPU; a run goes on only on the 
 # training (9201 to 9210) by .077 under one RL seed and .042 under another, in which it had given up two hops when it was let go.
 # In the fourth (9301 to 9310), which held the planner for .6 and learned from turns with the same prompt and output as from one,
 # the first joint run collapsed: its decomposers asked for one thing only. The fifth holds the planner for .6 and takes one step an
-# epoch; on training worlds (docs/benchmarks.md) four seeds of four kept two hops with that.
+# epoch; on training worlds (docs/claim.md) four seeds of four kept two hops with that.
 TEST_WORLDS, TEST_QUESTIONS = tuple(range(9401, 9411)), 60  # seeds of worlds, split `test`; questions of each
 TUNING_WORLDS, TUNING_QUESTIONS = (7001, 7002), 100  # for the choice of the fixed chain
 CHAINS = (
     ("AG", "R,AG"), ("R,AG", "R,AG"), ("R,DS,AG", "R,AG"), ("QDS", "R,AG"), ("QDS", "R,DS,AG"), ("QDP", "R,AG"), ("QDP", "R,DS,AG"),
 )  # fmt: skip
 # The sixth (`--study cold`) trains at a lower temperature, so that the plays that are learned from are nearer to greedy ones: on a
-# world used for nothing else, 65 steps at .7 had net .55 greedily where they had .49 at 1 (docs/benchmarks.md, hypothesis 8), two
+# world used for nothing else, 65 steps at .7 had net .55 greedily where they had .49 at 1 (docs/claim.md, hypothesis 8), two
 # seeds. It has new test worlds, as many steps as the recipe says, and the backbones that are there: the one that ships, the fourth
 # and a new one. It is judged greedy, drawn at the temperature that it was trained at (`sampled`), and at 1 (`sampled_at_1`).
 COLD, COLD_STEPS, COLD_STARTS = 0.7, 130, (0, 3, 4)
