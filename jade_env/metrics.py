@@ -74,11 +74,11 @@ class _Answer(NamedTuple):
 
 
 class _Gold(NamedTuple):
-    """A gold answer made ready for comparison, with its tokens counted."""
+    """A gold answer made ready for comparison; `words` are its tokens, each once."""
 
     text: str
-    counts: Mapping[str, int]
-    length: int
+    tokens: list[str]
+    words: frozenset[str]
 
 
 def normalize(text: str, rule: Rule = "standard") -> str:
@@ -125,24 +125,18 @@ def score(prediction: str, golds: Sequence[str], rule: Rule = "standard") -> Sco
 
 @lru_cache(maxsize=1 << 16)
 def _prepare_gold(gold: str, rule: Rule) -> _Gold:
-    """Golds come back every epoch, so they are normalised and counted once."""
+    """Golds come back every epoch, so they are normalised once."""
     text = normalize(gold, rule)
     tokens = text.split()
-    return _Gold(text, Counter(tokens), len(tokens))
+    return _Gold(text, tokens, frozenset(tokens))
 
 
 def _token_scores(answer: _Answer, gold: _Gold) -> tuple[float, float, float]:
     """F1, precision and recall over the bag of tokens."""
-    if gold.counts.keys().isdisjoint(answer.tokens):
+    if gold.words.isdisjoint(answer.tokens):
         return 0.0, 0.0, 0.0
-    left = dict(gold.counts)
-    shared = 0
-    for token in answer.tokens:
-        remaining = left.get(token, 0)
-        if remaining:
-            left[token] = remaining - 1
-            shared += 1
-    precision, recall = shared / len(answer.tokens), shared / gold.length
+    shared = (Counter(answer.tokens) & Counter(gold.tokens)).total()
+    precision, recall = shared / len(answer.tokens), shared / len(gold.tokens)
     return 2 * precision * recall / (precision + recall), precision, recall
 
 
@@ -154,7 +148,7 @@ def _score_standard(answer: _Answer, golds: Sequence[_Gold]) -> Scores:
     for gold in golds:
         if text == gold.text:
             return Scores(1.0, 1.0, 1.0, 1.0, 1.0)
-        if gold.counts.keys().isdisjoint(tokens):
+        if gold.words.isdisjoint(tokens):
             continue  # no F1, and not covered
         covered = covered or f" {gold.text} " in f" {text} "
         if text not in _CLOSED_ANSWERS and gold.text not in _CLOSED_ANSWERS:

@@ -164,8 +164,10 @@ class RawEnv(Common, AECEnv[str, Any, Any]):  # type: ignore[misc]
     def _note_turns(self, played: str) -> None:
         """Keep true the infos of the agent that has played and of those whose turns have opened; the others' have not changed."""
         infos, match = self.infos, self._match
-        for agent in {played, *[turn.agent for turn in match.opened]}:
-            match.note(infos[agent], match.oldest_turn_of(agent))
+        match.note(infos[played], match.oldest_turn_of(played))
+        for turn in match.opened:
+            if not infos[turn.agent]["has_turn"]:  # another one of its turns was opened before
+                match.note(infos[turn.agent], turn)
 
     def _end(self) -> None:
         match = self._match
