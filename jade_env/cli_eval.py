@@ -169,10 +169,9 @@ def _print(*tables: Table) -> None:
 
 def _runs_in(policy: str) -> dict[Path, tuple[int, str]]:
     """The runs that play, alone or in a team: which checkpoint of each, and whether that is its best or its last one."""
-    from jade_env.policy.team import read_team
+    from jade_env.policy.team import members_of
 
-    alone = Path(policy).is_dir() or "=" not in policy or policy.startswith("remote_chat:")
-    members = [policy] if alone else read_team(policy).values()
+    members = members_of(policy).values() or [policy]
     runs = [run for member in dict.fromkeys(members) if (run := Path(member)).is_dir()]
     if not runs:
         return {}

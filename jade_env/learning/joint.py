@@ -34,7 +34,7 @@ from jade_env.learning.experience import Experience
 from jade_env.learning.language_team import backbone_named, learned_of, manner_of, other, places_of, specs_of, team_of
 from jade_env.learning.learner import Learner, under
 from jade_env.learning.rollout import Rollout, collect, together
-from jade_env.learning.run_folder import Follower, RunFolder, config_of
+from jade_env.learning.run_folder import Follower, RunFolder, checkpoints_of, config_of
 from jade_env.learning.session import (
     Progress,
     RunSummary,
@@ -160,6 +160,7 @@ class _Joint:
                     self.learners[spec] = Learner(recipe, roles, own <= set(self.learned))
         config = config_of(game, plan.resolved(), seed, data, roles, self.learned)
         config["backbones"] = places_of(plan, self.specs.values())
+        config["partners"] = checkpoints_of(self.specs.values())
         self.folder = Follower(out) if ranks.rank() else RunFolder(out, config, resume)
         models = {spec: (learner.player, learner.frozen) for spec, learner in self.learners.items()}
         with says_what_to_lower(LOADING):

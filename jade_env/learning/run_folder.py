@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +28,7 @@ from jade_env.game.episode import Episode
 from jade_env.learning import checkpoint
 from jade_env.learning.checkpoint import as_json, write_whole, writing
 from jade_env.policy.fingerprint import fingerprint
+from jade_env.policy.team import members_of
 from jade_env.scenario import Scenario
 
 CONFIG = "config.json"
@@ -180,6 +181,18 @@ def config_of(
     }
 
 
+def checkpoints_of(players: Iterable[str]) -> dict[str, str]:
+    """Of the runs among those that play beside what learns, alone or in a team: which checkpoint plays, and what it holds."""
+    found = {}
+    for player in dict.fromkeys(member for each in players for member in members_of(each).values() or [each]):
+        run = Path(player.removeprefix("sb3:"))
+        if checkpoint.saved_timesteps(run):
+            chosen = checkpoint.chosen_timesteps(run)
+            holds = fingerprint(run, f"{checkpoint.FOLDER}/{chosen:09d}/{checkpoint.POLICY}")
+            found[player] = f"checkpoint {chosen}, {holds}"
+    return found
+
+
 def trace_of(episode: Episode) -> dict[str, Any]:
     """An episode as JSON."""
     return {
@@ -240,7 +253,7 @@ def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> N
     holds = "backbones.self.holds"
     same = ("recipe.backbone",) if holds in old and old[holds] == new.get(holds) else ()  # wherever it is now
     for key in dict.fromkeys((*old, *new)):
-        unknown = key.startswith(("backbones.", "files.", "partner")) and key not in old  # of runs begun before
+        unknown = key.startswith(("backbones.", "files.", "partners.")) and key not in old  # of runs begun before
         unknown = unknown or (key.startswith("backbones.") and key.endswith(".place"))
         knob = key.split(".")[1] if key.startswith("recipe.") else ""
         unknown = unknown or bool(
@@ -250,10 +263,10 @@ def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> N
             raise ConfigError(
                 f"{path}: {key.removeprefix('files.')}.jsonl has changed since the run was begun: begin a new run"
             )
-        if key == "partner" and not unknown and old[key] != new.get(key):
+        if key.startswith("partners.") and not unknown and old[key] != new.get(key):
             raise ConfigError(
-                f"{path}: partners: the run was begun beside {old[key]}, and they are {new.get(key, 'not there')} now: "
-                "begin a new run, or keep partners that do not train on"
+                f"{path}: the run was begun beside {old[key]}, of {key.removeprefix('partners.')}, which plays by "
+                f"{new.get(key, 'none')} now: begin a new run, or keep partners that do not train on"
             )
         if not unknown and not key.startswith((*MAY_CHANGE, *same)) and old.get(key) != new.get(key):
             raise ConfigError(

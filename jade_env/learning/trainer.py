@@ -34,12 +34,11 @@ from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.evaluation import chosen_by, evaluate, means_of
 from jade_env.learning.past_selves import PastSelves
 from jade_env.learning.player import NetworkPolicy, feature_names, load_policy, network_weights
-from jade_env.learning.run_folder import RunFolder, config_of
+from jade_env.learning.run_folder import RunFolder, checkpoints_of, config_of
 from jade_env.learning.sb3 import TurnVecEnv, outcome, side_of
 from jade_env.learning.session import Progress, RunSummary, finished, reproducible, terminate_as_interrupt, undisturbed
 from jade_env.learning.training_pool import HELD_OUT_SEED, SPLIT, TrainingPool, held_out_count
 from jade_env.policy import MixedPolicy, Policy, make_policy
-from jade_env.policy.fingerprint import fingerprint
 from jade_env.recipe import PAST, Recipe, load_recipe
 from jade_env.retrieval.remote_watch import Watch
 from jade_env.scenario import Scenario
@@ -117,13 +116,9 @@ class _Training:
             partners = make_policy(plan.partners, game, data=data, seed=seed)
         pool = TrainingPool(game, plan.n_envs * len(Rules.sides(game)), seed, self.held_out, data)
         side_of(pool, frozenset(learned))  # whether they can learn together, before a folder is made
-        self.folder = RunFolder(
-            out,
-            config_of(
-                game, plan.resolved(), seed, data, team, learned, features=feature_names(), **_partner(plan.partners)
-            ),
-            resume,
-        )
+        config = config_of(game, plan.resolved(), seed, data, team, learned, features=feature_names())
+        config["partners"] = checkpoints_of([plan.partners] if partners else [])
+        self.folder = RunFolder(out, config, resume)
         self.past: PastSelves | None = None
         if plan.partners == PAST and game.teams:
             done = checkpoint.saved_timesteps(self.folder.path)
@@ -399,17 +394,6 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _between(start: float, end: float | None, remaining: float) -> float:
     return start if end is None else end + (start - end) * remaining
-
-
-def _partner(place: str) -> dict[str, str]:
-    """Of a run that plays the others: which of its checkpoints, and what that holds."""
-    run = Path(place)
-    if not checkpoint.saved_timesteps(run):
-        return {}
-    chosen = checkpoint.chosen_timesteps(run)
-    return {
-        "partner": f"checkpoint {chosen}, {fingerprint(run, f'{checkpoint.FOLDER}/{chosen:09d}/{checkpoint.POLICY}')}"
-    }
 
 
 def _crossed(before: int, now: int, every: int) -> bool:

@@ -6,11 +6,13 @@ Knows agents and specs; what a spec makes is the caller's business.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from jade_env.config import nearest
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Rules
+from jade_env.policy import REMOTE
 from jade_env.policy.base import Policy
 from jade_env.policy.mixed import DEFAULT, MixedPolicy
 from jade_env.scenario import Scenario
@@ -31,6 +33,16 @@ def read_team(words: str) -> dict[str, str]:
             raise ConfigError(f"{words!r}: {agent} is named twice")
         team[agent] = spec
     return team
+
+
+def members_of(policy: str) -> dict[str, str]:
+    """Who plays whom, where a policy is a team in words; empty where it is none.
+
+    Raises:
+        ConfigError: it is a team that is not written as one.
+    """
+    alone = "=" not in policy or policy.startswith(f"{REMOTE}:") or Path(policy).is_dir()
+    return {} if alone else read_team(policy)
 
 
 def make_team(

@@ -22,7 +22,7 @@ from jade_env.game.episode import Rules
 from jade_env.language_recipe import LANGUAGE_MODEL, refuse_fp16
 from jade_env.policy import REMOTE, RUN_FILES, SCRIPTED, Policy, make_policy
 from jade_env.policy.idle import IdlePolicy
-from jade_env.policy.team import make_team, read_team
+from jade_env.policy.team import make_team, members_of
 from jade_env.recipe import MarlRecipe, PpoRecipe, Recipe, WarmStartRecipe, load_recipe
 from jade_env.scenario import Scenario, load_scenario
 
@@ -184,7 +184,7 @@ class Run:
     @property
     def team(self) -> Mapping[str, str]:
         """Who plays whom, where the player is a team; empty where it is not."""
-        return _members(self.player or "")
+        return members_of(self.player or "")
 
     @property
     def scripted(self) -> bool:
@@ -321,7 +321,7 @@ def _who(study: Study, arm: Arm, game: Scenario) -> tuple[str | None, Learning |
     elif arm.policy.startswith(f"{REMOTE}:"):
         _stand_in(arm.policy, game, ())
         player = arm.policy
-    elif team := _members(arm.policy):
+    elif team := members_of(arm.policy):
         make_team(team, game, lambda spec, roles: _stand_in(spec, game, roles))
         player = arm.policy
     else:
@@ -342,17 +342,6 @@ def _who(study: Study, arm: Arm, game: Scenario) -> tuple[str | None, Learning |
     if isinstance(recipe, WarmStartRecipe | RemoteChatRecipe):
         raise ConfigError(f"policy: {recipe.name} is a warm start: train it with jade warm-start, and give the others")
     return None, recipe
-
-
-def _members(policy: str) -> Mapping[str, str]:
-    """Who plays whom, where a policy is a team as `jade eval` reads one; empty where it is not.
-
-    Raises:
-        ConfigError: it is a team that is not written as one.
-    """
-    if "=" not in policy or policy.startswith(f"{REMOTE}:") or Path(policy).is_dir():
-        return {}
-    return read_team(policy)
 
 
 def _stand_in(spec: str, game: Scenario, roles: Collection[str]) -> Policy:

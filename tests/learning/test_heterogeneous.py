@@ -106,6 +106,10 @@ def test_a_planner_of_numbered_candidates_leads_executors_that_write(
     policy = make_policy(str(run), game)
     actions = policy.act(make_pool(game, 4, seed=0, mode="text").turns())
     assert all(isinstance(action, int) for action in actions), "the planner chooses by number"
+    for path in (planner / "checkpoints").glob("*/policy.safetensors"):
+        path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(ConfigError, match=f"begun beside checkpoint .*, of sb3:{planner}, which plays by"):
+        train_language(game, plan.model_copy(update={"steps": 3}), run, resume=True)
 
 
 def test_agents_are_told_apart_by_name_role_and_team(backbones: tuple[str, str], game: Scenario) -> None:
