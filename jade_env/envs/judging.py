@@ -13,8 +13,9 @@ import numpy as np
 
 from jade_env.envs import answers, splits
 from jade_env.envs.answers import MAX_DOCUMENTS, survey
+from jade_env.envs.lexicon import analyse
 from jade_env.envs.memory import remember
-from jade_env.envs.reading import read
+from jade_env.envs.reading import MAX_QUERY, read
 from jade_env.envs.rows import MAX_SELECTED, measures
 from jade_env.envs.spans import passage
 from jade_env.game.outputs import MAX_QUERY_WORDS, DocumentKind, VerdictKind
@@ -117,13 +118,11 @@ def _told(view: View) -> list[str]:
 def answer_measures(query: str, documents: tuple[Document, ...]) -> dict[str, tuple[float, float, float]]:
     """Salience, fit and sentence of each span, as the generator's rows have them."""
     result = survey(query, documents)
-    values, names = result.values, [name for name, _ in answers.COLUMNS]
-    table = np.frombuffer(answers.rows(result), np.float32).reshape(len(values), -1)
-    columns = [names.index(name) for name in ("salience", "fit", "sentence_weight")]
-    return {
-        value: (float(row[columns[0]]), float(row[columns[1]]), float(row[columns[2]]))
-        for value, row in zip(values, table, strict=True)
-    }
+    table = np.frombuffer(answers.rows(result), np.float32).reshape(len(result.values), -1)
+    return dict(zip(result.values, map(tuple, table[:, _OWN].tolist()), strict=True))
+
+
+_OWN = [[name for name, _ in answers.COLUMNS].index(name) for name in ("salience", "fit", "sentence_weight")]
 
 
 def rows(source: str, view: View, values: Sequence[Any], width: int) -> bytes:
@@ -133,19 +132,17 @@ def rows(source: str, view: View, values: Sequence[Any], width: int) -> bytes:
         "search_or_answer": _step_rows,
         "document": _swap_rows,
     }
-    packed, made = [], describe[source](view, values)
-    for index, row in enumerate(made):
-        full = [1.0, min(1.0, index / 32), 0.0, 0.0, 0.0, *row]
-        packed.append(struct.pack(f"{width}f", *full, *[0.0] * (width - len(full))))
-    return b"".join(packed)
+    columns = len(COLUMNS[source])
+    pack = struct.Struct(f"ff12x{columns - len(_COMMON)}f{4 * (width - columns)}x").pack
+    return b"".join([pack(1.0, min(1.0, index / 32), *row) for index, row in enumerate(describe[source](view, values))])
 
 
 def _verdict_rows(view: View, values: Sequence[str]) -> list[list[float]]:
     draft, documents = view.draft, measures(view.query, view.documents) or [(0.0, 0.0, 0.0, 0.0)]
     about = [
         float(not draft),
-        max((_share(draft, _words(document.text)) for document in view.documents), default=0.0),
-        _share(draft, _words(view.query)),
+        max((_share(draft, _words(document)) for document in view.documents), default=0.0),
+        _share(draft, read(view.query).words),
         float(draft in survey(view.query, view.documents).values),
         min(1.0, len(draft.split()) / 12),
         min(1.0, len(view.documents) / 5),
@@ -158,7 +155,7 @@ def _verdict_rows(view: View, values: Sequence[str]) -> list[list[float]]:
 def _step_rows(view: View, values: Sequence[tuple[str, str]]) -> list[list[float]]:
     made = {query for query, _ in view.history}
     measured = answer_measures(view.query, _in_sight(view))
-    sought, told = _words(view.query), _words(" ".join(document.text for document in view.documents))
+    sought, told = read(view.query).words, frozenset[str]().union(*map(_words, view.documents))
     answered, made_so_far = 0, min(1.0, len(made) / 4)
     table = []
     for action, text in values:
@@ -186,12 +183,19 @@ def _swap_rows(view: View, values: Sequence[tuple[int, str]]) -> list[list[float
     return table
 
 
-def _words(text: str) -> frozenset[str]:
-    """The stems of what somebody wrote or read."""
-    return passage(Document("", "", text)).words
+def _words(document: Document) -> frozenset[str]:
+    """The stems of a document's text."""
+    text = passage(document)
+    return frozenset(text.stems[text.head :])
+
+
+@remember(512)
+def _stems(text: str) -> frozenset[str]:
+    """The stems of what somebody wrote."""
+    return frozenset(filter(None, analyse(text[:MAX_QUERY].split())[2]))
 
 
 def _share(text: str, words: frozenset[str]) -> float:
     """Share of a text's words that are among others."""
-    own = read(text).words
+    own = _stems(text)
     return len(own & words) / len(own) if own else 0.0
