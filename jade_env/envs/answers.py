@@ -233,8 +233,9 @@ def _scan_query(result: Survey) -> None:
     reading, twice = result.reading, result.reading.twice
     sides: list[Mention] = []
     for start, end in reading.items:
-        text = reading.phrase(start, end).strip('"')
-        sides.append((start, end, text, text.lower(), NAME))
+        text = reading.phrase(start, end).strip('"').strip()
+        if text:
+            sides.append((start, end, text, text.lower(), NAME))
     bonus = 10.0 if sides and reading.wanted == CHOICE else 0.0
     count = len(sides)
     fits, masks, found = _FITS[reading.wanted], result.masks, result.found

@@ -41,7 +41,9 @@ def compare(reading: Reading, passages: list[Passage]) -> dict[str, float]:
     numbers: dict[str, float | None] = {}
     for start, end in reading.items:
         words = {stem for stem in reading.stems[start:end] if stem}
-        numbers[reading.phrase(start, end).strip('"').lower()] = _number_of(reading, passages, words, end - start)
+        numbers[reading.phrase(start, end).strip('"').strip().lower()] = _number_of(
+            reading, passages, words, end - start
+        )
     known = [number for number in numbers.values() if number is not None]
     if len(known) < 2 or max(known) == min(known):
         return dict.fromkeys(numbers, 0.0)

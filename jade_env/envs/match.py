@@ -147,7 +147,7 @@ class Match:
 
     def _observation(self, turn: Turn) -> Any:
         if turn.mode == "text":
-            return spaces.Prompt(turn.prompt)
+            return spaces.Prompt(turn.prompt[: spaces.MAX_TEXT])
         vector, mask = self.encoder.encode(turn)
         return {"observation": vector, "action_mask": mask}
 
@@ -245,7 +245,7 @@ def readable(action: Any) -> Action:
     """
     if isinstance(action, str):
         return action if len(action) <= spaces.MAX_TEXT else action[: spaces.MAX_TEXT]
-    if getattr(action, "ndim", 0):  # an array, or a tensor
+    if hasattr(action, "ndim"):  # an array, or a tensor
         if math.prod(action.shape) != 1:
             raise JadeError(f"an action is one number or a text, not an array of shape {tuple(action.shape)}")
         return readable(action.item())

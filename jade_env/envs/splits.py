@@ -11,6 +11,7 @@ from jade_env.envs.memory import remember
 from jade_env.envs.reading import Reading, is_person, read
 from jade_env.envs.sides import WAYS, ask, relation_words, sides
 from jade_env.game.view import View
+from jade_env.game.workflow import substitute
 
 MAX_CANDIDATES = 8
 MAX_QUERY_WORDS = 100
@@ -48,14 +49,6 @@ _OWN = frozenset("lUMNY")
 _LINKS = lexicon.words("of who whose whom that which where when by from in with for behind on at")
 
 
-def substitute(text: str, answers: tuple[tuple[str, str], ...]) -> str:
-    """Put the answer of step k for each `#k`."""
-    if "#" in text:
-        for number in range(len(answers), 0, -1):
-            text = text.replace(f"#{number}", answers[number - 1][1])
-    return text
-
-
 def shorten(text: str) -> str:
     """`text` on one line without angle brackets, at most MAX_QUERY_WORDS words."""
     if "<" in text or ">" in text:
@@ -79,7 +72,7 @@ def rewrites(view: View) -> list[str]:
 @remember(16)
 def wordings(query: str, answers: tuple[tuple[str, str], ...]) -> dict[str, int]:
     """The rewrites of a query, each with its wording, an index into WORDINGS."""
-    text = shorten(substitute(query, answers))
+    text = shorten(substitute(query, [answer for _, answer in answers]))
     reading = read(text)
     plain = text.rstrip("? ")
     content = keywords(reading)
@@ -108,7 +101,13 @@ def wordings(query: str, answers: tuple[tuple[str, str], ...]) -> dict[str, int]
                 kept[option] = wording
                 if len(kept) == MAX_CANDIDATES:
                     break
-    return kept or {shorten(f"about {query}"): len(WORDINGS) - 1}
+    return kept or {_about(query): len(WORDINGS) - 1}
+
+
+def _about(query: str) -> str:
+    """Another wording where there is no other; of a query that is all "about", one word less."""
+    about = shorten(f"about {query}")
+    return about if about.casefold() != query.strip().casefold() else about.rpartition(" ")[0]
 
 
 def noun_phrases(reading: Reading) -> list[tuple[int, int]]:

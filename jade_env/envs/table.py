@@ -205,7 +205,8 @@ def branch(player: Any, table: Table, memo: dict[int, Any], *common: Any) -> Any
         memo: of `copy.deepcopy`.
         common: what else the two have in common beside the data, the retriever and the rules.
     """
-    for shared in (player.scenario, *table.sides, *table.common, *common):
+    cards = player.scenario.cards.values()  # rules and open turns know a card by being the same
+    for shared in (player.scenario, *cards, *table.sides, *table.common, *common):
         memo[id(shared)] = shared
     copy = object.__new__(type(player))
     memo[id(player)] = copy

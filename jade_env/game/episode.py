@@ -22,7 +22,7 @@ from jade_env.game.outputs import KINDS, Output
 from jade_env.game.rewards import Ledger, Result, Side, duel, payoffs, score
 from jade_env.game.trace import Node, Path, Played, Trace
 from jade_env.game.view import View, Workflow
-from jade_env.game.workflow import RETRIEVE, SOLVER, decomposes
+from jade_env.game.workflow import RETRIEVE, SOLVER, decomposes, substitute
 from jade_env.questions import Question
 from jade_env.retrieval.types import Document
 from jade_env.scenario import Limits, Reward, Scenario
@@ -219,10 +219,11 @@ class Episode:
         found = tuple(documents[:top_k])
         node.clock += 1
         self.ledger.retrievals += 1
-        if node.workflow == (SOLVER,):
+        alone = node.workflow == (SOLVER,)  # who reads on in what it has
+        if alone:
             node.searches.append((request.query, found))
-            found = tuple(dict.fromkeys((*node.documents, *found)))
-        node.retrieved = node.documents = found
+        node.retrieved = tuple(dict.fromkeys((*(node.retrieved or ()), *found))) if alone else found
+        node.documents = tuple(dict.fromkeys((*node.documents, *found))) if alone else found
         node.pool = tuple(documents[top_k : request.top_k])
         if self.rules.adversary and node.documents and node.pool and node.swaps < self.rules.limits.swaps:
             return self._open(self.rules.adversary, node)
@@ -287,15 +288,16 @@ class Episode:
             self._plan(child)
 
     def search(self, node: Node, query: str) -> None:
-        """A lone solver searches, and then has another turn; every search beyond the first is another round."""
+        """A lone solver searches, and then has another turn; every search beyond the first is another round, one of the node's."""
         again = bool(node.searches)
+        node.left -= again
         self.ledger.rounds += again
         self.ledger.rounds_together += again
         node.search, node.todo = query, (RETRIEVE, SOLVER)
 
     def may_search(self, node: Node) -> bool:
         """Whether a lone solver has a search left."""
-        return len(node.searches) < self.rules.limits.max_rounds
+        return not node.searches or node.left > 0
 
     def replace(self, node: Node, place: int, put: Document | str) -> None:
         """An adversary replaces a document at hand by a passage, or by a text under the same title."""
@@ -346,8 +348,7 @@ class Episode:
         child.left = child.room
         if self.rules.rewriter:
             return self._open(self.rules.rewriter, child)
-        for i in range(len(parent.children), 0, -1):
-            child.query = child.query.replace(f"#{i}", parent.children[i - 1].answer or "")
+        child.query = substitute(child.query, [each.answer or "" for each in parent.children[: solved.path[-1]]])
         return self._plan(child)
 
     def _finish(self) -> None:

@@ -5,6 +5,7 @@ R_global = outcome - (alpha * N(rounds) + beta * N(retrievals)), N(n) = min(n, c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -77,12 +78,14 @@ def score(question: Question, answer: str, ledger: Ledger, reward: Reward, playe
 
 def own_costs(played: Sequence[Played], reward: Reward) -> dict[str, float]:
     """What each agent spent on its own turns and tokens; empty where nobody is charged."""
-    costs: dict[str, float] = {}
-    if reward.turn_cost or reward.token_cost:
-        for turn in played:
-            spent = reward.turn_cost + reward.token_cost * turn.output.tokens
-            costs[turn.agent] = costs.get(turn.agent, 0.0) + spent
-    return costs
+    if not (reward.turn_cost or reward.token_cost):
+        return {}
+    turns = Counter(turn.agent for turn in played)
+    tokens = Counter[str]()
+    for turn in played:
+        tokens[turn.agent] += turn.output.tokens
+    # counted first, so that the order of play does not round otherwise
+    return {agent: reward.turn_cost * turns[agent] + reward.token_cost * tokens[agent] for agent in sorted(turns)}
 
 
 def payoffs(

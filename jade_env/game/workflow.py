@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -46,6 +47,23 @@ def codes(text: str) -> Workflow:
 def decomposes(workflow: Workflow) -> bool:
     """Whether the workflow opens sub-questions instead of answering."""
     return workflow[0] in DECOMPOSERS
+
+
+def substitute(question: str, answers: Sequence[str]) -> str:
+    """Put the answer of step k for each `#k` of a sub-question; a `#k` without an answer stays, and so does one in an answer.
+
+    The first MAX_REFERENCES are replaced, so that a text of nothing else does not grow beyond all measure.
+    """
+
+    def answer(found: re.Match[str]) -> str:
+        step = int(found[1])
+        return answers[step - 1] if step <= len(answers) else found[0]
+
+    return _REFERENCE.sub(answer, question, count=MAX_REFERENCES) if "#" in question else question
+
+
+MAX_REFERENCES = 32
+_REFERENCE = re.compile(r"#([1-9][0-9]?)(?![0-9])")
 
 
 def check(workflow: Sequence[str]) -> Workflow:
