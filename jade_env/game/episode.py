@@ -29,6 +29,8 @@ from jade_env.scenario import Limits, Reward, Scenario
 
 ROOT_FALLBACK: Workflow = ("QDS",)
 LEAF_FALLBACK: Workflow = ("R", "AG")
+MADE_OF_ANSWERS = ("query", "summary")
+"""The sources of candidates that sub-answers are put into; in the others' numbers is only how many there are, and of what kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,7 +417,10 @@ class Episode:
     def view(self, turn: Turn) -> View:
         """What the agent of a turn may read; independent of the order in which other nodes are played."""
         node, kind, reads = turn.node, turn.kind, turn.card.reads
-        if turn.card is self.rules.summarizer:
+        draft = "draft" in reads if kind == "verdict" else node.sent_back and "rejected" in reads
+        if "answers" not in reads and turn.card.candidates in MADE_OF_ANSWERS:
+            answers: tuple[tuple[str, str], ...] = ()
+        elif turn.card is self.rules.summarizer:
             answers = tuple((child.query, child.answer or "") for child in node.children)
         elif node.parent is not None and node.parent.serial:
             earlier = node.parent.children[: node.path[-1] - 1]
@@ -430,7 +435,7 @@ class Episode:
             self.legal_workflows(node) if kind == "workflow" else (),
             len(node.path),
             node.retrieved is not None,
-            node.draft if node.sent_back or kind == "verdict" else "",
+            node.draft if draft else "",
             tuple(node.searches) if "history" in reads else (),
             node.pool if kind == "document" and "pool" in reads else (),
             self.may_search(node),

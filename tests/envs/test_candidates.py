@@ -379,3 +379,14 @@ def test_the_best_answer_over_raw_bm25_is_good_enough_on_real_questions(shared_d
 def test_passages_made_on_the_spot_have_hashes_of_their_own() -> None:
     made = [Document("", "", f"text {i}") for i in range(100)]
     assert len({hash(document) for document in made}) == 100, "or every look into a cache compares them one by one"
+
+
+def test_quotations_are_offered_without_the_blanks_inside_them() -> None:
+    query = 'Who wrote " Big Sky " and " Old Town "?'
+    assert candidates("answer", View(query, query))[:2] == ["Big Sky", "Old Town"]
+
+
+def test_a_query_is_never_offered_as_its_own_rewrite() -> None:
+    query = " ".join(["about"] * 100)
+    for value in candidates("query", View(query, query)):
+        assert parse("query", KINDS["query"].format(value), question=query).valid

@@ -101,6 +101,39 @@ def test_a_role_that_may_not_read_documents_has_no_candidates_from_them(tmp_path
     assert all(str(value).lower() in question for value in blind.turn.candidates if value not in ("yes", "no"))
 
 
+def test_a_rewriter_that_may_not_read_answers_has_no_candidates_from_them(tmp_path: Path) -> None:
+    card = tmp_path / "query_rewriter.yaml"
+    card.write_text(
+        "name: query_rewriter\ncode: QR\nsummary: rewrites\nwrites: query\nreads: [query]\ncandidates: query\n"
+        "prompts:\n  full: {system: Rewrite., user: 'Q: {query}'}\n  brief: {system: R, user: 'Q: {query}'}\n"
+    )
+    given = list(jade_env.load_scenario("cooperative").cards)
+    told = {}
+    for team in (given, [str(card) if name == "query_rewriter" else name for name in given]):
+        env = jade_env.env("cooperative", "discrete", overrides={"team": team, "workflows": ["AG", "QDS"]})
+        env.reset(seed=0)
+        for text in ("<workflow>QDS</workflow>", "<q1>Who?</q1><q2>Where is #1?</q2>"):
+            env.step(text)
+        env.step("<workflow>AG</workflow>") if env.turn.kind == "workflow" else None
+        env.step("<answer>SECRETNAME</answer>")
+        told[len(told)] = [env.turn.kind, "SECRETNAME" in " ".join(env.turn.candidates)]
+    assert list(told.values()) == [["query", True], ["query", False]]
+
+
+def test_text_alone_in_an_array_is_text_and_long_prompts_stay_in_their_space() -> None:
+    for alone in (np.array("<workflow>AG</workflow>"), np.array(["<workflow>AG</workflow>"])):
+        env = jade_env.raw_env("small_world", "text")
+        env.reset(seed=0)
+        env.step(alone)
+        assert env.turn.kind == "answer", alone.shape
+    env.reset(seed=0)
+    for text in ("<workflow>QDP</workflow>", "<q1>Who?</q1><q2>Where?</q2>"):
+        env.step(text)
+    while env.turn.agent != "answer_summarizer":
+        env.step("<workflow>AG</workflow>" if env.turn.kind == "workflow" else "x" * 900_000)
+    assert env.observation_space("answer_summarizer").contains(env.last()[0])
+
+
 class Shouts:
     """A partner whose answer is one text, not one a turn."""
 

@@ -100,6 +100,7 @@ def test_a_deep_copy_of_a_pool_branches_all_of_its_games(small: Scenario) -> Non
         assert third[0] is third[1] and one.questions is pool.questions
         assert played(one, 1) == played(other, 1) != played(third[0], 2)
         assert played(copy.deepcopy(pool), 1) == played(copy.deepcopy(pool), 1)
+    assert played(copy.deepcopy(pool), 1) == played(pool, 1)
 
 
 def test_actions_for_turns_that_are_not_open_change_nothing(small: Scenario) -> None:

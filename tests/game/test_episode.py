@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jade_env.errors import JadeError
 from jade_env.game.episode import Episode, Rules, Turn
 from jade_env.game.outputs import Output, parse
+from jade_env.game.workflow import substitute
 from jade_env.questions import Question
 from jade_env.retrieval import Document
 from jade_env.scenario import load_scenario
@@ -252,3 +253,42 @@ def test_any_text_from_anybody_ends_within_the_limits(data: st.DataObject) -> No
         turns += 1
         assert turns <= 24
     assert episode.result is not None and episode.ledger.turns == turns
+
+
+def test_a_solver_below_a_decomposition_searches_within_the_rounds_of_all() -> None:
+    team = [
+        "planner",
+        "serial_decomposer",
+        "parallel_decomposer",
+        "query_rewriter",
+        "answer_generator",
+        "solver",
+        "answer_summarizer",
+    ]
+    for split in ("QDS", "QDP"):
+        episode = episode_of(team=team, workflows=["AG", "SOLVE", "QDS", "QDP"], limits__max_rounds=8)
+        play(episode, f"<workflow>{split}</workflow>", "<q1>Who?</q1><q2>Where?</q2><q3>When?</q3>")
+        outputs = {
+            "workflow": "<workflow>SOLVE</workflow>",
+            "search_or_answer": "<search>more of it</search>",
+            "query": "<query>Where then?</query>",
+            "answer": "<answer>Toral</answer>",
+        }
+        play_out(
+            episode,
+            lambda turn, outputs=outputs: (
+                outputs[turn.kind] if turn.kind != "search_or_answer" or turn.view.may_search else outputs["answer"]
+            ),
+        )
+        assert (episode.ledger.rounds, episode.ledger.malformed) == (8, 0)
+
+
+def test_answers_are_put_into_sub_questions_in_one_pass() -> None:
+    assert substitute("What of #1, and #3?", ["A#2", "see #1"]) == "What of A#2, and #3?"
+    assert substitute("Is #2 near #12, #0 or #123?", ["A"] * 11 + ["B"]) == "Is A near B, #0 or #123?"
+    assert len(substitute("#1" * 1000, ["x" * 1000])) < 40_000
+    team = ["planner", "serial_decomposer", "answer_generator", "answer_summarizer"]
+    episode = episode_of(team=team, workflows=["AG", "QDS"])
+    play(episode, "<workflow>QDS</workflow>", "<q1>Who?</q1><q2>What of #1, and #3?</q2><q3>Is #2 it?</q3>")
+    play(episode, "<answer>A#2</answer>")
+    assert episode.turns[0].view.query == "What of A#2, and #3?"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
-from jade_env.game.rewards import Ledger, score, share
+from jade_env.game.outputs import choose
+from jade_env.game.rewards import Ledger, own_costs, score, share
+from jade_env.game.trace import Played
 from jade_env.questions import Question
 from jade_env.scenario import Reward
 
@@ -41,3 +45,14 @@ def test_yes_and_no_are_scored_by_exact_match_under_the_code_preset() -> None:
     ledger = Ledger(rounds=1)
     assert score(question, "yes it is", ledger, Reward(preset="code", outcome="f1")).outcome == 0.0
     assert score(question, "Yes", ledger, Reward(preset="code")).outcome == 1.0
+
+
+def test_what_members_spend_does_not_depend_on_who_played_first() -> None:
+    reward = Reward(sharing="private", turn_cost=0.1, token_cost=0.01)
+    turns = [
+        Played(agent, (), step, choose("answer", "x")._replace(tokens=tokens), 0.0, step)
+        for step, (agent, tokens) in enumerate([("a", 3), ("b", 7), ("a", 1), ("c", 9), ("b", 2), ("a", 6)])
+    ]
+    results = {score(QUESTION, "x", Ledger(), reward, order) for order in itertools.permutations(turns)}
+    assert len(results) == 1
+    assert own_costs(turns, reward) == pytest.approx({"a": 0.4, "b": 0.29, "c": 0.19})
