@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from jade_env.cli_options import progress_bar
 
 
 def report(
@@ -53,7 +52,7 @@ def report(
     """
     from jade_env.research.report import write_report
 
-    with _progress() as progress:
+    with progress_bar("playing") as progress:
         path = write_report(
             run,
             out,
@@ -66,25 +65,3 @@ def report(
             progress=progress,
         )
     typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on stderr while episodes are played; none where nobody watches."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("playing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("playing", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,6 +1,6 @@
 """YAML that users write: found by name or path, overridden by dotted keys, validated; every refusal names file and key.
 
-Knows pydantic models only through their fields; the models themselves live in agent.py, scenario.py and recipe.py.
+Knows pydantic models only through their fields; the models themselves live elsewhere (agent.py, scenario.py, recipe.py, ...).
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Recipe(Settings):
     gae_lambda: Share = 0.95
     """Generalised advantage estimation: 0 trusts the critic, 1 the return."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
-    """Adam's step size at the start."""
+    """AdamW's step size at the start."""
     learning_rate_end: Annotated[float, Field(ge=0, le=1)] | None = None
     """Its value at the end, reached linearly; constant where not given."""
     ent_coef: Weight = 0.01

@@ -289,6 +289,31 @@ def load_scenario(name_or_path: str | Path, overrides: Mapping[str, Any] | None 
     return scenario_of(tree, label, overrides)
 
 
+def as_scenario(
+    scenario: str | Path | Scenario, mode: Mode | None = None, overrides: Mapping[str, Any] | None = None
+) -> Scenario:
+    """A loaded scenario with a mode and overrides applied.
+
+    Raises:
+        ConfigError: the scenario or an override is not valid, or overrides are given for a loaded scenario.
+    """
+    if not isinstance(overrides, Mapping | None):
+        raise ConfigError(
+            f"overrides: expected dotted keys with values, such as {{'reward.round_cost': 0.1}}, found {overrides!r}"
+        )
+    if isinstance(scenario, Scenario):
+        if overrides:
+            raise ConfigError("overrides go with a scenario's name or path, not with a loaded scenario")
+        loaded = scenario
+    else:
+        loaded = load_scenario(scenario, overrides)
+    if mode is None or mode == loaded.mode:
+        return loaded
+    if mode not in ("text", "discrete"):
+        raise ConfigError(f"mode: {mode!r} is not one of text, discrete")
+    return loaded.model_copy(update={"mode": mode})
+
+
 def scenario_of(tree: dict[str, Any], label: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
     """The typed form of a scenario's tree, with overrides; errors begin with the label.
 

@@ -17,6 +17,7 @@ from jade_env.envs.memory import forget
 from jade_env.envs.rows import MAX_SELECTED, subsets
 from jade_env.envs.splits import MAX_CANDIDATES, parallel, rewrites, serial
 from jade_env.envs.summaries import MAX_ANSWERS, MAX_SIDES, summaries
+from jade_env.game.outputs import Value
 from jade_env.game.view import View
 
 __all__ = [
@@ -31,7 +32,7 @@ __all__ = [
     "turn_features",
 ]
 
-Candidate = str | tuple[str, ...] | tuple[int, ...] | tuple[int, str]
+Candidate = Value
 """What can be chosen: a query, answer or verdict, a workflow, sub-questions or a step, 0-based indices of documents, or a swap."""
 
 
@@ -81,7 +82,8 @@ LIMITS: dict[str, int] = {
 def candidates(source: str, view: View) -> list[Candidate]:
     """The candidates of `source` in reading order, at least one (but none for a planner without workflows).
 
-    Workflows and sub-questions are tuples of str, queries and answers str, document selections tuples of 0-based indices.
+    Workflows, sub-questions and a solver's steps are tuples of str, queries, answers and verdicts str, document selections tuples
+    of 0-based indices, an adversary's swaps a document's index with what takes its place.
     The same view always gives the same list.
 
     Raises:

@@ -11,12 +11,12 @@ from typing import Any
 
 from jade_env import streams
 from jade_env.agent import PLACE
-from jade_env.envs.pool import Pool, as_scenario
+from jade_env.envs.pool import Pool
 from jade_env.errors import DataError, JadeError
 from jade_env.game.episode import Episode, Rules
 from jade_env.metrics import normalize
 from jade_env.questions import Question, Step
-from jade_env.scenario import Scenario
+from jade_env.scenario import Scenario, as_scenario
 
 EPISODES = 64
 MOST_DOCUMENTS = 1_000_000

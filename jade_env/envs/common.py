@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from jade_env.envs.match import Match
-from jade_env.envs.pool import as_scenario
 from jade_env.envs.table import branch
 from jade_env.errors import JadeError
 from jade_env.game.episode import Episode
 from jade_env.retrieval import Retriever
-from jade_env.scenario import Mode, Scenario
+from jade_env.scenario import Mode, Scenario, as_scenario
 
 
 class Common:

@@ -30,7 +30,7 @@ from jade_env.game.episode import Episode, Rules, settle_duel
 from jade_env.game.outputs import Output
 from jade_env.questions import Question
 from jade_env.retrieval import Retriever
-from jade_env.scenario import Mode, Scenario, load_scenario
+from jade_env.scenario import Mode, Scenario, as_scenario
 
 Group = int | tuple[int, int]
 
@@ -401,28 +401,3 @@ def make_pool(
     """
     loaded = as_scenario(scenario, mode, overrides)
     return Pool(loaded, n, group_size, seed, split, data, overlap=overlap, retriever=retriever)
-
-
-def as_scenario(
-    scenario: str | Path | Scenario, mode: Mode | None = None, overrides: Mapping[str, Any] | None = None
-) -> Scenario:
-    """A loaded scenario with a mode and overrides applied.
-
-    Raises:
-        ConfigError: the scenario or an override is not valid, or overrides are given for a loaded scenario.
-    """
-    if not isinstance(overrides, Mapping | None):
-        raise ConfigError(
-            f"overrides: expected dotted keys with values, such as {{'reward.round_cost': 0.1}}, found {overrides!r}"
-        )
-    if isinstance(scenario, Scenario):
-        if overrides:
-            raise ConfigError("overrides go with a scenario's name or path, not with a loaded scenario")
-        loaded = scenario
-    else:
-        loaded = load_scenario(scenario, overrides)
-    if mode is None or mode == loaded.mode:
-        return loaded
-    if mode not in ("text", "discrete"):
-        raise ConfigError(f"mode: {mode!r} is not one of text, discrete")
-    return loaded.model_copy(update={"mode": mode})

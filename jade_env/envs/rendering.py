@@ -63,8 +63,9 @@ def rich_tree(episode: Episode) -> Tree:
     from rich.text import Text
     from rich.tree import Tree
 
-    tree = Tree(_rich_head(branch(episode)), guide_style="grey50")
-    _grow(tree, branch(episode))
+    root = branch(episode)
+    tree = Tree(_rich_head(root), guide_style="grey50")
+    _grow(tree, root)
     table = Table.grid(padding=(0, 2))
     for label, text in verdict(episode):
         table.add_row(Text(label, style="grey50"), Text(text, style="bold green" if label == "answer" else ""))

@@ -14,7 +14,8 @@ from jade_env.envs import lexicon
 from jade_env.envs.memory import remember
 from jade_env.envs.reading import Reading, read
 from jade_env.envs.spans import passage
-from jade_env.envs.splits import CUTS, MAX_CANDIDATES, MAX_PARTS, WORDINGS, Cut, cuts, wordings
+from jade_env.envs.splits import CUTS, MAX_CANDIDATES, WORDINGS, Cut, cuts, wordings
+from jade_env.game.outputs import MAX_SUBQUESTIONS
 from jade_env.game.view import View, Workflow
 from jade_env.retrieval.types import Document
 
@@ -135,7 +136,7 @@ def _ending(width: int, columns: tuple[tuple[str, str], ...], count: int) -> Cal
     return struct.Struct(f"{count}f{4 * (width - len(columns))}x").pack
 
 
-_PARTS = [min(1.0, count / MAX_PARTS) for count in range(MAX_PARTS + 1)]
+_PARTS = [min(1.0, count / MAX_SUBQUESTIONS) for count in range(MAX_SUBQUESTIONS + 1)]
 _NO_PHRASE = [0.0] * 9
 
 
@@ -150,7 +151,7 @@ def split_rows(view: View, values: Sequence[tuple[str, ...]], serial: bool, widt
         packed += (
             opening[way],
             pack(
-                _PARTS[count] if count < MAX_PARTS else 1.0,
+                _PARTS[count] if count < MAX_SUBQUESTIONS else 1.0,
                 1.0 if count == sides else 0.0,
                 *(_phrase(reading, start, end) if end else _NO_PHRASE),
             ),

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from jade_env.envs.lexicon import MONTH_ORDER, NUMBER_WORDS, SCALE_VALUES, SEPARATOR, analyse
 from jade_env.envs.memory import remember
+from jade_env.game.outputs import MAX_ANSWER_WORDS
 from jade_env.retrieval.types import Document
 
 MAX_TEXT = 4_000
 """Characters of a document's text (and of a query) that are read; what follows is never a candidate."""
 MAX_TITLE = 400
-MAX_ANSWER_WORDS = 40
 MAX_MENTIONS = 400
 
 NAME, SINGLE, NUMBER, YEAR, DATE, LOWERCASE, QUOTED = range(7)
@@ -44,14 +44,14 @@ Cut = tuple[int, int, int, bool]
 """Where a span is: start and end token, kind, and whether it is another cut of the span before it."""
 
 
-def clean(text: str, limit: int = MAX_ANSWER_WORDS) -> str:
-    """`text` on one line, without angle brackets, cut after `limit` words as the game's rules count them."""
+def clean(text: str) -> str:
+    """`text` on one line, without angle brackets, cut after MAX_ANSWER_WORDS words as the game's rules count them."""
     if "<" in text or ">" in text:
         text = text.replace("<", " ").replace(">", " ")
     text = " ".join(text.split())
-    if len(text) >= 2 * limit:
+    if len(text) >= 2 * MAX_ANSWER_WORDS:
         for count, match in enumerate(_WORDS.finditer(text), 1):
-            if count == limit:
+            if count == MAX_ANSWER_WORDS:
                 return text[: match.end()]
     return text
 

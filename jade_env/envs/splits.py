@@ -10,12 +10,11 @@ from jade_env.envs import lexicon
 from jade_env.envs.memory import remember
 from jade_env.envs.reading import Reading, is_person, read
 from jade_env.envs.sides import WAYS, ask, relation_words, sides
+from jade_env.game.outputs import MAX_QUERY_WORDS, MAX_SUBQUESTIONS
 from jade_env.game.view import View
 from jade_env.game.workflow import substitute
 
 MAX_CANDIDATES = 8
-MAX_QUERY_WORDS = 100
-MAX_PARTS = 7
 WORDINGS = (
     ("whole", "the target query with the answers of earlier steps in it"),
     ("plain", "the same without its question mark"),
@@ -210,7 +209,7 @@ def cuts(query: str, serial: bool) -> dict[tuple[str, ...], Cut]:
     options += [((shorten(query).rstrip("? "),), (_PLAIN, 0, 0)), ((keywords(reading),), (_KEYWORDS, 0, 0))]
     for option, way in options:
         distinct: dict[str, str] = {}
-        for part in option[:MAX_PARTS]:
+        for part in option[:MAX_SUBQUESTIONS]:
             text = shorten(part)
             key = text.casefold()
             if text and key != whole:

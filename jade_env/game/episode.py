@@ -20,7 +20,7 @@ from jade_env.agent import AgentCard
 from jade_env.errors import JadeError
 from jade_env.game.outputs import KINDS, Output
 from jade_env.game.rewards import Ledger, Result, Side, duel, payoffs, score
-from jade_env.game.trace import Node, Path, Played, Trace
+from jade_env.game.trace import Node, Played, Trace
 from jade_env.game.view import View, Workflow
 from jade_env.game.workflow import RETRIEVE, SOLVER, decomposes, substitute
 from jade_env.questions import Question
@@ -462,4 +462,4 @@ def settle_duel(rivals: Sequence[Episode]) -> None:
         episode.payoffs = gained
 
 
-__all__ = ["Episode", "Path", "Retrieval", "Rules", "Turn", "settle_duel"]
+__all__ = ["Episode", "Retrieval", "Rules", "Turn", "settle_duel"]

@@ -23,6 +23,7 @@ class Node:
         question: as it was asked when the node opened.
         query: the target query, as last rewritten.
         workflow: the round's workflow; None until it is chosen.
+        todo: members of the workflow that have not played yet.
         retrieved: the documents found, in rank order; None before a retrieval.
         documents: the documents in play: the retrieved ones, then the selected ones.
         answer: None until solved.

@@ -66,6 +66,12 @@ MAX_REFERENCES = 32
 _REFERENCE = re.compile(r"#([1-9][0-9]?)(?![0-9])")
 
 
+def plainest(legal: Sequence[Workflow]) -> Workflow:
+    """The shortest chain that retrieves, else the shortest chain."""
+    chains = [workflow for workflow in legal if not decomposes(workflow)]
+    return min(chains, key=lambda workflow: (RETRIEVE not in workflow, len(workflow)))
+
+
 def check(workflow: Sequence[str]) -> Workflow:
     """Return the workflow as a tuple if it follows the grammar.
 

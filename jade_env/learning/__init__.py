@@ -1,1 +1,1 @@
-"""Learning: experience, the Stable-Baselines3 learners, training runs and evaluation."""
+"""Learning: experience, credit, the learners (PPO, warm starts, Stable-Baselines3, BenchMARL), run folders, evaluation."""

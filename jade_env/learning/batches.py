@@ -103,7 +103,7 @@ class Columns:
         """The columns of some rows.
 
         Raises:
-            JadeError: a row has an empty prompt or output, or as many log-probabilities or advantages as it has not tokens.
+            JadeError: a row has an empty prompt or output, or not one log-probability and advantage for each output token.
         """
         for row in rows:
             _check(row)

@@ -40,7 +40,7 @@ class Checkpoint:
     """A moment of a training run.
 
     Attributes:
-        timesteps: turns trained on so far.
+        timesteps: turns trained on so far; of a language model, steps.
         policy: the network's tensors by name.
         learner: the optimizer's tensors and the states of the random generators, by name.
         state: everything else, as JSON.
@@ -177,7 +177,7 @@ def prune(run: Path, keep: int) -> None:
 
 
 def saved_timesteps(run: Path) -> list[int]:
-    """At which numbers of turns there are checkpoints, ascending."""
+    """At which numbers of turns, or of steps, there are checkpoints, ascending."""
     folder = run / FOLDER
     return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal()) if folder.is_dir() else []
 

@@ -15,7 +15,7 @@ Records = Sequence[Mapping[str, Any]]
 
 
 def learning_curve(records: Records, title: str, unit: str = "turns") -> bytes:
-    """Draw F1 and net score, the root workflows chosen, and the health of the learner, over turns trained on.
+    """Draw F1 and net score, the root workflows chosen, and the health of the learner, over what was trained on.
 
     Args:
         records: as in `metrics.jsonl`.

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from jade_env import metrics
-from jade_env.envs.pool import as_scenario, make_pool
+from jade_env.envs.pool import make_pool
 from jade_env.envs.source import open_source
 from jade_env.envs.turn import Turn
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Episode, Rules
 from jade_env.policy.base import actions_of
 from jade_env.retrieval import Retriever
-from jade_env.scenario import Mode, Scenario
+from jade_env.scenario import Mode, Scenario, as_scenario
 
 if TYPE_CHECKING:
     from jade_env.policy.base import Policy

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from jade_env import streams
-from jade_env.envs.pool import Pool, as_scenario
+from jade_env.envs.pool import Pool
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, JadeError
 from jade_env.game.episode import Rules
@@ -51,7 +51,7 @@ from jade_env.policy.language_model import LanguageModelPolicy
 from jade_env.policy.mixed import MixedPolicy
 from jade_env.recipe import load_recipe
 from jade_env.retrieval.remote_watch import Watch
-from jade_env.scenario import Scenario
+from jade_env.scenario import Scenario, as_scenario
 
 DEV = "dev"
 REPEAT = 10
@@ -397,7 +397,7 @@ class _Joint:
             else:
                 learner.backbone.save_adapters(self.folder.path / f"adapter{ending}")
         more = {"episodes": self.steps * self.episodes, "best": self.best}
-        return finished(self.folder, self.game.name, self.plan.name, self.steps, self._elapsed(), "step", **more)
+        return finished(self.folder, self.game.name, self.plan.name, self.steps, self._elapsed(), "steps", **more)
 
     def _tick(self, step: int) -> Progress | None:
         report = self.progress

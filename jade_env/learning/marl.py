@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from jade_env.envs.pool import as_scenario
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, DataError, JadeError
 from jade_env.game.episode import Rules
@@ -44,7 +43,7 @@ from jade_env.learning.run_folder import RunFolder, config_of
 from jade_env.learning.session import Progress, RunSummary, finished, reproducible, terminate_as_interrupt, undisturbed
 from jade_env.marl_recipe import MarlRecipe
 from jade_env.recipe import load_recipe
-from jade_env.scenario import Scenario
+from jade_env.scenario import Scenario, as_scenario
 
 DEV = "dev"
 

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from jade_env import streams
 from jade_env.envs.features import CANDIDATE_FEATURES, TURN_FEATURES, candidate_features, turn_features
-from jade_env.envs.pool import as_scenario
 from jade_env.envs.turn import Action, Turn
 from jade_env.errors import ConfigError, DataError
 from jade_env.game.episode import Rules
@@ -29,7 +28,7 @@ from jade_env.learning.run_folder import CONFIG
 from jade_env.learning.session import reproducible
 from jade_env.policy import MixedPolicy, Policy, make_policy
 from jade_env.policy.team import unlearned
-from jade_env.scenario import Scenario, load_scenario
+from jade_env.scenario import Scenario, as_scenario, load_scenario
 
 BATCH = 512
 DIGITS = 4  # logits are compared to so many decimals, so that a sum's order in a batch decides nothing
@@ -216,11 +215,7 @@ def network_weights(run: str | Path, net: CandidateNet) -> dict[str, Tensor]:
         DataError: the run cannot be read, or has no checkpoint.
     """
     folder = Path(run)
-    saved = checkpoint.saved_timesteps(folder)
-    if not saved:
-        raise DataError(f"{folder}: there is no checkpoint to start from in this run")
-    best = checkpoint.best_timesteps(folder)
-    weights = checkpoint.load_weights(folder, saved[-1] if best is None else best)
+    weights = checkpoint.load_weights(folder, checkpoint.chosen_timesteps(folder))
     shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     if shapes != {name: tuple(tensor.shape) for name, tensor in weights.items()}:
         raise ConfigError(

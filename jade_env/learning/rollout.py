@@ -18,7 +18,7 @@ from jade_env.game.outputs import Output
 from jade_env.policy.base import Policy, actions_of
 from jade_env.policy.generation import Generator
 from jade_env.policy.language_model import LanguageModelPolicy
-from jade_env.policy.sampling import Request, Sample
+from jade_env.policy.sampling import Sample
 
 Progress = Callable[[int, int], None]
 
@@ -101,7 +101,7 @@ def _play(
             else:
                 outputs |= {t.id: t.output(action) for t, action in zip(turns, actions_of(player, turns), strict=True)}
         for place, generator in generators.items() if not outputs else ():
-            for request, sample in _advance(generator):
+            for request, sample in generator.advance() if generator.pending else ():
                 turn = waiting.pop((place, request.key))
                 if not turn.game.finished:  # it may have been cut short while this was written
                     samples[turn.id] = sample
@@ -127,7 +127,3 @@ def _in_canonical_order(episode: Episode) -> None:
     """Order a trace so that it does not tell when documents came: no turn stands before one that it waited for."""
     episode.trace.nodes.sort(key=lambda node: node.path)
     episode.trace.played.sort(key=lambda turn: (turn.clock, turn.path, turn.step))
-
-
-def _advance(generator: Generator) -> list[tuple[Request, Sample]]:
-    return generator.advance() if generator.pending else []

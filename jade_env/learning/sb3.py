@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from jade_env import streams
 from jade_env.config import answering, nearest
 from jade_env.envs.encoding import Encoder
-from jade_env.envs.pool import Pool, as_scenario, make_pool
+from jade_env.envs.pool import Pool, make_pool
 from jade_env.envs.turn import Action, Turn
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Episode, Rules
@@ -33,7 +33,7 @@ from jade_env.game.workflow import decomposes
 from jade_env.learning.training_pool import TrainingPool
 from jade_env.policy import Policy, make_policy
 from jade_env.policy.base import actions_of
-from jade_env.scenario import Scenario
+from jade_env.scenario import Scenario, as_scenario
 
 Array = np.ndarray
 MAX_EPISODES_WITHOUT_A_ROW = 1000

@@ -30,7 +30,7 @@ class RunSummary:
         timesteps: what it was trained on: turns, or steps of a language model.
         seconds: wall-clock time of the training, stops and goes added up.
         best_timesteps: the checkpoint that the run is judged by.
-        dev: mean f1, em and net of the last evaluation on the dev split.
+        dev: the figures of the last evaluation on the dev split, as `evaluation.means_of` gives them.
         picture: the learning curve.
     """
 

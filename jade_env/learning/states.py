@@ -61,7 +61,9 @@ def can_share(backbone: Backbone, prompt: int, rest: int) -> bool:
     )
     try:
         found = _states(backbone, ids, branches)[0, prompt:]
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        if "out of memory" in str(error):
+            raise
         return False
     rows = torch.cat([ids[:, :prompt].expand(2, -1), ids[0, prompt:].view(2, rest)], 1)
     expected = backbone.hidden(rows, use_cache=False)[:, prompt:].flatten(0, 1)

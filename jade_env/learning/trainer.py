@@ -23,7 +23,6 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
-from jade_env.envs.pool import as_scenario
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, JadeError
 from jade_env.game.episode import Episode, Rules
@@ -33,7 +32,7 @@ from jade_env.learning.candidate_policy import CandidatePolicy
 from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.evaluation import chosen_by, evaluate, means_of
 from jade_env.learning.past_selves import PastSelves
-from jade_env.learning.player import NetworkPolicy, feature_names, load_policy, network_weights
+from jade_env.learning.player import NetworkPolicy, feature_names, network_weights
 from jade_env.learning.run_folder import RunFolder, checkpoints_of, config_of
 from jade_env.learning.sb3 import TurnVecEnv, outcome, side_of
 from jade_env.learning.session import Progress, RunSummary, finished, reproducible, terminate_as_interrupt, undisturbed
@@ -41,13 +40,13 @@ from jade_env.learning.training_pool import HELD_OUT_SEED, SPLIT, TrainingPool, 
 from jade_env.policy import MixedPolicy, Policy, make_policy
 from jade_env.recipe import PAST, Recipe, load_recipe
 from jade_env.retrieval.remote_watch import Watch
-from jade_env.scenario import Scenario
+from jade_env.scenario import Scenario, as_scenario
 
 DEV = "dev"
 TRACES = 3
 PLANNING = ("workflow", "subquestions_serial", "subquestions_parallel")
 
-__all__ = ["RunSummary", "load_policy", "train"]
+__all__ = ["RunSummary", "train"]
 
 
 def train(

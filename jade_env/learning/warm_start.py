@@ -229,7 +229,7 @@ class _WarmStart:
     def _finish(self) -> RunSummary:
         self.backbone.save(self.folder.path / "backbone")
         seconds = self.seconds + time.monotonic() - self.since
-        return finished(self.folder, self.game.name, self.plan.name, self.steps, seconds, "step")
+        return finished(self.folder, self.game.name, self.plan.name, self.steps, seconds, "steps")
 
     def _save(self) -> None:
         tensors: dict[str, Tensor] = {}

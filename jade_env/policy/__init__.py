@@ -58,8 +58,8 @@ def make_policy(
         MissingExtra: it needs a package that is not installed.
     """
     from jade_env.chat_recipe import RemoteChatRecipe
-    from jade_env.envs.pool import as_scenario
     from jade_env.policy.team import make_team, read_team
+    from jade_env.scenario import as_scenario
 
     loaded = as_scenario(scenario)
 

@@ -17,8 +17,9 @@ from jade_env.envs.turn import Turn
 from jade_env.errors import ConfigError, DataError
 from jade_env.game import outputs, rewards
 from jade_env.game.episode import Episode, Rules
-from jade_env.game.workflow import RETRIEVE, decomposes
+from jade_env.game.workflow import RETRIEVE, decomposes, plainest
 from jade_env.policy import gold
+from jade_env.policy.heuristic import first_split
 from jade_env.policy.wording import PLACE, content_words
 from jade_env.scenario import WorldData
 
@@ -73,8 +74,8 @@ class CeilingPolicy:
         self._plans: dict[tuple[str, str], Plan] = {}
         self._shelves: dict[str, Shelf] = {}
         self._choosers: Mapping[str, Callable[[Turn, Shelf], Value]] = {
-            "subquestions_serial": _first_split,
-            "subquestions_parallel": _first_split,
+            "subquestions_serial": lambda turn, shelf: first_split(turn),
+            "subquestions_parallel": lambda turn, shelf: first_split(turn),
             "query": _best_query,
             "document_ids": _supporting_documents,
             "answer": _best_answer,
@@ -109,7 +110,7 @@ class CeilingPolicy:
         if turn.kind == "workflow":
             legal = turn.view.workflows
             wanted = opening.below if turn.node.parent and opening else opening.root if opening else ()
-            return wanted if wanted in legal else _plain(legal)
+            return wanted if wanted in legal else plainest(legal)
         if opening and opening.split and turn.node.parent is None and opening.split in turn.candidates:
             return opening.split
         return self._choosers[turn.kind](turn, shelf)
@@ -174,7 +175,7 @@ class CeilingPolicy:
         if turn.kind == "workflow":
             episode.act(turn, outputs.choose("workflow", root))
             turn = episode.turns[0]
-        below = _plain(self._rules.leaf_workflows)
+        below = plainest(self._rules.leaf_workflows)
         for split in Turn(turn, 0, "discrete", self._scenario.prompt).candidates[:MAX_SPLITS]:
             yield Opening(root, cast("tuple[str, ...]", split), below)
 
@@ -187,17 +188,6 @@ class CeilingPolicy:
                 turn = Turn(episode.turns[0], 0, "discrete", self._scenario.prompt)
                 episode.act(turn.game_turn, outputs.choose(turn.kind, self._choose(turn, shelf, opening)))
         return episode
-
-
-def _plain(legal: Sequence[Workflow]) -> Workflow:
-    """The shortest chain that retrieves, else the shortest chain."""
-    chains = [workflow for workflow in legal if not decomposes(workflow)]
-    return min(chains, key=lambda workflow: (RETRIEVE not in workflow, len(workflow)))
-
-
-def _first_split(turn: Turn, shelf: Shelf) -> Value:
-    """The first candidate of several parts."""
-    return next((value for value in turn.candidates if len(value) > 1), turn.candidates[0])
 
 
 def _best_query(turn: Turn, shelf: Shelf) -> Value:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jade_env.errors import DataError, RetrievalError
-from jade_env.game.workflow import RETRIEVE, decomposes
+from jade_env.game.workflow import decomposes, plainest
 from jade_env.policy import lexical
 from jade_env.policy.wording import fill, words
 
@@ -57,8 +57,8 @@ class HeuristicPolicy:
         self._scenario, self._data, self._pair, self._retriever = scenario, data, pair, retriever
         self._rules: Mapping[str, Callable[[Turn], Value]] = {
             "workflow": self._workflow,
-            "subquestions_serial": _split,
-            "subquestions_parallel": _split,
+            "subquestions_serial": first_split,
+            "subquestions_parallel": first_split,
             "query": _query,
             "document_ids": _everything,
             "answer": _answer,
@@ -93,19 +93,20 @@ class HeuristicPolicy:
 
     def _workflow(self, turn: Turn) -> Workflow:
         wanted, legal = self.pair[turn.view.depth > 0], turn.view.workflows
-        return wanted if wanted in legal else _plain(legal)
+        return wanted if wanted in legal else plainest(legal)
 
 
 def _best_pair(scenario: Scenario, data: str | Path | None, retriever: Retriever | None) -> Pair:
     """Play every pair that the rules tell apart and return the best; the first of equals."""
-    from jade_env.envs.pool import Pool, as_scenario
+    from jade_env.envs.pool import Pool
+    from jade_env.scenario import as_scenario
 
     try:
         pool = Pool(as_scenario(scenario, "discrete"), SAMPLE, split=_SPLIT, data=data, retriever=retriever)
     except DataError as error:
         raise DataError(f"heuristic chooses its workflow on the split {_SPLIT}: {error}") from None
     leaf = _distinct(pool.rules.leaf_workflows)
-    pairs = [(root, _plain(leaf)) for root in leaf]
+    pairs = [(root, plainest(leaf)) for root in leaf]
     pairs += [(root, below) for root in pool.rules.workflows if decomposes(root) for below in leaf]
     return max(pairs, key=lambda pair: _net(pool, HeuristicPolicy(scenario, data, pair)))
 
@@ -129,13 +130,7 @@ def _net(pool: Pool, policy: HeuristicPolicy) -> float:
     return sum(episode.result.value for episode in episodes.values() if episode.result) / len(episodes)
 
 
-def _plain(legal: Sequence[Workflow]) -> Workflow:
-    """The shortest chain that retrieves, else the shortest chain."""
-    chains = [workflow for workflow in legal if not decomposes(workflow)]
-    return min(chains, key=lambda workflow: (RETRIEVE not in workflow, len(workflow)))
-
-
-def _split(turn: Turn) -> Value:
+def first_split(turn: Turn) -> Value:
     """The first split into several sub-questions, else the first candidate."""
     return next((value for value in turn.candidates if len(value) > 1), turn.candidates[0])
 

@@ -23,7 +23,7 @@ from jade_env.language_recipe import said_of
 from jade_env.policy.backbone import Backbone
 from jade_env.policy.generation import Generator
 from jade_env.policy.grammar import grammar_of
-from jade_env.policy.sampling import Request, Sample
+from jade_env.policy.sampling import Request
 from jade_env.retrieval.types import Document
 
 
@@ -176,4 +176,4 @@ def _cut(documents: tuple[Document, ...]) -> tuple[Document, ...]:
     return (*kept, replace(last, text=" ".join(words[: len(words) // 2]))) if len(words) > 1 else tuple(kept)
 
 
-__all__ = ["LanguageModelPolicy", "Manner", "Sample"]
+__all__ = ["LanguageModelPolicy", "Manner"]

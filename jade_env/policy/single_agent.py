@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jade_env.envs.pool import as_scenario
 from jade_env.envs.single_agent import SingleAgentEnv
 from jade_env.policy import make_policy
 from jade_env.policy.base import Policy, actions_of
 from jade_env.retrieval import Retriever
-from jade_env.scenario import Mode, Scenario
+from jade_env.scenario import Mode, Scenario, as_scenario
 
 
 def single_agent_env(

@@ -1,12 +1,14 @@
 """Small things scripted policies do with words: fill in `#k`, say a question otherwise, find its content words.
 
-Knows no gold, no game and no candidate.
+Knows no gold, no candidate and no state of a game.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+
+from jade_env.game.workflow import substitute
 
 PLACE = re.compile(r"#(\d+)")
 """`#k`: the answer of step k."""
@@ -34,12 +36,7 @@ def content_words(text: str) -> frozenset[str]:
 
 def fill(text: str, answers: Sequence[tuple[str, str]]) -> str:
     """`text` with each `#k` replaced by the k-th answer, where there is one."""
-
-    def answer(place: re.Match[str]) -> str:
-        k = int(place[1])
-        return answers[k - 1][1] if 1 <= k <= len(answers) else place[0]
-
-    return PLACE.sub(answer, text)
+    return substitute(text, [answer for _, answer in answers])
 
 
 def reworded(text: str) -> str:

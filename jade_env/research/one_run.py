@@ -252,7 +252,7 @@ def failure_of(place: Path) -> str | None:
 def _alone(place: Path, name: str, say: Say) -> Iterator[None]:
     """Wait until no other process is at work on a run, such as one that outlived the comparison that started it."""
     place.mkdir(parents=True, exist_ok=True)
-    with (place / ".lock").open("w") as file:
+    with (place / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

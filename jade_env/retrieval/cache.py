@@ -76,7 +76,7 @@ class CachedRetriever:
 
     @property
     def stats(self) -> CacheStats:
-        """Hits and misses of `search` so far; `preload` is not counted."""
+        """Hits and misses so far."""
         return CacheStats(self._hits, self._misses, self._clock.latency)
 
     @property
@@ -98,26 +98,6 @@ class CachedRetriever:
         Raises:
             RetrievalError: the retriever failed, or answered another number of queries than it was asked.
         """
-        answers, asked = self._answer(queries, top_k)
-        with self._lock:
-            self._misses += asked
-            self._hits += len(queries) - asked
-        return answers
-
-    def preload(self, queries: Sequence[str], top_k: int) -> None:
-        """Learn the answers to `queries` ahead of time, by one call of the retriever."""
-        self._answer(queries, top_k)
-
-    def clear(self) -> None:
-        """Forget all answers and statistics."""
-        with self._lock:
-            self._answers.clear()
-            self._documents.clear()
-            self._clock = LatencyClock()
-            self._hits = self._misses = self._bytes = 0
-
-    def _answer(self, queries: Sequence[str], top_k: int) -> tuple[list[list[Hit]], int]:
-        """Return the answers, and how many queries the retriever was asked."""
         if isinstance(queries, str):
             raise ConfigError(f"query cache: queries is the string {queries[:40]!r}; give a list of queries")
         found: dict[str, tuple[Hit, ...]] = {}
@@ -143,7 +123,10 @@ class CachedRetriever:
                 for query, hits in new.items():
                     self._keep((query, top_k), hits)
                 self._make_room()
-        return [list(found[query]) for query in queries], len(missing)
+        with self._lock:
+            self._misses += len(missing)
+            self._hits += len(queries) - len(missing)
+        return [list(found[query]) for query in queries]
 
     def _hits_of(self, query: str, hits: object) -> tuple[Hit, ...]:
         found = tuple(hits) if isinstance(hits, Iterable) and not isinstance(hits, str | Mapping) else (hits,)

@@ -82,15 +82,6 @@ def test_a_batch_larger_than_the_memory_is_answered_whole() -> None:
     assert len(cached) == 1
 
 
-def test_preloading_asks_once_and_is_not_counted() -> None:
-    counting = Counting()
-    cached = CachedRetriever(counting)
-    cached.preload(["norway", "france", "norway"], 2)
-    cached.search(["france", "norway"], 2)
-    assert counting.calls == [(["norway", "france"], 2)]
-    assert cached.stats == CacheStats(hits=2, misses=0)
-
-
 def test_changing_an_answer_does_not_change_what_is_remembered() -> None:
     cached = CachedRetriever(Counting())
     cached.search(["norway"], 2)[0].clear()
@@ -149,13 +140,6 @@ def test_the_cache_is_a_retriever_of_the_same_identity() -> None:
     assert cached.identity == BM25Retriever(DOCUMENTS).identity
 
 
-def test_clearing_forgets_answers_and_statistics() -> None:
-    cached = CachedRetriever(Counting())
-    cached.search(["norway"], 2)
-    cached.clear()
-    assert (len(cached), cached.stats) == (0, CacheStats())
-
-
 def test_memory_is_bounded_by_bytes_and_a_shared_document_is_kept_once() -> None:
     assert len({hash(Document(str(i), "Title", "")) for i in range(100)}) > 90, "titles alone are told apart"
     shared = Document("x", "Title", "t" * 10_000)
@@ -176,9 +160,6 @@ def test_memory_is_bounded_by_bytes_and_a_shared_document_is_kept_once() -> None
         cached.search([f"{i:05}"], 1)
         assert cached.bytes <= 50_000
     assert len(cached) == 0  # each answer of 50 kB is too large to keep, and made the others leave
-    cached.search(["s0"], 1)
-    cached.clear()
-    assert cached.bytes == 0
 
 
 def test_what_is_counted_in_is_counted_out() -> None:

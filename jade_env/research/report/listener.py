@@ -30,7 +30,6 @@ class Heard:
         system, user: the prompt.
         reads: the documents in play.
         retrieved: what the node had retrieved; None before a retrieval.
-        has_answers: whether it read answers of sub-questions.
         choice: the number of the candidate chosen, and how many there were; None for text.
         logprob: of the whole output, in nats; None where the policy does not say.
         tokens: how many the output has; 0 for a candidate.
@@ -43,7 +42,6 @@ class Heard:
     user: str
     reads: tuple[Document, ...]
     retrieved: tuple[Document, ...] | None
-    has_answers: bool
     choice: tuple[int, int] | None = None
     logprob: float | None = None
     tokens: int = 0
@@ -117,7 +115,7 @@ class Listener:
     ) -> None:
         view, retrieved = turn.view, turn.node.retrieved
         self.heard[turn.id] = Heard(
-            turn, system, user, view.documents, retrieved, bool(view.answers), choice, logprob, tokens, value, sample
+            turn, system, user, view.documents, retrieved, choice, logprob, tokens, value, sample
         )
 
 
