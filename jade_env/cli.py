@@ -24,13 +24,14 @@ from jade_env.cli_options import (
     ScenarioArg,
     SeedOpt,
     SplitOpt,
+    list_files,
     progress_bar,
     scenario_named,
 )
 from jade_env.cli_report import report
 from jade_env.cli_serve import serve
 from jade_env.cli_train import train, warm_start
-from jade_env.config import Kind, first_line, load_tree, names, parse_overrides
+from jade_env.config import parse_overrides
 from jade_env.errors import ConfigError, DataError, JadeError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def scenarios() -> None:
 
     Example: jade scenarios
     """
-    _list("scenarios")
+    list_files("scenarios")
 
 
 @app.command()
@@ -99,7 +100,7 @@ def agents() -> None:
 
     Example: jade agents
     """
-    _list("agents")
+    list_files("agents")
 
 
 @app.command()
@@ -108,20 +109,7 @@ def policies() -> None:
 
     Example: jade policies
     """
-    _list("policies")
-
-
-def _list(kind: Kind) -> None:
-    known = names(kind)
-    width = max(map(len, known), default=0)
-    for name in known:
-        typer.echo(f"{name:<{width}}  {first_line(kind, name)}{_in_text(kind, name)}")
-
-
-def _in_text(kind: Kind, name: str) -> str:
-    """What is said of a scenario whose agents read prompts and write text unless they are told otherwise."""
-    text = kind == "scenarios" and load_tree(kind, name)[0].get("mode", "discrete") != "discrete"
-    return " [text mode]" if text else ""
+    list_files("policies")
 
 
 @app.command()

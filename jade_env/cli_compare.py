@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jade_env.config import first_line, names, parse_overrides
+from jade_env.cli_options import DataOpt, list_files
+from jade_env.config import parse_overrides
 from jade_env.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
@@ -22,10 +23,7 @@ def studies() -> None:
 
     Example: jade studies
     """
-    known = names("studies")
-    width = max(map(len, known), default=0)
-    for name in known:
-        typer.echo(f"{name:<{width}}  {first_line('studies', name)}")
+    list_files("studies")
 
 
 def compare(
@@ -49,10 +47,7 @@ def compare(
     table_only: Annotated[
         bool, typer.Option("--table-only", help="Run nothing: show what is done so far in the study's folder.")
     ] = False,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="DIR", help="The data location; else the variable JADE_DATA says it."),
-    ] = None,
+    data: DataOpt = None,
 ) -> None:
     """Train and judge every arm of a study on every scenario with every seed, and show how they compare.
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from jade_env.learning.evaluation import EpisodeRow
     from jade_env.policy.base import Policy
+    from jade_env.research.summary import Summary
     from jade_env.scenario import Mode, Scenario
 
 MALFORMED = 0.5
@@ -82,8 +83,7 @@ def evaluate(
     from jade_env.learning.evaluation import evaluate as play_all
     from jade_env.policy import make_policy
     from jade_env.policy.token_ledger import ledgers
-    from jade_env.questions.jsonl import written_whole
-    from jade_env.research.summary import agents_table, kinds_table, summarize, table, teams_table
+    from jade_env.research.summary import summarize
     from jade_env.retrieval.remote_watch import Watch
 
     _refuse_unwritable(rows_to)  # before anything is played
@@ -97,25 +97,31 @@ def evaluate(
         watch = Watch(open_source(game, data).retriever(split))
         rows = play_all(player, game, split, episodes, seed, data=data, progress=progress)
     summary = summarize(rows, game.name, policy, split)
-    runs = _runs_in(policy)
-    if as_json:
-        typer.echo(json.dumps({**summary, "checkpoints": {str(run): chosen for run, (chosen, _) in runs.items()}}))
-    else:
-        tables = table(summary), kinds_table(summary), teams_table(summary), agents_table(summary)
-        _print(*(each for each in tables if each.row_count))
-        if policy == "ceiling":
-            typer.echo("ceiling: a lower bound of the best that can be played")
-        for run, (chosen, which) in runs.items():
-            typer.echo(f"who played: {run}, its {which} checkpoint, {chosen:,}")
-        typer.echo(watch.sentence())
+    _tell(summary, policy, watch.sentence(), as_json)
     for ledger in ledgers(player, game):
         typer.echo(ledger, err=True)
     _warn(rows, summary, player)
     if rows_to is not None:
-        with written_whole(rows_to) as (file,):
-            file.writelines(f"{json.dumps(_as_row(row))}\n".encode() for row in rows)
+        _write(rows, rows_to)
     if all(row.failed for row in rows):
         raise typer.Exit(1)  # nothing has been measured
+
+
+def _tell(summary: Summary, policy: str, retrieval: str, as_json: bool) -> None:
+    """The figures, and which runs they are of."""
+    from jade_env.research.summary import agents_table, kinds_table, table, teams_table
+
+    runs = _runs_in(policy)
+    if as_json:
+        typer.echo(json.dumps({**summary, "checkpoints": {str(run): chosen for run, (chosen, _) in runs.items()}}))
+        return
+    tables = table(summary), kinds_table(summary), teams_table(summary), agents_table(summary)
+    _print(*(each for each in tables if each.row_count))
+    if policy == "ceiling":
+        typer.echo("ceiling: a lower bound of the best that can be played")
+    for run, (chosen, which) in runs.items():
+        typer.echo(f"who played: {run}, its {which} checkpoint, {chosen:,}")
+    typer.echo(retrieval)
 
 
 def _warn(rows: Sequence[EpisodeRow], summary: Mapping[str, Any], player: Policy) -> None:
@@ -169,15 +175,22 @@ def _print(*tables: Table) -> None:
 
 def _runs_in(policy: str) -> dict[Path, tuple[int, str]]:
     """The runs that play, alone or in a team: which checkpoint of each, and whether that is its best or its last one."""
-    from jade_env.policy.team import members_of
+    from jade_env.policy.team import players_of
 
-    members = members_of(policy).values() or [policy]
-    runs = [run for member in dict.fromkeys(members) if (run := Path(member)).is_dir()]
+    runs = [run for player in players_of(policy) if (run := Path(player)).is_dir()]
     if not runs:
         return {}
     from jade_env.learning.checkpoint import best_timesteps, chosen_timesteps
 
     return {run: (chosen_timesteps(run), "last" if best_timesteps(run) is None else "best") for run in runs}
+
+
+def _write(rows: Sequence[EpisodeRow], place: Path) -> None:
+    """The questions as they were played, a JSON line each."""
+    from jade_env.questions.jsonl import written_whole
+
+    with written_whole(place) as (file,):
+        file.writelines(f"{json.dumps(_as_row(row))}\n".encode() for row in rows)
 
 
 def _as_row(row: EpisodeRow) -> dict[str, Any]:

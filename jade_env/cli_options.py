@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from jade_env.config import parse_overrides
+from jade_env.config import Kind, first_line, load_tree, names, parse_overrides
 
 if TYPE_CHECKING:
     from jade_env.scenario import Mode, Scenario
@@ -75,3 +75,17 @@ def changes_of(overrides: Sequence[str], mode: Mode | None) -> dict[str, Any]:
     """Overrides of a scenario as a mapping, its mode among them."""
     changes = {key.removeprefix("scenario."): value for key, value in parse_overrides(overrides).items()}
     return changes | ({"mode": mode} if mode else {})
+
+
+def list_files(kind: Kind) -> None:
+    """Print the shipped files of a kind, with a line on each."""
+    known = names(kind)
+    width = max(map(len, known), default=0)
+    for name in known:
+        typer.echo(f"{name:<{width}}  {first_line(kind, name)}{_in_text(kind, name)}")
+
+
+def _in_text(kind: Kind, name: str) -> str:
+    """What is said of a scenario whose agents read prompts and write text unless they are told otherwise."""
+    text = kind == "scenarios" and load_tree(kind, name)[0].get("mode", "discrete") != "discrete"
+    return " [text mode]" if text else ""

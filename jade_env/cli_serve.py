@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jade_env.cli_options import DataOpt, scenario_named
 from jade_env.config import parse_overrides
 from jade_env.errors import ConfigError
 
@@ -36,10 +37,7 @@ def serve(
         int, typer.Option("--workers", min=1, help="Processes; an index folder is memory-mapped and shared by them.")
     ] = 1,
     split: Annotated[str, typer.Option("--split", help="Of a scenario: whose corpus.")] = "train",
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="DIR", help="The data location; else the variable JADE_DATA says it."),
-    ] = None,
+    data: DataOpt = None,
     top_k: Annotated[int, typer.Option("--top-k", min=1, help="Documents a query where a request does not say.")] = 5,
     max_top_k: Annotated[int, typer.Option("--max-top-k", min=1, help="Documents a query at most.")] = 100,
     batch_window_ms: Annotated[
@@ -75,11 +73,7 @@ def serve(
 
     if top_k > max_top_k:
         raise ConfigError(f"--top-k {top_k} is more than --max-top-k {max_top_k}")
-    token = None if token_env is None else os.environ.get(token_env, "")
-    if token == "":
-        raise ConfigError(f"--token-env {token_env}: the environment has no such variable, or it is empty")
-    if token is None and not _is_loopback(host):
-        typer.echo(f"warning: everyone who reaches {host} can search; --token-env NAME asks them for a token", err=True)
+    token = _token(token_env, host)
     limits = Limits(
         top_k=top_k,
         max_top_k=max_top_k,
@@ -90,6 +84,16 @@ def serve(
     )
     opening = partial(open_served, what, tuple(overrides or ()), split, data)
     run(opening, host, port, workers, limits, token)
+
+
+def _token(variable: str | None, host: str) -> str | None:
+    """What clients must send; None where nothing is asked of them."""
+    token = None if variable is None else os.environ.get(variable, "")
+    if token == "":
+        raise ConfigError(f"--token-env {variable}: the environment has no such variable, or it is empty")
+    if token is None and not _is_loopback(host):
+        typer.echo(f"warning: everyone who reaches {host} can search; --token-env NAME asks them for a token", err=True)
+    return token
 
 
 def open_served(
@@ -116,10 +120,8 @@ def open_served(
 
         return BM25Retriever.cached(path)
     from jade_env.envs.source import open_source
-    from jade_env.scenario import load_scenario
 
-    changes = {key.removeprefix("scenario."): value for key, value in given.items()}
-    source = open_source(load_scenario(what, changes), data)
+    source = open_source(scenario_named(what, overrides), data)
     source.questions(split)  # a split that is not there is refused
     return source.retriever(split)
 

@@ -15,7 +15,10 @@ from jade_env.errors import ConfigError
 
 if TYPE_CHECKING:
     from jade_env.cli_resume import Given, Training
+    from jade_env.language_recipe import PpoRecipe
     from jade_env.learning.session import RunSummary
+    from jade_env.marl_recipe import MarlRecipe
+    from jade_env.recipe import AnyRecipe, Recipe
     from jade_env.scenario import Scenario
 
 
@@ -52,61 +55,56 @@ def train(
 
     Example: jade train cooperative --policy sb3_shared --out runs/first total_timesteps=100000 reward.round_cost=0.1
     """
-    from jade_env.chat_recipe import RemoteChatRecipe
     from jade_env.cli_resume import Given
-    from jade_env.language_recipe import PpoRecipe, WarmStartRecipe, refuse_uneven
-    from jade_env.recipe import MarlRecipe
 
     given = Given(scenario, policy or "sb3_shared", parse_overrides(overrides or []), out, seed, data)
     game, recipe, run, seed, data = _told(given, policy is not None) if resume else given.new()
     before = _timesteps(run)
-    if recipe.learner == "scripted":
-        raise ConfigError(f"{recipe.name} is scripted and does not learn: try jade eval {recipe.script} {scenario}")
-    if isinstance(recipe, RemoteChatRecipe):
-        raise ConfigError(
-            f"{recipe.name} plays and does not learn here: try jade eval remote_chat:{policy or recipe.name} {scenario}"
-        )
-    if isinstance(recipe, WarmStartRecipe):
-        raise ConfigError(f"{recipe.name} is a warm start: jade warm-start {scenario} --policy {policy or recipe.name}")
-    if processes > 1 and not isinstance(recipe, PpoRecipe):
-        raise ConfigError(f"--processes: {recipe.name} trains in one process; several share a language model's PPO")
-    if isinstance(recipe, PpoRecipe):
-        refuse_uneven(recipe, processes)
+    recipe = _trainable(recipe, policy or recipe.name, scenario, processes, resume)
     if dry_run:
         from jade_env.learning.memory_plan import dry_run as plan_of
 
         typer.echo(plan_of(game, recipe, data))
         return
-    done: RunSummary  # the modules are imported after the arguments are known to be good: they take seconds to load
-    if isinstance(recipe, PpoRecipe):
-        from jade_env.learning.joint import train_language
+    from jade_env.learning.start import train_recipe
 
-        with progress_bar("training") as progress:
-            done = train_language(
-                game,
-                recipe,
-                run,
-                seed,
-                resume=resume,
-                data=data,
-                processes=processes,
-                progress=progress,
-                notice=_notice,
-            )
-    elif isinstance(recipe, MarlRecipe):
-        if resume:
-            raise ConfigError(f"{recipe.name}: BenchMARL's runs cannot be gone on with: begin again with another --out")
-        from jade_env.learning.marl import train_marl
-
-        with progress_bar("training") as progress:
-            done = train_marl(game, recipe, run, seed, data=data, progress=progress)
-    else:
-        from jade_env.learning import trainer
-
-        with progress_bar("training") as progress:
-            done = trainer.train(game, recipe, run, seed, resume=resume, data=data, progress=progress)
-    _done(done, "steps" if isinstance(recipe, PpoRecipe) else "turns", before)
+    with progress_bar("training") as progress:
+        done = train_recipe(
+            game,
+            recipe,
+            run,
+            seed,
+            resume=resume,
+            data=data,
+            processes=processes,
+            progress=progress,
+            notice=_notice,
+        )
+    _done(done, "steps" if recipe.learner == "ppo" else "turns", before)
     typer.echo(f"next: {shlex.join(['jade', 'eval', str(run)])}")
+
+
+def _trainable(
+    recipe: AnyRecipe, named: str, scenario: str, processes: int, resume: bool
+) -> Recipe | PpoRecipe | MarlRecipe:
+    """The recipe, if it is one that `jade train` trains by; else where it belongs."""
+    from jade_env.chat_recipe import RemoteChatRecipe
+    from jade_env.language_recipe import PpoRecipe, WarmStartRecipe, refuse_uneven
+    from jade_env.marl_recipe import MarlRecipe
+
+    if recipe.learner == "scripted":
+        raise ConfigError(f"{recipe.name} is scripted and does not learn: try jade eval {recipe.script} {scenario}")
+    if isinstance(recipe, RemoteChatRecipe):
+        raise ConfigError(f"{recipe.name} plays and does not learn here: try jade eval remote_chat:{named} {scenario}")
+    if isinstance(recipe, WarmStartRecipe):
+        raise ConfigError(f"{recipe.name} is a warm start: jade warm-start {scenario} --policy {named}")
+    if processes > 1 and not isinstance(recipe, PpoRecipe):
+        raise ConfigError(f"--processes: {recipe.name} trains in one process; several share a language model's PPO")
+    if isinstance(recipe, PpoRecipe):
+        refuse_uneven(recipe, processes)
+    if isinstance(recipe, MarlRecipe) and resume:
+        raise ConfigError(f"{recipe.name}: BenchMARL's runs cannot be gone on with: begin again with another --out")
+    return recipe
 
 
 def warm_start(

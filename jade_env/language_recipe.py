@@ -325,6 +325,10 @@ class PpoRecipe(LanguageSettings):
         of = {agent: name for name, group in self.groups.items() for agent in group}
         return {agent: of.get(agent, DEFAULT) for agent in team} if of else {}
 
+    def needs_reference(self, everybody: bool) -> bool:
+        """Whether the model as it began is kept beside it, where `everybody` learns or not; with adapters it is the same."""
+        return self.lora is None and (not everybody or any(kl.start or kl.end for kl in self.kl.values()))
+
 
 def refuse_uneven(recipe: PpoRecipe, processes: int) -> None:
     """Several processes share a step question by question.

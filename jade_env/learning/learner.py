@@ -61,8 +61,7 @@ class Learner:
     def _companions(self, everybody: bool) -> tuple[Backbone | None, Backbone]:
         """A critic of its own, if there is one, and the policy as it began: the same object where adapters do all the learning."""
         critic = copy.deepcopy(self.backbone) if self.plan.critic == "separate" else None
-        holds = any(knob.start or knob.end for knob in self.plan.kl.values())
-        if self.plan.lora is not None or (everybody and not holds):
+        if not self.plan.needs_reference(everybody):
             return critic, self.backbone
         reference = copy.deepcopy(self.backbone)
         for parameter in reference.parameters():

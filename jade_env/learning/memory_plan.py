@@ -153,7 +153,7 @@ def plan(scenario: Scenario, recipe: PpoRecipe) -> tuple[list[Part], str]:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     number = DTYPES[recipe.dtype].itemsize
     reference, critic = (
-        bool(learned) and _needs_reference(recipe, learned < set(team)),
+        bool(learned) and recipe.needs_reference(not learned < set(team)),
         bool(learned) and recipe.critic == "separate",
     )
     copies, learners = 1 + reference + critic, (1 + critic) if learned else 0
@@ -282,11 +282,6 @@ def _others(scenario: Scenario, recipe: PpoRecipe, length: int) -> list[Part]:
         parts.append(Part(f"{said}, with its cache)", weights + cache, "a smaller model, slots"))
         parts.append(Part(f"{said}): its optimizer", moments, "a smaller model", host=recipe.offload, optimizer=True))
     return parts
-
-
-def _needs_reference(recipe: PpoRecipe, partial: bool) -> bool:
-    """Whether the model as it began is kept beside it; with adapters it is the model without them."""
-    return recipe.lora is None and (partial or any(kl.start or kl.end for kl in recipe.kl.values()))
 
 
 def _longest(scenario: Scenario, recipe: PpoRecipe, team: Mapping[str, Sequence[str]], context: int) -> int:

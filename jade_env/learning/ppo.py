@@ -17,7 +17,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -118,7 +118,6 @@ def update(
     tally = _Tally(columns.agents, backbone.device)
     budget = settings.token_budget or tokens_at_once(backbone)
     held, bonus = bool(columns.kl_R.any()), bool(columns.entropy_R.any())
-    estimate = k3 if settings.kl_loss == "k3" else k2
     learning = _head_alone(backbone) if settings.head_only else contextlib.nullcontext()
     with says_what_to_lower(), recomputing(backbone), learning:
         sharing = sharing_of(columns, budget, backbone) if settings.share_prompts else None
@@ -131,18 +130,9 @@ def update(
                 for rows_B, unit_B in ranks.share_of(microbatches(columns, part, budget, sharing)):
                     micro = collate(columns, rows_B, unit_B, weight_R, backbone.pad_id, backbone.device)
                     backbone.use(micro.adapter)
-                    hidden = output_states(backbone, micro)
-                    logprob, spread = _scores(backbone, hidden, micro, bonus)
-                    loss_M = clipped_policy_loss(logprob, micro.old_M, micro.advantage_M, settings.clip)
-                    kl_M = estimate(logprob, micro.reference_M) if held else torch.zeros_like(logprob)
-                    policy_loss = (micro.weight_M * loss_M).sum()
-                    loss = policy_loss + (micro.weight_M * (micro.kl_M * kl_M - micro.entropy_M * spread)).sum()
-                    value_loss = torch.zeros_like(loss)
-                    if values:
-                        value_loss = _value_loss(backbone, hidden, micro, settings).sum() / count
-                        loss = loss + settings.vf_coef * value_loss
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    tally.add(micro, settings, logprob, spread, kl_M, loss, policy_loss, value_loss)
+                    found = _losses(backbone, micro, settings, count, held, bonus)
+                    found.loss.backward()  # type: ignore[no-untyped-call]
+                    tally.add(micro, settings, found)
                 if not len(part):
                     continue
                 tally.share_minibatch()
@@ -254,6 +244,33 @@ def _log_probs(backbone: Backbone, columns: Columns, budget: int, part: Ints | N
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 
+class _Losses(NamedTuple):
+    """What a microbatch adds to the loss of its minibatch, and what that was made of, by output token [M]."""
+
+    loss: Tensor
+    policy: Tensor
+    value: Tensor
+    logprob_M: Tensor
+    spread_M: Tensor
+    kl_M: Tensor
+
+
+def _losses(backbone: Backbone, micro: Micro, settings: Settings, count: int, held: bool, bonus: bool) -> _Losses:
+    """The loss of a microbatch: `count` values are learned from in its minibatch, `held` and `bonus` say what is asked for."""
+    hidden = output_states(backbone, micro)
+    logprob_M, spread_M = _scores(backbone, hidden, micro, bonus)
+    clipped_M = clipped_policy_loss(logprob_M, micro.old_M, micro.advantage_M, settings.clip)
+    estimate = k3 if settings.kl_loss == "k3" else k2
+    kl_M = estimate(logprob_M, micro.reference_M) if held else torch.zeros_like(logprob_M)
+    policy = (micro.weight_M * clipped_M).sum()
+    loss = policy + (micro.weight_M * (micro.kl_M * kl_M - micro.entropy_M * spread_M)).sum()
+    value = torch.zeros_like(loss)
+    if settings.vf_coef > 0.0:
+        value = _value_loss(backbone, hidden, micro, settings).sum() / count
+        loss = loss + settings.vf_coef * value
+    return _Losses(loss, policy, value, logprob_M, spread_M, kl_M)
+
+
 class _Tally:
     """Sums over output tokens, agent by agent, kept on the device; read once a minibatch and at the end."""
 
@@ -269,23 +286,21 @@ class _Tally:
         self._steps: list[tuple[float, float, float]] = []
 
     @torch.no_grad()
-    def add(
-        self, micro: Micro, settings: Settings, logprob: Tensor, spread: Tensor, kl: Tensor, *losses: Tensor
-    ) -> None:
+    def add(self, micro: Micro, settings: Settings, found: _Losses) -> None:
         counts = (micro.weight_M > 0.0).float()
-        ratio = torch.exp(logprob - micro.old_M)
-        approx_kl = ratio - 1.0 - (logprob - micro.old_M)
+        ratio = torch.exp(found.logprob_M - micro.old_M)
+        approx_kl = ratio - 1.0 - (found.logprob_M - micro.old_M)
         clipped = (ratio - 1.0).abs() > settings.clip
         held = (micro.kl_M > 0.0).float()
         columns = torch.stack(
             [
                 torch.ones_like(ratio),
                 approx_kl,
-                spread,
+                found.spread_M,
                 clipped.float(),
                 micro.advantage_M.abs(),
                 held,
-                kl * held,
+                found.kl_M * held,
             ],
             1,
         )
@@ -293,7 +308,7 @@ class _Tally:
         self._sums.index_add_(0, micro.agent_M, columns)
         self._highest.scatter_reduce_(0, micro.agent_M, ratio * counts, "amax")
         self._minibatch += columns[:, :2].sum(0)
-        self._losses += torch.stack(losses)
+        self._losses += torch.stack([found.loss, found.policy, found.value])
         self._rows += micro.rows
         self._real += micro.real
         self._padded += micro.padded

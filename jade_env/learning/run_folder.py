@@ -22,13 +22,14 @@ from typing import IO, Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from jade_env.config import flat
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, DataError
 from jade_env.game.episode import Episode
 from jade_env.learning import checkpoint
 from jade_env.learning.checkpoint import as_json, write_whole, writing
 from jade_env.policy.fingerprint import fingerprint
-from jade_env.policy.team import members_of
+from jade_env.policy.team import players_of
 from jade_env.scenario import Scenario
 
 CONFIG = "config.json"
@@ -184,7 +185,7 @@ def config_of(
 def checkpoints_of(players: Iterable[str]) -> dict[str, str]:
     """Of the runs among those that play beside what learns, alone or in a team: which checkpoint plays, and what it holds."""
     found = {}
-    for player in dict.fromkeys(member for each in players for member in members_of(each).values() or [each]):
+    for player in dict.fromkeys(player for each in players for player in players_of(each)):
         run = Path(player.removeprefix("sb3:"))
         if checkpoint.saved_timesteps(run):
             chosen = checkpoint.chosen_timesteps(run)
@@ -249,7 +250,9 @@ def _short(value: object) -> str:
 
 
 def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    old, new = _flat(there), _flat(json.loads(as_json(here)))
+    old, new = (
+        {key: value for key, value in flat(tree).items() if value != {}} for tree in (there, json.loads(as_json(here)))
+    )
     holds = "backbones.self.holds"
     same = ("recipe.backbone",) if holds in old and old[holds] == new.get(holds) else ()  # wherever it is now
     for key in dict.fromkeys((*old, *new)):
@@ -283,14 +286,6 @@ def _refuse_shorter(path: Path, there: Mapping[str, Any], here: Mapping[str, Any
             raise ConfigError(f"{path}: {key}: {done} are done already, which cannot become {now}")
 
 
-def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = f"{above}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return flat
-
-
 def _line(record: Mapping[str, Any]) -> bytes:
     return (json.dumps(dict(record), allow_nan=False) + "\n").encode()
 
@@ -310,5 +305,5 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def _scalars(record: Mapping[str, Any]) -> list[tuple[str, float]]:
-    pairs = [(key.replace(".", "/"), value) for key, value in _flat(record).items() if key != "timesteps"]
+    pairs = [(key.replace(".", "/"), value) for key, value in flat(record).items() if key != "timesteps"]
     return [(key, float(value)) for key, value in pairs if isinstance(value, int | float)]

@@ -75,26 +75,8 @@ def make_policy(
             return spec
         raise ConfigError(f"policy: expected a name, a run's folder, or a mapping from agents to such, found {spec!r}")
     name = str(spec)
-    if name == "random":
-        from jade_env.policy.random_policy import RandomPolicy
-
-        return RandomPolicy(seed)
-    if name == "heuristic":
-        from jade_env.policy.heuristic import HeuristicPolicy
-
-        return HeuristicPolicy(loaded, data, retriever=retriever)
-    if name in ("teacher", "teacher:grounded"):
-        from jade_env.policy.teacher import TeacherPolicy
-
-        return TeacherPolicy(loaded, data, grounded=name.endswith("grounded"))
-    if name == "idle":
-        from jade_env.policy.idle import IdlePolicy
-
-        return IdlePolicy()
-    if name == "ceiling":
-        from jade_env.policy.ceiling import CeilingPolicy
-
-        return CeilingPolicy(loaded, data, retriever)
+    if name in SCRIPTED:
+        return _scripted(name, loaded, data, seed, retriever)
     if name.startswith(LANGUAGE_MODEL):
         return _language_model(name.removeprefix(LANGUAGE_MODEL), loaded, greedy)
     if not Path(spec).is_dir():
@@ -103,6 +85,29 @@ def make_policy(
         if name.startswith(f"{REMOTE}:") or name.endswith((".yaml", ".yml")) or name in names("policies"):
             return _from_recipe(name, seed, lambda script: make(script, roles))
     return _from_run(Path(spec), loaded, data, seed, greedy, roles)
+
+
+def _scripted(name: str, scenario: Scenario, data: str | Path | None, seed: int, retriever: Retriever | None) -> Policy:
+    """One of `SCRIPTED`."""
+    if name == "random":
+        from jade_env.policy.random_policy import RandomPolicy
+
+        return RandomPolicy(seed)
+    if name == "heuristic":
+        from jade_env.policy.heuristic import HeuristicPolicy
+
+        return HeuristicPolicy(scenario, data, retriever=retriever)
+    if name == "ceiling":
+        from jade_env.policy.ceiling import CeilingPolicy
+
+        return CeilingPolicy(scenario, data, retriever)
+    if name == "idle":
+        from jade_env.policy.idle import IdlePolicy
+
+        return IdlePolicy()
+    from jade_env.policy.teacher import TeacherPolicy
+
+    return TeacherPolicy(scenario, data, grounded=name == "teacher:grounded")
 
 
 def _language_model(place: str, scenario: Scenario, greedy: bool) -> Policy:

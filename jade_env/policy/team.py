@@ -45,6 +45,11 @@ def members_of(policy: str) -> dict[str, str]:
     return {} if alone else read_team(policy)
 
 
+def players_of(policy: str) -> list[str]:
+    """The specs that a policy names, each once: those of a team's members, or its own."""
+    return list(dict.fromkeys(members_of(policy).values() or [policy]))
+
+
 def make_team(
     members: Mapping[str, Any],
     scenario: Scenario,

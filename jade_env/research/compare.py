@@ -28,6 +28,7 @@ from typing import Any
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, DataError
 from jade_env.policy.fingerprint import fingerprint
+from jade_env.policy.team import players_of
 from jade_env.recipe import PpoRecipe
 from jade_env.research.files import indented, line, read, write
 from jade_env.research.one_run import (
@@ -320,10 +321,8 @@ def _plan(study: Study, run: Run) -> dict[str, Any]:
 
 def _holds(run: Run) -> dict[str, str]:
     """What the checkpoints of run folders hold that play in a run; of others nothing."""
-    players = dict.fromkeys(run.team.values() or [run.player or ""])
-    return {
-        player: held for player in players if player and (held := fingerprint(player, "checkpoints/*/*.safetensors"))
-    }
+    players = players_of(run.player) if run.player else []
+    return {player: held for player in players if (held := fingerprint(player, "checkpoints/*/*.safetensors"))}
 
 
 def _same(path: Path, there: Any, here: Any, place: str = "") -> None:

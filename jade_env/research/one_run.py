@@ -28,6 +28,7 @@ from jade_env.envs.turn import Action, Turn
 from jade_env.errors import JadeError
 from jade_env.language_recipe import OWN
 from jade_env.learning.evaluation import EpisodeRow, evaluate
+from jade_env.learning.start import train_recipe
 from jade_env.policy import Policy
 from jade_env.recipe import MarlRecipe, PpoRecipe
 from jade_env.research.files import indented, line, read, write
@@ -127,31 +128,22 @@ def _train(run: Run, folder: Path, data: str | Path | None, progress: Callable[[
     if not run.train:
         return 0.0
     resume = _begun(folder)
-    if isinstance(run.recipe, PpoRecipe):
-        from jade_env.learning.joint import train_language
-
-        return train_language(
-            run.game,
-            run.recipe,
-            folder,
-            run.seed,
-            resume=resume,
-            data=data,
-            progress=progress,
-            notice=lambda sentence: say(f"{run.name}: {sentence}"),
-        ).seconds
-    if isinstance(run.recipe, MarlRecipe):
-        from jade_env.learning.marl import train_marl
-
-        if resume and (folder / "run.json").exists():
+    if resume and isinstance(run.recipe, MarlRecipe):  # such a training cannot be gone on with
+        if (folder / "run.json").exists():
             return float(json.loads(read(folder / "run.json"))["seconds"])
-        if resume:  # such a training cannot be gone on with
-            shutil.rmtree(folder)
-        return train_marl(run.game, run.recipe, folder, run.seed, data=data, progress=progress).seconds
-    from jade_env.learning import trainer
-
+        shutil.rmtree(folder)
+        resume = False
     assert run.recipe is not None
-    return trainer.train(run.game, run.recipe, folder, run.seed, resume=resume, data=data, progress=progress).seconds
+    return train_recipe(
+        run.game,
+        run.recipe,
+        folder,
+        run.seed,
+        resume=resume,
+        data=data,
+        progress=progress,
+        notice=lambda sentence: say(f"{run.name}: {sentence}"),
+    ).seconds
 
 
 def _judge(study: Study, run: Run, folder: Path, data: str | Path | None) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,7 @@ from jade_env.game.episode import Rules
 from jade_env.language_recipe import LANGUAGE_MODEL, refuse_fp16
 from jade_env.policy import REMOTE, RUN_FILES, SCRIPTED, Policy, make_policy
 from jade_env.policy.idle import IdlePolicy
-from jade_env.policy.team import make_team, members_of
+from jade_env.policy.team import make_team, members_of, players_of
 from jade_env.recipe import MarlRecipe, PpoRecipe, Recipe, WarmStartRecipe, load_recipe
 from jade_env.scenario import Scenario, load_scenario
 
@@ -189,8 +189,7 @@ class Run:
     @property
     def scripted(self) -> bool:
         """Whether it has one way to play, as nobody who was trained is in it."""
-        players = self.team.values() or (self.player or "",)
-        return self.recipe is None and not any(Path(player).is_dir() for player in players)
+        return self.recipe is None and not any(Path(player).is_dir() for player in players_of(self.player or ""))
 
     @property
     def side(self) -> str:
