@@ -17,6 +17,8 @@ from jade_env.config import Settings
 OURS = ("model", "messages", "stream", "n", "seed", "stop", "temperature", "max_tokens", "max_completion_tokens")
 """Fields of a request that other settings decide."""
 
+CONDUCT = ("name", "summary", "api_key_env", "timeout", "retries", "longest_pause", "concurrency", "max_response_mb")
+"""Settings on which no answer depends."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 

@@ -5,6 +5,7 @@ Heavy libraries are imported inside the commands that need them, so that `jade -
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -274,8 +275,10 @@ def world(
 
 
 def main() -> None:
-    """Run the command line; a reader that closes the pipe early is no error."""
+    """Run the command line; an output that nobody reads, or that has no room, is no traceback."""
     code: Any = 0
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - closed by whoever started it
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     try:
         try:
             app(prog_name="jade")
@@ -285,9 +288,19 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
+        code = _leave_unread(141)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"jade: the output cannot be written: {error.strerror}", file=sys.stderr)
+        code = _leave_unread(1)
     sys.exit(code)
+
+
+def _leave_unread(code: int) -> int:
+    """Nothing more is written to the output, not even by the interpreter when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ def build(
         f"{manifest.corpus.passages:,} passages in {out}: {manifest.bytes / 1e6:,.1f} MB, built in {manifest.seconds:.0f} s "
         f"({rate:,.0f} passages/s)"
     )
-    typer.echo(f'next: jade index search {out} "a question"')
+    typer.echo(f"next: {shlex.join(['jade', 'index', 'search', str(out), 'a question'])}")
 
 
 @index_app.command()

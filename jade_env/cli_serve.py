@@ -107,7 +107,8 @@ def open_served(
     """
     path = Path(what)
     given = parse_overrides(list(overrides))
-    if given and (path.suffix == ".jsonl" or (path.is_dir() and given.keys() != {"encoder"})):
+    corpus = path.suffix == ".jsonl" or (path.is_file() and path.suffix not in (".yaml", ".yml"))
+    if given and (corpus or (path.is_dir() and given.keys() != {"encoder"})):
         raise ConfigError(
             f"{overrides[0]}: overrides go with a scenario, and {what} is none (of an index: encoder=FOLDER)"
         )
@@ -115,7 +116,7 @@ def open_served(
         from jade_env.retrieval.folder import open_index
 
         return open_index(path, encoder=None if "encoder" not in given else str(given["encoder"]))
-    if path.suffix == ".jsonl":
+    if corpus:
         from jade_env.retrieval.bm25 import BM25Retriever
 
         return BM25Retriever.cached(path)

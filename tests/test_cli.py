@@ -263,6 +263,16 @@ def test_a_reader_that_closes_the_pipe_causes_no_noise() -> None:
     assert done.returncode in (1, 141)
 
 
+def test_an_output_that_is_closed_or_full_is_no_traceback() -> None:
+    listing = [sys.executable, "-m", "jade_env.cli", "scenarios"]
+    closed = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *listing], stderr=subprocess.PIPE, text=True)
+    assert (closed.returncode, closed.stderr) == (0, "")
+    if Path("/dev/full").exists():
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(listing, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 1 and done.stderr.startswith("jade: the output cannot be written")
+
+
 def test_shown_scenarios_load_as_the_same_scenario(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(jade("show", "deep").stdout)

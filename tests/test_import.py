@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jade_env
 
@@ -60,3 +62,9 @@ def test_what_there_is_can_be_found_by_completion() -> None:
     import jade_env
 
     assert {"env", "parallel_env", "make_pool", "learning", "load_scenario"} <= set(dir(jade_env))
+
+
+def test_no_pattern_has_a_possessive_group() -> None:
+    """Before Python 3.11.5 `re` matches them wrongly where the group inside goes back."""
+    for file in (Path(__file__).parents[1] / "jade_env").rglob("*.py"):
+        assert not re.search(r"\)(?:[*+?]|\{[0-9,]*\})\+(?!\+)[^ ]", file.read_text(encoding="utf-8")), file

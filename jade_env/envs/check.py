@@ -59,14 +59,14 @@ def check_scenario(
     try:
         loaded = as_scenario(scenario, None, overrides)
         pool = Pool(loaded, min(EPISODES, 16), split=split, data=data)
-        facts, acted = _play(pool)
+        facts, acted, reasons = _play(pool)
     except JadeError as error:
         return Report(str(scenario), (str(error),), (), {})
-    return Report(loaded.name, tuple(_problems(facts)), tuple(_hints(pool, facts, acted)), facts)
+    return Report(loaded.name, tuple(_problems(facts, reasons)), tuple(_hints(pool, facts, acted)), facts)
 
 
-def _play(pool: Pool) -> tuple[dict[str, float], Counter[str]]:
-    """Random legal play, in turn by candidate number and by the text that says the same."""
+def _play(pool: Pool) -> tuple[dict[str, float], Counter[str], Counter[str]]:
+    """Random legal play, in turn by candidate number and by the text that says the same: facts, turns, and what cut it short."""
     done: list[Episode] = []
     acted = Counter[str]()
     while len(done) < EPISODES:
@@ -79,7 +79,7 @@ def _play(pool: Pool) -> tuple[dict[str, float], Counter[str]]:
         done += pool.step(actions)
     scored = [episode for episode in done if episode.result]
     gold = [set(e.question.supporting_ids) for e in scored]
-    found = [len(g & e.support_ids()) / len(g) for g, e in zip(gold, scored, strict=True) if g and e.ledger.retrievals]
+    found = [len(g & e.support_ids()) / len(g) for g, e in zip(gold, scored, strict=True) if g]
     facts = {
         "questions": float(len(pool.questions)),
         "episodes played": float(len(done)),
@@ -91,13 +91,13 @@ def _play(pool: Pool) -> tuple[dict[str, float], Counter[str]]:
     }
     if found:
         facts["support recall of random play"] = sum(found) / len(found)
-    return facts, acted
+    return facts, acted, Counter(episode.truncated for episode in done[:EPISODES] if episode.truncated)
 
 
-def _problems(facts: Mapping[str, float]) -> list[str]:
+def _problems(facts: Mapping[str, float], reasons: Counter[str]) -> list[str]:
     problems = []
-    if facts["episodes without a score"]:
-        problems.append("the retriever failed in some episodes; they have no score")
+    for reason, _ in reasons.most_common(1):
+        problems.append(f"{reasons.total()} of {EPISODES} episodes were cut short and have no score: {reason}")
     if facts["malformed outputs"]:
         problems.append("candidates offered by the environment were malformed; report this with your scenario")
     return problems
@@ -113,9 +113,9 @@ def _hints(pool: Pool, facts: Mapping[str, float], acted: Counter[str]) -> list[
     if idle:
         hints.append(f"team: {', '.join(idle)} can never have a turn with these workflows")
     silent = [name for name in pool.agents if not acted[name]]
-    if silent:
+    if silent and not facts["episodes without a score"]:
         hints.append(f"{', '.join(silent)} had no turn in {EPISODES} episodes of random play")
-    if facts["retrievals an episode"] == 0:
+    if facts["retrievals an episode"] == 0 and not facts["episodes without a score"]:
         hints.append("no workflow retrieves: answers come from the question alone")
     if facts.get("support recall of random play", 1.0) == 0.0:
         hints.append("no retrieval found a supporting document: do supporting_ids match the corpus ids?")

@@ -11,8 +11,9 @@ from itertools import chain
 
 from jade_env.envs.memory import Table
 
+# No possessive quantifiers over groups, here and in all patterns: before Python 3.11.5 they match wrongly.
 _TOKEN = re.compile(
-    r"\w+(?:[-'’](?!s\b)\w+|[.,](?<=\d.)\d+)*+(?:\.(?:(?<=\b[A-Z]\.)|(?<=\bSt\.)|(?<=\b[JSD]r\.)|(?<=\bM[rst]\.)))?"
+    r"\w+(?:[-'’](?!s\b)\w+|[.,](?<=\d.)\d+)*(?:\.(?:(?<=\b[A-Z]\.)|(?<=\bSt\.)|(?<=\b[JSD]r\.)|(?<=\bM[rst]\.)))?"
     r"|['’]s\b|[^\w\s]"
 )
 

@@ -18,10 +18,10 @@ MAX_QUERY = 1_000
 """Characters of a question that are read."""
 PERSON, PLACE, TIME, QUANTITY, YES_NO, CHOICE, THING = range(7)
 
-_CAPITALISED = r"(?>[NY]{0,2}[UM](?:(?:s|A|-|;|[oip]|od|id|pp|pd|[TD]{1,2})?[UMNY]){0,14}+(?:\([^().z]{1,5}\))?)"
+_CAPITALISED = r"(?>[NY]{0,2}[UM](?:(?:s|A|-|;|[oip]|od|id|pp|pd|[TD]{1,2})?[UMNY]){0,14}(?:\([^().z]{1,5}\))?)"
 NAME_PATTERN = re.compile(rf'"[^".z]{{1,12}}"|{_CAPITALISED}|#[NWY]')
 _ITEM = rf'(?>[Dd]?"[^".z]{{1,12}}"|[Dd]?{_CAPITALISED}|#[NWY])'
-COORDINATION = re.compile(rf"{_ITEM}(?:,{_ITEM})*+,?[&/A]d?{_ITEM}")
+COORDINATION = re.compile(rf"{_ITEM}(?:,{_ITEM})*,?[&/A]d?{_ITEM}")
 ITEM = re.compile(_ITEM)
 Ranges = tuple[tuple[int, int], ...]
 LAST_CHOICE = re.compile(r',([DdUTM"#NY][^,./z]{0,11}),?/([DdUTM"#NY][^./z]{0,13})\.?$')

@@ -27,7 +27,7 @@ PATTERN = re.compile(
     r"|(?P<date>N[sUl]?o?M,?Y|MN,?Y|MY|NM|MN)"
     r"|(?P<year>Y)"
     r"|(?P<number>[NW][ON]{0,6}+)"
-    r"|(?P<name>[UM](?:(?:s|A|-|op|od|o|pd|pp|p|T)?[UM]){0,14}+(?:N|Y(?!-))?)"
+    r"|(?P<name>[UM](?:(?:s|A|-|op|od|o|pd|pp|p|T)?[UM]){0,14}(?:N|Y(?!-))?)"
     r"|(?P<lower>l(?:(?<=dl)|(?<=dUl)|(?<=l&l))l{0,3}+(?![oi]))"
 )
 _GROUPS = {"quoted": QUOTED, "date": DATE, "year": YEAR, "number": NUMBER, "name": NAME, "lower": LOWERCASE}

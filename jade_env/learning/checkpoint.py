@@ -129,8 +129,8 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def as_json(tree: Any) -> bytes:
-    """JSON for a file, indented; a number that is not finite is an error."""
-    return (json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    """JSON for a file, indented and in ASCII, as texts may hold anything; a number that is not finite is an error."""
+    return (json.dumps(tree, indent=1, allow_nan=False) + "\n").encode()
 
 
 def save(run: Path, checkpoint: Checkpoint) -> Path:

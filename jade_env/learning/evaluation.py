@@ -6,6 +6,7 @@ one call of the policy serves them all. Knows no statistics and no learner.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ SLOTS = 64
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EpisodeRow:
     """One question, played.
 
@@ -81,6 +82,14 @@ class EpisodeRow:
     payoff: float = 0.0
     reason: str = ""
     payoffs: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they say the same, nan and nan among it."""
+        return isinstance(other, EpisodeRow) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        """Of the question and the answer."""
+        return hash((self.question_id, self.team, self.answer))
 
 
 def evaluate(
@@ -191,6 +200,13 @@ def chosen_by(game: Scenario, learned: Sequence[str], best: Mapping[str, float])
     if game.reward.sharing == "team" or len(teams) > 1 or (against & set(learned) and set(learned) - against):
         return "net"
     return "reward"
+
+
+def is_better(figures: Mapping[str, float], best: Mapping[str, float], by: str) -> bool:
+    """Whether figures make a checkpoint the best one: never where episodes were cut short, which count as 0."""
+    if figures["failed"]:
+        return False
+    return bool(best.get("failed")) or figures[by] > best.get(by, -math.inf)
 
 
 def _due(turns: Iterable[Turn]) -> list[Turn]:

@@ -29,12 +29,12 @@ from jade_env.language_recipe import OWN, PpoRecipe, refuse_fp16, refuse_uneven
 from jade_env.learning import checkpoint, health, ppo, ranks
 from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.economy import LOADING, PLAY, says_what_to_lower
-from jade_env.learning.evaluation import chosen_by, evaluate, means_of
+from jade_env.learning.evaluation import chosen_by, evaluate, is_better, means_of
 from jade_env.learning.experience import Experience
 from jade_env.learning.language_team import backbone_named, learned_of, manner_of, other, places_of, specs_of, team_of
 from jade_env.learning.learner import Learner, under
 from jade_env.learning.rollout import Rollout, collect, together
-from jade_env.learning.run_folder import Follower, RunFolder, checkpoints_of, config_of
+from jade_env.learning.run_folder import Follower, RunFolder, config_of, partners_of
 from jade_env.learning.session import (
     Progress,
     RunSummary,
@@ -160,7 +160,7 @@ class _Joint:
                     self.learners[spec] = Learner(recipe, roles, own <= set(self.learned))
         config = config_of(game, plan.resolved(), seed, data, roles, self.learned)
         config["backbones"] = places_of(plan, self.specs.values())
-        config["partners"] = checkpoints_of(self.specs.values())
+        config["partners"] = partners_of(self.specs.values())
         self.folder = Follower(out) if ranks.rank() else RunFolder(out, config, resume)
         models = {spec: (learner.player, learner.frozen) for spec, learner in self.learners.items()}
         with says_what_to_lower(LOADING):
@@ -294,7 +294,11 @@ class _Joint:
         if dev is not None:
             record[DEV] = dev
             by = chosen_by(self.game, self.learned, self.best)
-            better = dev[by] > self.best.get(by, -math.inf)
+            better = is_better(dev, self.best, by)
+            if dev["failed"]:
+                self.notice(
+                    f"step {self.steps}: {dev['failed']:.0%} of the dev questions were cut short, so it is not chosen by them"
+                )
             self.best = {"timesteps": self.steps, **dev} if better else self.best
         record |= {"seconds": round(self._elapsed(), 3), **{name: round(value, 3) for name, value in times.items()}}
         record["retrieval"] = figures["retrieval"]

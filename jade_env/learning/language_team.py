@@ -15,6 +15,7 @@ from pathlib import Path
 from jade_env.config import answering
 from jade_env.errors import ConfigError
 from jade_env.game.episode import Rules
+from jade_env.game.workflow import codes, decomposes
 from jade_env.language_recipe import DEFAULT, LANGUAGE_MODEL, OWN, PpoRecipe
 from jade_env.policy import Policy, make_policy
 from jade_env.policy.backbone import Backbone, Lora, load_backbone
@@ -88,6 +89,8 @@ def learned_of(game: Scenario, recipe: PpoRecipe) -> tuple[str, ...]:
     """
     names, specs, planner = Rules.names(game), specs_of(game, recipe), Rules.of(game).planner
     planned = {planner.name} if recipe.fixed_plan and planner else set()
+    if planned and planner is not None:
+        _check_plan(game, recipe)
     wanted = [agent for agent in recipe.trained(names) if not planned.intersection(names[agent])]
     foreign = [agent for agent in wanted if not backbone_named(specs[agent], recipe)]
     if foreign and recipe.train != "all":
@@ -101,6 +104,17 @@ def learned_of(game: Scenario, recipe: PpoRecipe) -> tuple[str, ...]:
             "train: none if that is meant"
         )
     return found
+
+
+def _check_plan(game: Scenario, recipe: PpoRecipe) -> None:
+    """Whether a fixed plan can be played, before anything is."""
+    rules = Rules.of(game)
+    root, below = codes(recipe.fixed_plan[0]), codes(recipe.fixed_plan[-1])
+    deeper = rules.workflows if rules.limits.max_depth > 1 else rules.leaf_workflows
+    for workflow, legal in ((root, rules.workflows), (below, deeper if decomposes(root) else (below,))):
+        if workflow not in legal:
+            shown = ", ".join(f'"{",".join(chain)}"' for chain in legal)
+            raise ConfigError(f'recipe {recipe.name}: fixed_plan: "{",".join(workflow)}" is not legal: {shown} are')
 
 
 def team_of(

@@ -49,7 +49,7 @@ try:
 except ImportError as error:
     raise JadeError(
         f"{error.name or 'benchmarl'} is not installed: recipes of learner benchmarl need an environment of their own, "
-        "see examples/requirements-benchmarl.txt"
+        "with jade-env[train], 'benchmarl>=1.5.2,<1.6' and 'torchrl>=0.11,<0.12' (examples/requirements-benchmarl.txt)"
     ) from None
 
 __all__ = [

@@ -280,5 +280,6 @@ def _last_words(own: Sequence[tuple[subprocess.Popen[str], IO[str]]]) -> str:
     for helper, log in sorted(ended, key=lambda pair: pair[0].returncode == LOST):
         log.seek(0)
         lines = log.read().strip().splitlines()
-        return lines[-1] if lines else f"it ended with {helper.returncode}"
+        killed = helper.returncode < 0  # by a signal, so that what it said last is no reason
+        return lines[-1] if lines and not killed else f"it ended with {helper.returncode}"
     return ""

@@ -12,6 +12,7 @@ import jade_env.learning.requires  # noqa: F401 - first: it names the extra wher
 # isort: split
 
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -22,14 +23,17 @@ from typing import IO, Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from jade_env.chat_recipe import CONDUCT, RemoteChatRecipe
 from jade_env.config import flat
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, DataError
 from jade_env.game.episode import Episode
 from jade_env.learning import checkpoint
 from jade_env.learning.checkpoint import as_json, write_whole, writing
+from jade_env.policy import REMOTE
 from jade_env.policy.fingerprint import fingerprint
 from jade_env.policy.team import players_of
+from jade_env.recipe import load_recipe
 from jade_env.scenario import Scenario
 
 CONFIG = "config.json"
@@ -182,8 +186,8 @@ def config_of(
     }
 
 
-def checkpoints_of(players: Iterable[str]) -> dict[str, str]:
-    """Of the runs among those that play beside what learns, alone or in a team: which checkpoint plays, and what it holds."""
+def partners_of(players: Iterable[str]) -> dict[str, str]:
+    """What plays beside what learns, alone or in a team: of runs which checkpoint, and what it holds; of servers' models which."""
     found = {}
     for player in dict.fromkeys(player for each in players for player in players_of(each)):
         run = Path(player.removeprefix("sb3:"))
@@ -191,6 +195,12 @@ def checkpoints_of(players: Iterable[str]) -> dict[str, str]:
             chosen = checkpoint.chosen_timesteps(run)
             holds = fingerprint(run, f"{checkpoint.FOLDER}/{chosen:09d}/{checkpoint.POLICY}")
             found[player] = f"checkpoint {chosen}, {holds}"
+        elif player.startswith(f"{REMOTE}:") or Path(player).suffix in (".yaml", ".yml"):
+            recipe = load_recipe(player.removeprefix(f"{REMOTE}:"))
+            if isinstance(recipe, RemoteChatRecipe):
+                settings = recipe.model_dump_json(include=set(RemoteChatRecipe.model_fields) - set(CONDUCT))
+                digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+                found[player] = f"{recipe.model} of {recipe.base_url}, settings {digest}"
     return found
 
 
@@ -267,9 +277,11 @@ def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> N
                 f"{path}: {key.removeprefix('files.')}.jsonl has changed since the run was begun: begin a new run"
             )
         if key.startswith("partners.") and not unknown and old[key] != new.get(key):
+            player = key.removeprefix("partners.")
+            now = f"plays by {new[key]} now" if key in new else "is not found from here"
             raise ConfigError(
-                f"{path}: the run was begun beside {old[key]}, of {key.removeprefix('partners.')}, which plays by "
-                f"{new.get(key, 'none')} now: begin a new run, or keep partners that do not train on"
+                f"{path}: the run was begun beside {old[key]}, of {player}, which {now}: "
+                "begin a new run, or keep partners as they were"
             )
         if not unknown and not key.startswith((*MAY_CHANGE, *same)) and old.get(key) != new.get(key):
             raise ConfigError(

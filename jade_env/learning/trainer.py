@@ -30,10 +30,10 @@ from jade_env.learning import checkpoint
 from jade_env.learning.candidate_net import CandidateNet
 from jade_env.learning.candidate_policy import CandidatePolicy
 from jade_env.learning.checkpoint import Checkpoint
-from jade_env.learning.evaluation import chosen_by, evaluate, means_of
+from jade_env.learning.evaluation import chosen_by, evaluate, is_better, means_of
 from jade_env.learning.past_selves import PastSelves
 from jade_env.learning.player import NetworkPolicy, feature_names, network_weights
-from jade_env.learning.run_folder import RunFolder, checkpoints_of, config_of
+from jade_env.learning.run_folder import RunFolder, config_of, partners_of
 from jade_env.learning.sb3 import TurnVecEnv, outcome, side_of
 from jade_env.learning.session import Progress, RunSummary, finished, reproducible, terminate_as_interrupt, undisturbed
 from jade_env.learning.training_pool import HELD_OUT_SEED, SPLIT, TrainingPool, held_out_count
@@ -116,7 +116,7 @@ class _Training:
         pool = TrainingPool(game, plan.n_envs * len(Rules.sides(game)), seed, self.held_out, data)
         side_of(pool, frozenset(learned))  # whether they can learn together, before a folder is made
         config = config_of(game, plan.resolved(), seed, data, team, learned, features=feature_names())
-        config["partners"] = checkpoints_of([plan.partners] if partners else [])
+        config["partners"] = partners_of([plan.partners] if partners else [])
         self.folder = RunFolder(out, config, resume)
         self.past: PastSelves | None = None
         if plan.partners == PAST and game.teams:
@@ -259,7 +259,7 @@ class _Training:
     def _is_better(self, figures: Mapping[str, Any], now: int) -> bool:
         found = figures.get("held_out")
         by = chosen_by(self.game, self.learned, self.best)
-        if not found or found[by] <= self.best.get(by, -math.inf):
+        if not found or not is_better(found, self.best, by):
             return False
         self.best = {"timesteps": now, **found}
         return True

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -30,6 +31,7 @@ from jade_env.errors import ConfigError, DataError
 from jade_env.game.prompts import Message
 from jade_env.hub import SHIPPED, located
 from jade_env.policy.control_tokens import ControlTokens
+from jade_env.policy.wording import sendable
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 DTYPES: Mapping[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -129,13 +131,13 @@ class Backbone(nn.Module):
         """The token ids of many prompts in one call of the tokenizer. Tokens of control come from the chat template alone."""
         if not prompts:
             return []
-        texts = [self._as_text(self._control.defused(messages)) for messages in prompts]
+        texts = [sendable(self._as_text(self._control.defused(messages))) for messages in prompts]
         ids = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False)
         return cast(list[list[int]], ids["input_ids"])
 
     def encode_output(self, text: str) -> list[int]:
         """The token ids of an output that somebody wrote, with the token that ends it: what supervised learning aims at."""
-        ids = self.tokenizer(self._control.defuse(text), add_special_tokens=False)["input_ids"]
+        ids = self.tokenizer(sendable(self._control.defuse(text)), add_special_tokens=False)["input_ids"]
         return [*cast(list[int], ids), self.end_id]
 
     def can_write(self, text: str) -> bool:
@@ -180,6 +182,11 @@ class Backbone(nn.Module):
     def hidden(self, input_ids: Tensor, **inputs: Any) -> Tensor:
         """The decoder's last hidden state [B, T, D] for ids [B, T]; further inputs go to it as they are."""
         return cast(Tensor, self.causal.base_model(input_ids=input_ids, **inputs).last_hidden_state)
+
+    @cached_property
+    def cache_name(self) -> str:
+        """What the decoder calls a cache of keys and values that it is given: transformers is renaming it."""
+        return "cache" if "cache" in signature(self.causal.base_model.forward).parameters else "past_key_values"
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Float32 logits [..., V] of hidden states [..., D]."""
@@ -277,7 +284,9 @@ class Backbone(nn.Module):
         assert self.lora is not None
         layers = {name.rpartition(".")[2] for name, m in self.causal.named_modules() if hasattr(m, "lora_A")}
         config = lora_config(self.lora, sorted(layers))
-        config.base_model_name_or_path, config.inference_mode = self.name, True
+        place = Path(located(self.name, "backbone"))
+        config.base_model_name_or_path = str(place.absolute()) if place.is_dir() else self.name
+        config.inference_mode = True
         with _whole(folder) as partial:
             for adapter in self._adapters:
                 place = partial / adapter if len(self._adapters) > 1 else partial

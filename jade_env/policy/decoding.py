@@ -301,8 +301,8 @@ class Batch:
             torch.from_numpy(ids_BT).to(device),
             attention_mask=mask,
             position_ids=position.clamp(max=self._backbone.context - 1),  # padding may reach beyond
-            past_key_values=self._cache,
             use_cache=True,
+            **{self._backbone.cache_name: self._cache},
         )
 
     # ---- outputs ----------------------------------------------------------------------------------------------------

@@ -133,9 +133,12 @@ class LanguageModelPolicy:
     def _shortened(self, turn: Turn, length: int, room: int) -> tuple[list[int], int]:
         """The longest prompt that fits, with passages dropped from the end, the last one cut word by word; and its documents."""
         where = f"{turn.agent}, question {turn.game.question.id}"
+        limit = self.generator.limit
+        bounded = room < limit - min(turn.card.max_tokens, limit // 2)  # by the settings, and not by the model
+        cure = "raise max_prompt" if bounded else f"the model takes {limit} tokens with its output, so take another one"
         if self.manner.overlong == "error":
             raise ConfigError(
-                f"{where}: the prompt has {length} tokens and {room} fit: raise max_prompt, lower retriever.top_k, "
+                f"{where}: the prompt has {length} tokens and {room} fit: {cure}, lower retriever.top_k, "
                 "or set overlong=truncate (to train; to judge: jade eval --truncate)"
             )
         view = _shorter(turn.view)
@@ -145,7 +148,7 @@ class LanguageModelPolicy:
                 self.truncated += 1
                 return ids, len(view.documents)
             view = _shorter(view)
-        raise ConfigError(f"{where}: the prompt has more than {room} tokens even without documents: raise max_prompt")
+        raise ConfigError(f"{where}: the prompt has more than {room} tokens even without documents: {cure}")
 
     def _messages(self, turn: Turn, view: View) -> list[Message]:
         prompt = turn.card.prompts[self.manner.prompt]

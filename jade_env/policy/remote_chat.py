@@ -16,6 +16,7 @@ from jade_env.chat_recipe import RemoteChatRecipe
 from jade_env.envs.turn import Action, Turn, Written
 from jade_env.policy.chat_client import ChatClient, ChatRequest
 from jade_env.policy.token_ledger import TokenLedger
+from jade_env.policy.wording import sendable
 
 
 class RemoteChatPolicy:
@@ -49,9 +50,14 @@ class RemoteChatPolicy:
             PolicyError: the server failed for good; the sentence names the endpoint and what came from it.
         """
         replies = self._client.complete([ChatRequest(turn.agent, self._body(turn)) for turn in turns])
+        texts = [_within(reply.text, self._limit(turn)) for turn, reply in zip(turns, replies, strict=True)]
         return [
-            Written(reply.text, reply.completion_tokens) if reply.completion_tokens else reply.text for reply in replies
+            Written(text, reply.completion_tokens) if reply.completion_tokens else text
+            for text, reply in zip(texts, replies, strict=True)
         ]
+
+    def _limit(self, turn: Turn) -> int:
+        return self._settings.max_tokens or turn.card.max_tokens
 
     def close(self) -> None:
         """Close the connections; the policy cannot play after."""
@@ -65,11 +71,10 @@ class RemoteChatPolicy:
         body: dict[str, Any] = {
             "model": settings.model,
             "messages": [
-                # half a surrogate pair, which a document may hold, is no text that can be sent
-                {name: text.encode("utf-8", "replace").decode() for name, text in message.items()}
+                {name: sendable(text) for name, text in message.items()}
                 for message in turn.messages_in(settings.prompt)
             ],
-            settings.limit_field: settings.max_tokens or turn.card.max_tokens,
+            settings.limit_field: self._limit(turn),
             "seed": streams.bits("remote_chat", self._seed, turn.seed, turn.id) >> 33,  # 31 bits: all servers take them
         }
         if settings.temperature is not None:
@@ -77,3 +82,13 @@ class RemoteChatPolicy:
         if settings.stop:
             body["stop"] = list(settings.stop)
         return body | settings.extra_body
+
+
+def _within(text: str, tokens: int) -> str:
+    """What a server may have written in so many tokens: whoever ignores the limit does not fill the prompts of others."""
+    text = text[: tokens * _LETTERS_A_TOKEN]
+    words = text.split(maxsplit=tokens)
+    return text if len(words) <= tokens else text[: len(text) - len(words[-1])].rstrip()
+
+
+_LETTERS_A_TOKEN = 32

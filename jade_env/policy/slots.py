@@ -90,7 +90,7 @@ class SlotLayer(CacheLayerMixin):
 class SlotCache(Cache):
     """The keys and values of all layers.
 
-    `reserve`, then `aim`, then a forward pass with `past_key_values=cache`, a 4D mask and position ids of one's own.
+    `reserve`, then `aim`, then a forward pass with it under `Backbone.cache_name`, a 4D mask and position ids of one's own.
     """
 
     def __init__(self, layers: int) -> None:

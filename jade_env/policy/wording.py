@@ -39,6 +39,11 @@ def fill(text: str, answers: Sequence[tuple[str, str]]) -> str:
     return substitute(text, [answer for _, answer in answers])
 
 
+def sendable(text: str) -> str:
+    """`text` without halves of surrogate pairs, which JSON may hold and no encoding can say."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def reworded(text: str) -> str:
     """The same question in other words, as a query or sub-question must differ from the one it replaces."""
     plain = _TRIPLE.sub(" ", text).rstrip("? ")

@@ -150,7 +150,7 @@ class NeuralEncoder:
 
     def _encode(self, texts: Sequence[str]) -> Vectors:
         """Encode in batches of texts of like length; blank texts are rows of zeros."""
-        cut = [text[: self._max_length * _LETTERS_A_TOKEN] for text in texts]
+        cut = [text[: self._max_length * _LETTERS_A_TOKEN].encode("utf-8", "replace").decode() for text in texts]
         tokens = self._tokenizer(cut, truncation=True, max_length=self._max_length)["input_ids"] if texts else []
         order = sorted(range(len(texts)), key=lambda i: -len(tokens[i]))
         budget = _TOKENS_A_BATCH[self._device.type]

@@ -9,7 +9,9 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -113,6 +115,10 @@ def _keep(retriever: Retriever) -> Callable[[], Retriever]:
 
 def _open_or_leave(open_retriever: Callable[[], Retriever]) -> Retriever:
     """Open in a worker; one that cannot leaves with the status at which the others are not started again."""
+    with suppress(ImportError):  # what builds an index has bars, whose lock for several processes would be left behind
+        from tqdm import tqdm
+
+        tqdm.set_lock(threading.RLock())
     try:
         return open_retriever()
     except JadeError as error:

@@ -99,3 +99,10 @@ def test_mistakes_are_reported_and_not_raised(tmp_path: Path) -> None:
     (tmp_path / "mine" / "train.jsonl").write_text('{"id": "1", "question": "Who?"}\n')
     problem = jade_env.check_scenario(path, data=tmp_path).problems[0]
     assert "train.jsonl" in problem or "corpus.jsonl" in problem
+
+
+def test_the_reason_of_a_retriever_that_fails_is_told_and_nothing_is_guessed(tmp_path: Path) -> None:
+    retriever = {"kind": "remote", "urls": ["http://127.0.0.1:9"], "retries": 0}
+    report = jade_env.check_scenario("small_world", overrides={**SMALL, "retriever": retriever})
+    assert "of 64 episodes were cut short" in report.problems[0] and "127.0.0.1:9" in report.problems[0]
+    assert not any("no workflow retrieves" in hint or "had no turn" in hint for hint in report.hints)

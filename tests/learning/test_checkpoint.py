@@ -1,6 +1,6 @@
 """Checkpoints after a kill at a bad moment."""
 
-from __future__ import annotations
+from __future__ import json
 
 import resource
 from pathlib import Path
@@ -46,3 +46,8 @@ def test_a_disk_that_fills_up_is_a_sentence_and_leaves_the_earlier_checkpoints(t
     assert [path.name for path in (tmp_path / checkpoint.FOLDER).iterdir()] == ["000000001"]
     save(2, 1 << 20)
     assert checkpoint.load(tmp_path, 2).learner["w"].shape == (1 << 20,)
+
+
+def test_json_of_a_run_takes_halves_of_characters() -> None:
+    tree = {"answer": "Os\udc00lo, Tromsø"}
+    assert json.loads(checkpoint.as_json(tree)) == tree

@@ -12,7 +12,7 @@ import jade_env
 from jade_env.envs.turn import Action, Turn
 from jade_env.errors import ConfigError, DataError, RetrievalError
 from jade_env.learning import evaluation
-from jade_env.learning.evaluation import EpisodeRow, by_kind, evaluate
+from jade_env.learning.evaluation import EpisodeRow, by_kind, evaluate, is_better
 from jade_env.policy.random_policy import RandomPolicy
 from jade_env.research.summary import METRICS, agents_table, kinds_table, summarize, table
 from jade_env.retrieval.types import Hit
@@ -219,3 +219,18 @@ def test_what_an_agent_receives_of_an_episode_that_was_cut_short_counts_as_nothi
     cut = [replace(row, failed=1, net=0.0, payoff=0.0, payoffs={}) if i % 2 else row for i, row in enumerate(rows)]
     found = summarize(cut, "private_costs", "random", "dev")["by_agent"]["planner"]["mean"]
     assert found == pytest.approx(sum(row.payoffs["planner"] for row in rows[::2]) / 10)
+
+
+def test_a_checkpoint_is_never_the_best_by_questions_that_were_cut_short() -> None:
+    good, down = {"net": -0.05, "failed": 0.0}, {"net": 0.0, "failed": 1.0}
+    assert is_better(good, {}, "net") and not is_better(down, {}, "net")
+    assert is_better({"net": 0.1, "failed": 0.0}, good, "net") and not is_better(
+        good, {"net": 0.1, "failed": 0.0}, "net"
+    )
+    assert is_better(good, down, "net")  # of a run begun before
+
+
+def test_rows_without_support_recall_are_equal() -> None:
+    row = EpisodeRow("q", "", 0, 0, 0, 0, 0, 0.0, 0.0, 1, 0, 1, 1, 1, 0, 0, float("nan"), "a", "AG")
+    again = replace(row, support_recall=float("nan"))
+    assert row == again and hash(row) == hash(again) and row != replace(row, answer="b")

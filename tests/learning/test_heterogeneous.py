@@ -14,6 +14,7 @@ from jade_env.errors import ConfigError
 from jade_env.learning import checkpoint
 from jade_env.learning.joint import train_language
 from jade_env.learning.language_team import learned_of, specs_of
+from jade_env.learning.run_folder import partners_of
 from jade_env.learning.trainer import train
 from jade_env.policy import make_policy
 from jade_env.policy.tiny import make_tiny
@@ -110,6 +111,22 @@ def test_a_planner_of_numbered_candidates_leads_executors_that_write(
         path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
     with pytest.raises(ConfigError, match=f"begun beside checkpoint .*, of sb3:{planner}, which plays by"):
         train_language(game, plan.model_copy(update={"steps": 3}), run, resume=True)
+
+
+def test_a_run_does_not_go_on_beside_another_model_of_a_server(tmp_path: Path) -> None:
+    file = tmp_path / "chat.yaml"
+    held = []
+    for changes in ("model: one", "model: one\ntimeout: 5", "model: two"):
+        file.write_text(f"learner: remote_chat\nbase_url: http://127.0.0.1:9/v1\n{changes}\n")
+        held.append(partners_of([f"planner=remote_chat:{file},default=random", "self"]))
+    assert list(held[0]) == [f"remote_chat:{file}"] and held[0] == held[1] != held[2]
+
+
+def test_a_fixed_plan_that_cannot_be_played_is_refused_before_anything_is(game: Scenario, tmp_path: Path) -> None:
+    for plan in (["QR,AG,R"], ["QDS"], ["QDS", "QDP"]):
+        with pytest.raises(ConfigError, match="fixed_plan: .* is not legal: .*R,AG"):
+            train_language(game, load_recipe("jade_joint", {"fixed_plan": plan, "steps": 1}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_agents_are_told_apart_by_name_role_and_team(backbones: tuple[str, str], game: Scenario) -> None:

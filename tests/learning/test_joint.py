@@ -421,7 +421,9 @@ def test_a_backbone_that_is_not_there_is_one_sentence(game: Scenario, tmp_path: 
 def test_a_prompt_that_is_too_long_names_role_and_question_or_loses_documents(
     backbone: str, game: Scenario, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"answer_generator, question \w+: the prompt has \d+ tokens and 60 fit"):
+    with pytest.raises(
+        ConfigError, match=r"answer_generator, question \w+: the prompt has \d+ tokens and 60 fit: raise max"
+    ):
         train_language(game, recipe(backbone, max_prompt=60, fixed_plan=["R,AG"]), tmp_path / "error")
     done = train_language(
         game, recipe(backbone, max_prompt=60, overlong="truncate", fixed_plan=["R,AG"], steps=1), tmp_path / "cut"

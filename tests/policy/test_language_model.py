@@ -170,3 +170,13 @@ def test_a_model_is_a_policy_by_name_alone_and_in_a_team(tiny: Backbone) -> None
 def test_a_model_that_is_none_is_refused(place: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         make_policy(f"language_model:{place}", "small_world")
+
+
+def test_halves_of_characters_in_a_document_do_not_stop_a_model() -> None:
+    backbone = load_backbone("jade-tiny")
+    said = [
+        [{"role": "system", "content": "s"}, {"role": "user", "content": f"Where is {name} born?"}]
+        for name in ("\ud800", "?")
+    ]
+    one, other = backbone.encode_batch(said)
+    assert one == other and backbone.encode_output("\ud800") == backbone.encode_output("?")

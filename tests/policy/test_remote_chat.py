@@ -26,7 +26,7 @@ from jade_env.envs.turn import Turn
 from jade_env.errors import ConfigError, PolicyError
 from jade_env.learning.evaluation import evaluate
 from jade_env.policy import MixedPolicy, Policy, make_policy
-from jade_env.policy.remote_chat import RemoteChatPolicy
+from jade_env.policy.remote_chat import RemoteChatPolicy, _within
 from jade_env.recipe import load_recipe
 from jade_env.scenario import Scenario, load_scenario
 
@@ -227,6 +227,12 @@ def test_the_ledger_counts_requests_and_tokens_by_agent_and_prints_as_a_table(se
 def test_half_characters_neither_stop_a_request_nor_come_back(server: Server, turns: list[Turn]) -> None:
     server.plan("surrogate")
     assert server.policy().act(turns[:1]) == ["<answer>?</answer>"]
+
+
+def test_a_server_that_ignores_the_limit_does_not_fill_other_prompts() -> None:
+    assert _within("<answer>Oslo</answer>", 3) == "<answer>Oslo</answer>"
+    assert _within("a b  c d", 3) == "a b  c"
+    assert len(_within("x" * 800_000, 64)) == 64 * 32
 
 
 def test_thoughts_before_an_answer_are_no_part_of_it(server: Server, turns: list[Turn]) -> None:
