@@ -1,7 +1,8 @@
 """Checkpoints after a kill at a bad moment."""
 
-from __future__ import json
+from __future__ import annotations
 
+import json
 import resource
 from pathlib import Path
 
