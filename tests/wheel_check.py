@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import jade_env
+from jade_env.envs.lexicon import analyse
+from jade_env.envs.reading import read
 
 assert "site-packages" in str(Path(jade_env.__file__)), jade_env.__file__
 assert not any(name in sys.modules for name in ("torch", "stable_baselines3", "matplotlib"))
@@ -18,6 +20,12 @@ while par.agents:
     observations, rewards, terminations, truncations, infos = par.step(actions)
 assert jade_env.game.outputs.parse("answer", "<answer>x</answer>").value == "x"
 assert jade_env.metrics.score("Paris", ["paris"]).f1 == 1.0
+tokens, kinds, _, _ = analyse(["Kilava,", "U.S.-born", "3,000.5", "city's"])
+assert tokens == ("Kilava", ", ", "U.", "S.", "-", "born ", "3,000.5 ", "city", "'s ") and kinds == "U,UU-lNls", tokens
+read_query = read("Did Anna of Kilava, Bob and The City of Oslo (1950) live in St. Mary-le-Bow?")
+assert read_query.names == ((1, 4), (5, 6), (8, 14), (16, 18)) and read_query.items == ((1, 4), (5, 6), (7, 14)), (
+    read_query
+)
 assert (Path(jade_env.__file__).parent / "backbones" / "jade_tiny" / "model.safetensors").exists(), (
     "no shipped backbone"
 )

@@ -99,7 +99,10 @@ def load_language_policy(
         )
     if list(models) == [OWN] and set(specs.values()) == {OWN} and known.issuperset(playing):
         return models[OWN][0]
-    return MixedPolicy(team_of(scenario, recipe, agents, models, seed=seed, greedy=greedy))
+    try:
+        return MixedPolicy(team_of(scenario, recipe, agents, models, seed=seed, greedy=greedy))
+    except ConfigError as error:  # a partner's place is that of where the training was begun
+        raise ConfigError(f"{folder}: who plays beside what it has learned: {error}") from None
 
 
 def _trained(specs: Mapping[str, str], recipe: PpoRecipe, learned: Sequence[str]) -> list[str]:

@@ -165,7 +165,10 @@ def load_policy(
     known = {role for role in agents if any(agent == role or agent.endswith(f"_{role}") for agent in learned)}
     if known.issuperset(team):
         return policy
-    others = make_policy(partners, game, data=data, seed=seed)
+    try:
+        others = make_policy(partners, game, data=data, seed=seed)
+    except ConfigError as error:  # a partner's place is that of where the training was begun
+        raise ConfigError(f"{folder}: who plays beside what it has learned: {error}") from None
     return MixedPolicy({"default": others} | dict.fromkeys(known, cast(Policy, policy)))
 
 
