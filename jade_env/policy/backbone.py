@@ -132,7 +132,13 @@ class Backbone(nn.Module):
         if not prompts:
             return []
         texts = [sendable(self._as_text(self._control.defused(messages))) for messages in prompts]
-        ids = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False)
+        ids = self.tokenizer(
+            texts,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,  # of prompts that are too long: who asks for them is told by `LanguageModelPolicy`
+        )
         return cast(list[list[int]], ids["input_ids"])
 
     def encode_output(self, text: str) -> list[int]:
