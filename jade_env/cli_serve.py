@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from jade_env.cli_options import DataOpt, scenario_named
 from jade_env.config import parse_overrides
 from jade_env.errors import ConfigError
+from jade_env.http import is_loopback
 
 if TYPE_CHECKING:
     from jade_env.retrieval.types import Retriever
@@ -91,7 +91,7 @@ def _token(variable: str | None, host: str) -> str | None:
     token = None if variable is None else os.environ.get(variable, "")
     if token == "":
         raise ConfigError(f"--token-env {variable}: the environment has no such variable, or it is empty")
-    if token is None and not _is_loopback(host):
+    if token is None and not is_loopback(host):
         typer.echo(f"warning: everyone who reaches {host} can search; --token-env NAME asks them for a token", err=True)
     return token
 
@@ -125,10 +125,3 @@ def open_served(
     source = open_source(scenario_named(what, overrides), data)
     source.questions(split)  # a split that is not there is refused
     return source.retriever(split)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

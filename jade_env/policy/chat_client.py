@@ -9,6 +9,7 @@ that Ctrl-C ends them at once and a notebook, which has a loop already, is no ob
 from __future__ import annotations
 
 from jade_env.errors import ConfigError, MissingExtra, PolicyError
+from jade_env.http import Failure, is_loopback, may_pass, retry_after
 
 try:
     import httpx
@@ -21,12 +22,9 @@ import json
 import os
 import re
 import threading
-import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -57,14 +55,6 @@ class Reply:
     completion_tokens: int
 
 
-class _Failure(Exception):
-    """A request that brought no answer; `pause` is what the server asked for, `passing` whether it may pass."""
-
-    def __init__(self, reason: str, pause: float = 0.0, passing: bool = True) -> None:
-        super().__init__(reason)
-        self.pause, self.passing = pause, passing
-
-
 class ChatClient:
     """Asks one server. Connections are kept and used again; safe to call from several threads.
 
@@ -86,7 +76,7 @@ class ChatClient:
             | ({"authorization": f"Bearer {self._key}"} if self._key else {}),
             timeout=settings.timeout,
             limits=httpx.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency),
-            trust_env=not _is_local(settings.base_url),  # proxies are for servers elsewhere
+            trust_env=not is_loopback(urlsplit(settings.base_url).hostname or ""),  # proxies are for servers elsewhere
         )
         self._gate = asyncio.Semaphore(settings.concurrency)
         self._backoff = tenacity.wait_random_exponential(multiplier=0.5, max=settings.longest_pause)
@@ -128,7 +118,7 @@ class ChatClient:
     async def _complete(self, request: ChatRequest) -> Reply:
         """Ask until there is an answer, the failure is none that passes, or the tries are used up."""
         tries = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(lambda error: isinstance(error, _Failure) and error.passing),
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, Failure) and error.passing),
             stop=tenacity.stop_after_attempt(1 + self._settings.retries),
             wait=self._pause,
             reraise=True,
@@ -138,7 +128,7 @@ class ChatClient:
         async with self._gate:  # kept while it pauses: a busy server is asked less
             try:
                 reply: Reply = await tries(self._ask, body, request.agent)
-            except _Failure as error:
+            except Failure as error:
                 tried = (
                     f" (tried {1 + self._settings.retries} times)" if error.passing and self._settings.retries else ""
                 )
@@ -150,7 +140,7 @@ class ChatClient:
     def _pause(self, state: tenacity.RetryCallState) -> float:
         """Seconds before the next try: a drawn one that grows, or what the server asks for if that is longer."""
         error = state.outcome.exception() if state.outcome else None
-        asked = error.pause if isinstance(error, _Failure) else 0.0
+        asked = error.pause if isinstance(error, Failure) else 0.0
         return max(self._backoff(state), min(asked, self._settings.longest_pause))
 
     async def _ask(self, body: bytes, agent: str) -> Reply:
@@ -160,14 +150,13 @@ class ChatClient:
         try:
             status, headers, content = await self._post(body)
             if status != 200:
-                passing = status >= 500 or status in (408, 425, 429)
-                pause = _retry_after(headers.get("retry-after"))
-                raise _Failure(f"status {status}: {self._said(content)}{self._hint(status)}", pause, passing)
+                pause = retry_after(headers.get("retry-after"))
+                raise Failure(f"status {status}: {self._said(content)}{self._hint(status)}", pause, may_pass(status))
             reply = _read_reply(content)
             if reply is None:
-                raise _Failure(f"status 200, but no choices[0].message.content in it: {self._said(content)}")
+                raise Failure(f"status 200, but no choices[0].message.content in it: {self._said(content)}")
             return reply
-        except _Failure:
+        except Failure:
             account.add(failures=1)
             raise
 
@@ -180,16 +169,16 @@ class ChatClient:
                 self._http.stream("POST", self.endpoint, content=body) as answer,
             ):
                 if answer.headers.get("content-encoding", "identity") != "identity":
-                    raise _Failure("a compressed answer, which was not asked for")
+                    raise Failure("a compressed answer, which was not asked for")
                 async for piece in answer.aiter_raw():
                     content += piece
                     if len(content) > limit:
                         size = f"{self._settings.max_response_mb:g}"
-                        raise _Failure(f"an answer of more than {size} MB (max_response_mb)", passing=False)
+                        raise Failure(f"an answer of more than {size} MB (max_response_mb)", passing=False)
         except (TimeoutError, httpx.TimeoutException):
-            raise _Failure(f"no whole answer within {self._settings.timeout:g} s (timeout)") from None
+            raise Failure(f"no whole answer within {self._settings.timeout:g} s (timeout)") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _Failure(str(error) or type(error).__name__) from None
+            raise Failure(str(error) or type(error).__name__) from None
         return answer.status_code, answer.headers, bytes(content)
 
     def _said(self, content: bytes) -> str:
@@ -209,28 +198,6 @@ def _key(variable: str) -> str:
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(f"the environment variable {variable} holds characters that cannot be in a key")
     return key
-
-
-def _is_local(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _retry_after(header: str | None) -> float:
-    """Seconds that a Retry-After header asks for, given in seconds or as a date; 0 for anything else."""
-    if not header:
-        return 0.0
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(header).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return 0.0
-    return seconds if 0 <= seconds < float("inf") else 0.0
 
 
 def _read_reply(content: bytes) -> Reply | None:

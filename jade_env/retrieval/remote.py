@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from jade_env.errors import ConfigError, MissingExtra, RetrievalError
+from jade_env.http import Failure, may_pass, retry_after
 from jade_env.retrieval.remote_endpoints import Endpoints
 from jade_env.retrieval.remote_protocols import INDEX_HEADER, PATHS, Protocol, read_answer, request_body
 from jade_env.retrieval.remote_stats import LatencyClock, RemoteStats
@@ -27,14 +28,6 @@ if TYPE_CHECKING:
 
 LONGEST_PAUSE = 10.0
 """Seconds between two tries, whatever a server's Retry-After asks for."""
-
-
-class _Failure(Exception):
-    """A request that brought no right answer; `pause` is what the server asked for, `passing` whether it may pass."""
-
-    def __init__(self, reason: str, pause: float = 0.0, passing: bool = True) -> None:
-        super().__init__(reason)
-        self.pause, self.passing = pause, passing
 
 
 class RemoteRetriever:
@@ -147,7 +140,7 @@ class RemoteRetriever:
 
         body = request_body(self.protocol, queries, top_k)
         tries = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: isinstance(error, _Failure) and error.passing),
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, Failure) and error.passing),
             stop=tenacity.stop_any(tenacity.stop_after_attempt(1 + self._retries), tenacity.stop_when_event_set(over)),
             wait=self._pause,
             sleep=tenacity.sleep_using_event(over),
@@ -156,7 +149,7 @@ class RemoteRetriever:
         )
         try:
             found = tries(self._ask, body, queries, top_k)
-        except _Failure as error:
+        except Failure as error:
             self._count("lost")
             again = error.passing and self._retries and not over.is_set()
             tried = f" (tried {1 + self._retries} times)" if again else ""
@@ -171,7 +164,7 @@ class RemoteRetriever:
             return 0.0
         grown = min(LONGEST_PAUSE, 0.25 * 2.0**state.attempt_number)
         jittered = grown * random.uniform(0.5, 1.0)
-        asked = error.pause if isinstance(error, _Failure) else 0.0
+        asked = error.pause if isinstance(error, Failure) else 0.0
         return min(LONGEST_PAUSE, max(jittered, asked))
 
     def _ask(self, body: bytes, queries: list[str], top_k: int) -> list[list[Hit]]:
@@ -182,7 +175,7 @@ class RemoteRetriever:
             try:
                 found = read_answer(self.protocol, content, queries, top_k)
             except ValueError as error:
-                raise _Failure(f"{url}: {error}") from None
+                raise Failure(f"{url}: {error}") from None
             self._same_index(url, index)
         except BaseException:
             self._endpoints.failed(url)
@@ -200,26 +193,26 @@ class RemoteRetriever:
             with self._client.stream("POST", url + PATHS[self.protocol], content=body, headers=self._headers) as answer:
                 content = self._read(url, answer, deadline)
         except httpx.TimeoutException:
-            raise _Failure(f"{url}: no answer within {self._timeout:g} s") from None
+            raise Failure(f"{url}: no answer within {self._timeout:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _Failure(f"{url}: {str(error) or type(error).__name__}") from None
+            raise Failure(f"{url}: {str(error) or type(error).__name__}") from None
         status = answer.status_code
         if status == 200:
             return content, answer.headers.get(INDEX_HEADER, "")
         said = content[:200].decode("utf-8", "replace")
-        passing = status >= 500 or status in (408, 425, 429)
-        raise _Failure(f"{url}: status {status}: {said!r}", _retry_after(answer.headers.get("retry-after")), passing)
+        pause = retry_after(answer.headers.get("retry-after"))
+        raise Failure(f"{url}: status {status}: {said!r}", pause, may_pass(status))
 
     def _read(self, url: str, answer: httpx.Response, deadline: float) -> bytes:
         if answer.headers.get("content-encoding", "identity") != "identity":
-            raise _Failure(f"{url}: a compressed answer, which was not asked for")
+            raise Failure(f"{url}: a compressed answer, which was not asked for")
         content = bytearray()
         for piece in answer.iter_raw():
             content += piece
             if len(content) > self._max_bytes:
-                raise _Failure(f"{url}: an answer of more than {self._max_bytes / 1e6:g} MB (max_response_mb)")
+                raise Failure(f"{url}: an answer of more than {self._max_bytes / 1e6:g} MB (max_response_mb)")
             if time.monotonic() > deadline:
-                raise _Failure(f"{url}: no whole answer within {self._timeout:g} s")
+                raise Failure(f"{url}: no whole answer within {self._timeout:g} s")
         return bytes(content)
 
     def _same_index(self, url: str, index: str) -> None:
@@ -227,9 +220,7 @@ class RemoteRetriever:
         with self._lock:
             self._index = self._index or index
             if index and index != self._index:
-                raise _Failure(
-                    f"{url}: it serves the index {index[:80]!r}, but answers began with {self._index[:80]!r}"
-                )
+                raise Failure(f"{url}: it serves the index {index[:80]!r}, but answers began with {self._index[:80]!r}")
 
     def _count(self, name: str, number: int = 1) -> None:
         with self._lock:
@@ -253,12 +244,3 @@ def _client(timeout: float, concurrency: int) -> Any:
         raise MissingExtra(error.name or "httpx", "remote") from None
     limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
     return httpx.Client(timeout=timeout, limits=limits, trust_env=False)
-
-
-def _retry_after(header: str | None) -> float:
-    """Seconds that a Retry-After header asks for; a date is taken as none."""
-    try:
-        seconds = float(header or 0)
-    except ValueError:
-        return 0.0
-    return seconds if 0 <= seconds < float("inf") else 0.0
