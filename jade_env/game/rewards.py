@@ -127,6 +127,11 @@ def duel(sides: Sequence[Side], reward: Reward) -> list[dict[str, float]]:
     return [dict.fromkeys(side.agents, gain) for side, gain in zip(sides, gained, strict=True)]
 
 
+def won(payoff: float) -> float:
+    """What a side of a duel has won by its payoff: 1, or half of it in a draw."""
+    return 0.5 + 0.5 * ((payoff > 0) - (payoff < 0))
+
+
 class Side(NamedTuple):
     """One team of a duel, finished."""
 

@@ -26,6 +26,7 @@ from stable_baselines3.common.logger import Logger
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, JadeError
 from jade_env.game.episode import Episode, Rules
+from jade_env.game.rewards import won
 from jade_env.learning import checkpoint
 from jade_env.learning.candidate_net import CandidateNet
 from jade_env.learning.candidate_policy import CandidatePolicy
@@ -254,7 +255,7 @@ class _Training:
         rows = evaluate(MixedPolicy({"default": rival, **mine}), self.game, DEV, self.dev, data=self.data)
         team = next(rules.team for rules in Rules.sides(self.game) if self.learned[0] in rules.agents)
         own = [row.payoff for row in rows if row.team == team]
-        return float(np.mean([0.5 + 0.5 * ((payoff > 0) - (payoff < 0)) for payoff in own]))
+        return float(np.mean([won(payoff) for payoff in own]))
 
     def _is_better(self, figures: Mapping[str, Any], now: int) -> bool:
         found = figures.get("held_out")

@@ -26,6 +26,7 @@ from typing import Any
 from jade_env import streams
 from jade_env.envs.turn import Action, Turn
 from jade_env.errors import JadeError
+from jade_env.game.rewards import won
 from jade_env.language_recipe import OWN
 from jade_env.learning.evaluation import EpisodeRow, evaluate
 from jade_env.learning.start import train_recipe
@@ -192,7 +193,7 @@ class _Drawing:
 
 
 def _tidy(study: Study, run: Run, split: str, mode: str, row: EpisodeRow) -> dict[str, Any]:
-    duel = {"team": row.team, "payoff": row.payoff, "won": 0.5 + 0.5 * ((row.payoff > 0) - (row.payoff < 0))}
+    duel = {"team": row.team, "payoff": row.payoff, "won": won(row.payoff)}
     return {
         "study": study.name, "scenario": run.scenario, "arm": run.arm, "seed": run.seed, "split": split, "mode": mode,
         "question": row.question_id, "kind": row.kind, "workflow": row.workflow, "answer": row.answer,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from jade_env.errors import DataError
+from jade_env.game.rewards import won
 from jade_env.learning.evaluation import EpisodeRow, by_kind
 from jade_env.research.statistics import bootstrap_mean
 
@@ -109,7 +110,7 @@ def summarize(rows: Sequence[EpisodeRow], scenario: str, policy: str, split: str
 
 def _team(rows: Sequence[EpisodeRow], team: str) -> TeamSummary:
     own = [row for row in rows if row.team == team]
-    wins = [0.5 + 0.5 * ((row.payoff > 0) - (row.payoff < 0)) for row in own]
+    wins = [won(row.payoff) for row in own]
     payoff = [row.payoff for row in own]
     return {"wins": _figure(wins, 0.0), "payoff": _figure(payoff, -math.inf), "metrics": figures(own)}
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from jade_env.errors import ConfigError, DataError
 from jade_env.retrieval.corpus import content_hash
 from jade_env.retrieval.index import IndexStore
-from jade_env.retrieval.types import Document, Hit
+from jade_env.retrieval.types import Document, Hit, check_queries
 from jade_env.retrieval.words import bm25s_alone, english_stemmer, english_stopwords, unchanged, words_in
 
 if TYPE_CHECKING:
@@ -160,10 +160,7 @@ class BM25Retriever:
         Raises:
             ConfigError: `top_k` is below 1, or `queries` is one bare string.
         """
-        if isinstance(queries, str):
-            raise ConfigError(f"bm25: queries is the string {queries[:40]!r}; give a list of queries")
-        if top_k < 1:
-            raise ConfigError(f"bm25: top_k is {top_k}; it must be at least 1")
+        check_queries("bm25", queries, top_k)
         # Scores of all documents, zero between queries. It belongs to the call, so that threads may search at once.
         scores = np.zeros(len(self.documents), dtype=np.float32)
         return [self._search_one(query, top_k, scores) for query in queries]
@@ -228,7 +225,7 @@ class BM25Retriever:
         rows: list[list[int]] = []
         for document in self.documents:
             row: list[int] = []
-            for word in words_in(f"{document.title}\n{document.text}"):
+            for word in words_in(document.contents):
                 token = known.get(word)
                 if token is None:
                     is_stopword = word in self._stopwords

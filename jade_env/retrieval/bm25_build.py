@@ -58,7 +58,7 @@ def _count(settings: Bm25, store: DocumentStore, work: Path, memory: int, progre
         for documents in store.batches(start, min(len(store), start + _BLOCK_PASSAGES), 1000, _BATCH_BYTES):
             for document in documents:
                 before = len(tokens)
-                counter.add(f"{document.title}\n{document.text}", tokens)
+                counter.add(document.contents, tokens)
                 lengths.append(len(tokens) - before)
             progress(start + len(lengths))
             if len(tokens) * _BYTES_A_WORD > memory:

@@ -11,7 +11,7 @@ from sys import getsizeof
 
 from jade_env.errors import ConfigError, RetrievalError
 from jade_env.retrieval.remote_stats import Latency, LatencyClock
-from jade_env.retrieval.types import Document, Hit, Retriever
+from jade_env.retrieval.types import Document, Hit, Retriever, check_queries
 
 MAX_BYTES = 1_000_000_000
 _HIT_BYTES = 100  # a hit's object, number and place in the answer
@@ -98,8 +98,7 @@ class CachedRetriever:
         Raises:
             RetrievalError: the retriever failed, or answered another number of queries than it was asked.
         """
-        if isinstance(queries, str):
-            raise ConfigError(f"query cache: queries is the string {queries[:40]!r}; give a list of queries")
+        check_queries("query cache", queries, top_k)
         found: dict[str, tuple[Hit, ...]] = {}
         with self._lock:
             for query in queries:

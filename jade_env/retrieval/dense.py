@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from jade_env.errors import ConfigError, DataError, MissingExtra, RetrievalError
 from jade_env.retrieval.encoders import Encoder, Vectors
-from jade_env.retrieval.types import Document, Hit
+from jade_env.retrieval.types import Document, Hit, check_queries
 
 if TYPE_CHECKING:
     import faiss
@@ -78,10 +78,7 @@ class DenseRetriever:
         Raises:
             ConfigError: `top_k` is below 1, or `queries` is one bare string.
         """
-        if isinstance(queries, str):
-            raise ConfigError(f"dense: queries is the string {queries[:40]!r}; give a list of queries")
-        if top_k < 1:
-            raise ConfigError(f"dense: top_k is {top_k}; it must be at least 1")
+        check_queries("dense", queries, top_k)
         answers: list[list[Hit]] = [[] for _ in queries]
         vectors = self.encoder.queries(queries)
         if not np.isfinite(vectors).all():

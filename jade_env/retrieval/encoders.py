@@ -94,7 +94,7 @@ class TfidfSvd:
             sample = np.sort(np.random.default_rng(seed).choice(len(documents), FIT_ON, replace=False)).tolist()
         vectorizer = TfidfVectorizer(max_features=_MAX_WORDS, **_TFIDF)
         try:
-            matrix = vectorizer.fit_transform(_passage_text(documents[i]) for i in sample)
+            matrix = vectorizer.fit_transform(documents[i].contents for i in sample)
         except ValueError:  # no word in all the corpus
             return cls((), np.zeros(0, np.float32), np.zeros((dimensions, 0), np.float32), normalize)
         words = tuple(vectorizer.get_feature_names_out().tolist())
@@ -118,7 +118,7 @@ class TfidfSvd:
         return self._encode(texts)
 
     def passages(self, documents: Sequence[Document]) -> Vectors:
-        return self._encode([_passage_text(document) for document in documents])
+        return self._encode([document.contents for document in documents])
 
     def save(self, folder: Path) -> None:
         card = {"kind": EMBEDDED, "identity": self.identity, "normalize": self._normalize, "words": self._words}
@@ -146,10 +146,6 @@ def words_of(text: str) -> list[str]:
 
 
 _TFIDF: dict[str, Any] = {"analyzer": words_of, "sublinear_tf": True, "dtype": np.float32}
-
-
-def _passage_text(document: Document) -> str:
-    return f"{document.title}\n{document.text}"
 
 
 def _require_sklearn() -> None:

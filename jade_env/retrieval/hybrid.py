@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from jade_env.errors import ConfigError, RetrievalError
-from jade_env.retrieval.types import Document, Hit, Retriever
+from jade_env.retrieval.types import Document, Hit, Retriever, check_queries
 
 LEAST_DEPTH = 50
 
@@ -66,10 +66,7 @@ class HybridRetriever:
             ConfigError: `top_k` is below 1, or `queries` is one bare string.
             RetrievalError: a part cannot answer, or gave another number of answers than it was asked for.
         """
-        if isinstance(queries, str):
-            raise ConfigError(f"hybrid: queries is the string {queries[:40]!r}; give a list of queries")
-        if top_k < 1:
-            raise ConfigError(f"hybrid: top_k is {top_k}; it must be at least 1")
+        check_queries("hybrid", queries, top_k)
         depth = max(self.depth or LEAST_DEPTH, top_k)
         answers = [part.search(queries, depth) for part in self.parts]
         for part, found in zip(self.parts, answers, strict=True):

@@ -142,7 +142,7 @@ class NeuralEncoder:
         return self._encode([self._query_prefix + text if text.strip() else "" for text in texts])
 
     def passages(self, documents: Sequence[Document]) -> Vectors:
-        return self._encode([self._passage_prefix + (f"{d.title}\n{d.text}" if d.title else d.text) for d in documents])
+        return self._encode([self._passage_prefix + (d.contents if d.title else d.text) for d in documents])
 
     def save(self, folder: Path) -> None:
         """Note which encoder it is; its weights stay where they are."""

@@ -20,7 +20,7 @@ from jade_env.http import Failure, may_pass, retry_after
 from jade_env.retrieval.remote_endpoints import Endpoints
 from jade_env.retrieval.remote_protocols import INDEX_HEADER, PATHS, Protocol, read_answer, request_body
 from jade_env.retrieval.remote_stats import LatencyClock, RemoteStats
-from jade_env.retrieval.types import Hit
+from jade_env.retrieval.types import Hit, check_queries
 
 if TYPE_CHECKING:
     import httpx
@@ -108,10 +108,7 @@ class RemoteRetriever:
             ConfigError: `top_k` is below 1, or `queries` is one bare string.
             RetrievalError: a batch stayed without a right answer after all retries; the sentence says what came last.
         """
-        if isinstance(queries, str):
-            raise ConfigError(f"remote retriever: queries is the string {queries[:40]!r}; give a list of queries")
-        if top_k < 1:
-            raise ConfigError(f"remote retriever: top_k is {top_k}; it must be at least 1")
+        check_queries("remote retriever", queries, top_k)
         # half a surrogate pair is no text that can be sent or found
         texts = [query.encode("utf-8", "replace").decode() for query in queries]
         over = threading.Event()  # set when the batches that are left are wanted no more

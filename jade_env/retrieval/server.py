@@ -141,7 +141,7 @@ class _Service:
         questions, top_k = self._queries(asked, "questions"), self._top_k(asked, "N")
         lists = await self._found(questions, top_k)
         answer = [
-            {"question": question, "top_k_docs": [_text(hit.document) for hit in hits]}
+            {"question": question, "top_k_docs": [hit.document.contents for hit in hits]}
             for question, hits in zip(questions, lists, strict=True)
         ]
         return _json(answer, 200, {INDEX_HEADER: self._index})
@@ -238,10 +238,6 @@ def _record(document: Document) -> dict[str, Any]:
     from jade_env.questions.datasets import document_record
 
     return document_record(document)
-
-
-def _text(document: Document) -> str:
-    return f"{document.title}\n{document.text}"
 
 
 def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

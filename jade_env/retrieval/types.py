@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from jade_env.errors import ConfigError
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -20,6 +22,11 @@ class Document:
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
+    @property
+    def contents(self) -> str:
+        """Title and text, as they are searched and served."""
+        return f"{self.title}\n{self.text}"
+
     def __hash__(self) -> int:
         return hash((self.id, self.text))  # Python keeps those of strings; either alone may repeat
 
@@ -30,6 +37,18 @@ class Hit:
 
     document: Document
     score: float
+
+
+def check_queries(who: str, queries: Sequence[str], top_k: int) -> None:
+    """Refuse what no retriever can be asked.
+
+    Raises:
+        ConfigError: `top_k` is below 1, or `queries` is one bare string.
+    """
+    if isinstance(queries, str):
+        raise ConfigError(f"{who}: queries is the string {queries[:40]!r}; give a list of queries")
+    if top_k < 1:
+        raise ConfigError(f"{who}: top_k is {top_k}; it must be at least 1")
 
 
 @runtime_checkable
