@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jade_env.cli_options import DataOpt, scenario_named
-from jade_env.config import parse_overrides
+from jade_env.config import names, parse_overrides
 from jade_env.errors import ConfigError
 from jade_env.http import is_loopback
 
@@ -107,7 +107,8 @@ def open_served(
     """
     path = Path(what)
     given = parse_overrides(list(overrides))
-    corpus = path.suffix == ".jsonl" or (path.is_file() and path.suffix not in (".yaml", ".yml"))
+    other = path.is_file() and path.suffix not in (".yaml", ".yml") and what not in names("scenarios")
+    corpus = path.suffix == ".jsonl" or other
     if given and (corpus or (path.is_dir() and given.keys() != {"encoder"})):
         raise ConfigError(
             f"{overrides[0]}: overrides go with a scenario, and {what} is none (of an index: encoder=FOLDER)"

@@ -326,7 +326,7 @@ class PpoRecipe(LanguageSettings):
         return {agent: of.get(agent, DEFAULT) for agent in team} if of else {}
 
     def needs_reference(self, everybody: bool) -> bool:
-        """Whether the model as it began is kept beside it, where `everybody` learns or not; with adapters it is the same."""
+        """Whether the model as it began is kept beside it; `everybody`: all whom it plays learn. With adapters it is the same."""
         return self.lora is None and (not everybody or any(kl.start or kl.end for kl in self.kl.values()))
 
 

@@ -117,7 +117,7 @@ def _hints(pool: Pool, facts: Mapping[str, float], acted: Counter[str]) -> list[
         hints.append(f"{', '.join(silent)} had no turn in {EPISODES} episodes of random play")
     if facts["retrievals an episode"] == 0 and not facts["episodes without a score"]:
         hints.append("no workflow retrieves: answers come from the question alone")
-    if facts.get("support recall of random play", 1.0) == 0.0:
+    if facts["retrievals an episode"] and facts.get("support recall of random play", 1.0) == 0.0:
         hints.append("no retrieval found a supporting document: do supporting_ids match the corpus ids?")
     if not any(question.supporting_ids for question in pool.questions):
         hints.append("questions have no supporting_ids, so support recall cannot be reported")

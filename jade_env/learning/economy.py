@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from jade_env.errors import JadeError
 from jade_env.policy.backbone import Backbone
+from jade_env.policy.generation import out_of_memory
 
 UPDATE = (
     "the update ran out of memory: lower token_budget or the lengths of prompts and outputs, or switch on "
@@ -32,7 +33,7 @@ def says_what_to_lower(sentence: str = UPDATE) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+        if not out_of_memory(error):
             raise
         raise JadeError(sentence) from None
 

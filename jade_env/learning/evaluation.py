@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -85,7 +85,10 @@ class EpisodeRow:
 
     def __eq__(self, other: object) -> bool:
         """Whether they say the same, nan and nan among it."""
-        return isinstance(other, EpisodeRow) and repr(self) == repr(other)
+        if not isinstance(other, EpisodeRow):
+            return NotImplemented
+        pairs = ((getattr(self, part.name), getattr(other, part.name)) for part in fields(self))
+        return all(mine == theirs or (mine != mine and theirs != theirs) for mine, theirs in pairs)
 
     def __hash__(self) -> int:
         """Of the question and the answer."""

@@ -297,7 +297,7 @@ class _Joint:
             better = is_better(dev, self.best, by)
             if dev["failed"]:
                 self.notice(
-                    f"step {self.steps}: {dev['failed']:.0%} of the dev questions were cut short, so it is not chosen by them"
+                    f"step {self.steps}: {dev['failed']:.1%} of the dev questions were cut short, so it is not chosen by them"
                 )
             self.best = {"timesteps": self.steps, **dev} if better else self.best
         record |= {"seconds": round(self._elapsed(), 3), **{name: round(value, 3) for name, value in times.items()}}

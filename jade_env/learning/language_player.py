@@ -102,7 +102,7 @@ def load_language_policy(
     try:
         return MixedPolicy(team_of(scenario, recipe, agents, models, seed=seed, greedy=greedy))
     except ConfigError as error:  # a partner's place is that of where the training was begun
-        raise ConfigError(f"{folder}: who plays beside what it has learned: {error}") from None
+        raise ConfigError(f"{folder}: those who play beside what it has learned: {error}") from None
 
 
 def _trained(specs: Mapping[str, str], recipe: PpoRecipe, learned: Sequence[str]) -> list[str]:

@@ -110,8 +110,8 @@ def _check_plan(game: Scenario, recipe: PpoRecipe) -> None:
     """Whether a fixed plan can be played, before anything is."""
     rules = Rules.of(game)
     root, below = codes(recipe.fixed_plan[0]), codes(recipe.fixed_plan[-1])
-    deeper = rules.workflows if rules.limits.max_depth > 1 else rules.leaf_workflows
-    for workflow, legal in ((root, rules.workflows), (below, deeper if decomposes(root) else (below,))):
+    # of sub-questions some are at the limit of depth or rounds, where no decomposition is legal
+    for workflow, legal in ((root, rules.workflows), (below, rules.leaf_workflows if decomposes(root) else (below,))):
         if workflow not in legal:
             shown = ", ".join(f'"{",".join(chain)}"' for chain in legal)
             raise ConfigError(f'recipe {recipe.name}: fixed_plan: "{",".join(workflow)}" is not legal: {shown} are')

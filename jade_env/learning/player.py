@@ -168,7 +168,7 @@ def load_policy(
     try:
         others = make_policy(partners, game, data=data, seed=seed)
     except ConfigError as error:  # a partner's place is that of where the training was begun
-        raise ConfigError(f"{folder}: who plays beside what it has learned: {error}") from None
+        raise ConfigError(f"{folder}: those who play beside what it has learned: {error}") from None
     return MixedPolicy({"default": others} | dict.fromkeys(known, cast(Policy, policy)))
 
 

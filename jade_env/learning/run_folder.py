@@ -24,7 +24,7 @@ from typing import IO, Any
 from torch.utils.tensorboard import SummaryWriter
 
 from jade_env.chat_recipe import CONDUCT, RemoteChatRecipe
-from jade_env.config import flat
+from jade_env.config import flat, names
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, DataError
 from jade_env.game.episode import Episode
@@ -195,7 +195,7 @@ def partners_of(players: Iterable[str]) -> dict[str, str]:
             chosen = checkpoint.chosen_timesteps(run)
             holds = fingerprint(run, f"{checkpoint.FOLDER}/{chosen:09d}/{checkpoint.POLICY}")
             found[player] = f"checkpoint {chosen}, {holds}"
-        elif player.startswith(f"{REMOTE}:") or Path(player).suffix in (".yaml", ".yml"):
+        elif player.startswith(f"{REMOTE}:") or player.endswith((".yaml", ".yml")) or player in names("policies"):
             recipe = load_recipe(player.removeprefix(f"{REMOTE}:"))
             if isinstance(recipe, RemoteChatRecipe):
                 settings = recipe.model_dump_json(include=set(RemoteChatRecipe.model_fields) - set(CONDUCT))
@@ -260,6 +260,9 @@ def _short(value: object) -> str:
 
 
 def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    if "partner" in there:  # as it was written for a while, of the one partner of networks
+        named = {there["recipe"]["partners"]: there["partner"]}
+        there = {key: value for key, value in there.items() if key != "partner"} | {"partners": named}
     old, new = (
         {key: value for key, value in flat(tree).items() if value != {}} for tree in (there, json.loads(as_json(here)))
     )

@@ -34,11 +34,11 @@ def train_recipe(
         recipe: of a language model's PPO, of BenchMARL (which cannot be resumed), or of Stable-Baselines3.
         out: the run folder.
         seed: of everything that is drawn.
-        resume: go on with the run in `out`.
+        resume: go on with the run in `out`; BenchMARL begins it anew.
         data: the data location for scenarios with files.
-        processes: how many share each step of a language model.
+        processes: how many share each step of a language model; the others train in one.
         progress: told how far it is, (done, total).
-        notice: told what a user should know, of a language model.
+        notice: told what a user should know; BenchMARL says nothing.
     """
     if isinstance(recipe, PpoRecipe):
         from jade_env.learning.joint import train_language
@@ -52,4 +52,4 @@ def train_recipe(
         return train_marl(game, recipe, out, seed, data=data, progress=progress)
     from jade_env.learning.trainer import train
 
-    return train(game, recipe, out, seed, resume=resume, data=data, progress=progress)
+    return train(game, recipe, out, seed, resume=resume, data=data, progress=progress, notice=notice)

@@ -15,7 +15,7 @@ from torch import Tensor
 from jade_env.errors import ConfigError
 from jade_env.learning.batches import Branches, Columns, Micro, Sharing, spared
 from jade_env.policy.backbone import Backbone
-from jade_env.policy.generation import longest
+from jade_env.policy.generation import longest, out_of_memory
 
 WORTH = 0.1
 """Prompts are shared where that spares so large a share of the tokens."""
@@ -62,7 +62,7 @@ def can_share(backbone: Backbone, prompt: int, rest: int) -> bool:
     try:
         found = _states(backbone, ids, branches)[0, prompt:]
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
-        if "out of memory" in str(error):
+        if out_of_memory(error):
             raise
         return False
     rows = torch.cat([ids[:, :prompt].expand(2, -1), ids[0, prompt:].view(2, rest)], 1)

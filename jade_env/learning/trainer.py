@@ -13,7 +13,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -60,6 +60,7 @@ def train(
     data: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> RunSummary:
     """Train a recipe on a scenario.
 
@@ -74,6 +75,7 @@ def train(
         data: the data location for scenarios with files; else JADE_DATA.
         overrides: dotted keys of the recipe, where that is a name or a path.
         progress: called with (turns trained on, turns in all).
+        notice: called with a sentence when an evaluation cannot judge.
 
     Raises:
         ConfigError: the scenario or the recipe is not valid, or not the one that the run to resume was begun with.
@@ -88,7 +90,7 @@ def train(
             f"recipe {plan.name}: its learner is {plan.learner}, and here networks of Stable-Baselines3 learn"
         )
     with reproducible(plan.threads), terminate_as_interrupt():
-        return _Training(game, plan, Path(out), seed, resume, data, progress).run()
+        return _Training(game, plan, Path(out), seed, resume, data, progress, notice).run()
 
 
 class _Training:
@@ -103,8 +105,10 @@ class _Training:
         resume: bool,
         data: str | Path | None,
         progress: Progress | None,
+        notice: Callable[[str], None] | None,
     ) -> None:
         self.game, self.plan, self.data, self.progress = game, plan, data, progress
+        self.notice = notice or (lambda sentence: None)
         team, names = Rules.of(game).agents, Rules.names(game)
         learned = Rules.sides(game)[0].agents if plan.train == "all" else plan.trained(names)
         self.held_out = held_out_count(game, plan.held_out, data)
@@ -260,6 +264,10 @@ class _Training:
     def _is_better(self, figures: Mapping[str, Any], now: int) -> bool:
         found = figures.get("held_out")
         by = chosen_by(self.game, self.learned, self.best)
+        if found and found["failed"]:
+            self.notice(
+                f"turn {now}: {found['failed']:.1%} of the questions that choose a checkpoint were cut short, so it is not chosen"
+            )
         if not found or not is_better(found, self.best, by):
             return False
         self.best = {"timesteps": now, **found}

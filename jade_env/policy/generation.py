@@ -228,11 +228,16 @@ def _refuse_what_cannot_be_batched(backbone: Backbone) -> None:
             if not torch.allclose(torch.from_numpy(sample.logprobs), alone, atol=close * max(1.0, float(-alone.min()))):
                 raise ValueError("its rows do not obey a mask of their own")
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        if "out of memory" in str(error):
+        if out_of_memory(error):
             raise
         kind = type(backbone.causal).__name__
         raise ConfigError(f"{backbone.name}: a {kind} cannot write many rows at once here: {error}") from None
     backbone.bears_batches = True
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error of the tensor library says that memory has run out."""
+    return "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def _on_cpu(backbone: Backbone) -> bool:

@@ -106,3 +106,10 @@ def test_the_reason_of_a_retriever_that_fails_is_told_and_nothing_is_guessed(tmp
     report = jade_env.check_scenario("small_world", overrides={**SMALL, "retriever": retriever})
     assert "of 64 episodes were cut short" in report.problems[0] and "127.0.0.1:9" in report.problems[0]
     assert not any("no workflow retrieves" in hint or "had no turn" in hint for hint in report.hints)
+
+
+def test_what_never_retrieves_is_not_told_that_nothing_was_found() -> None:
+    report = jade_env.check_scenario("cooperative", overrides={**SMALL, "workflows": ["AG"]})
+    assert [hint for hint in report.hints if "retriev" in hint] == [
+        "no workflow retrieves: answers come from the question alone"
+    ]

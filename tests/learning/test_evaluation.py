@@ -234,3 +234,4 @@ def test_rows_without_support_recall_are_equal() -> None:
     row = EpisodeRow("q", "", 0, 0, 0, 0, 0, 0.0, 0.0, 1, 0, 1, 1, 1, 0, 0, float("nan"), "a", "AG")
     again = replace(row, support_recall=float("nan"))
     assert row == again and hash(row) == hash(again) and row != replace(row, answer="b")
+    assert row == replace(row, em=0.0) and row != "q"

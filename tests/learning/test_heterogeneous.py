@@ -119,6 +119,7 @@ def test_a_run_does_not_go_on_beside_another_model_of_a_server(tmp_path: Path) -
     for changes in ("model: one", "model: one\ntimeout: 5", "model: two"):
         file.write_text(f"learner: remote_chat\nbase_url: http://127.0.0.1:9/v1\n{changes}\n")
         held.append(partners_of([f"planner=remote_chat:{file},default=random", "self"]))
+    assert list(partners_of(["planner=remote_chat,default=random"])) == ["remote_chat"]
     assert list(held[0]) == [f"remote_chat:{file}"] and held[0] == held[1] != held[2]
 
 
@@ -126,6 +127,8 @@ def test_a_fixed_plan_that_cannot_be_played_is_refused_before_anything_is(game: 
     for plan in (["QR,AG,R"], ["QDS"], ["QDS", "QDP"]):
         with pytest.raises(ConfigError, match="fixed_plan: .* is not legal: .*R,AG"):
             train_language(game, load_recipe("jade_joint", {"fixed_plan": plan, "steps": 1}), tmp_path / "run")
+    with pytest.raises(ConfigError, match='fixed_plan: "QDS" is not legal'):  # at the limit of depth
+        learned_of(load_scenario("deep"), load_recipe("jade_joint", {"fixed_plan": ["QDS"]}))
     assert not (tmp_path / "run").exists()
 
 

@@ -384,6 +384,11 @@ def test_a_run_does_not_go_on_beside_partners_that_play_otherwise_now(tmp_path: 
         path.write_bytes(kept[path][:-4] + b"\0\0\0\1")
     with pytest.raises(ConfigError, match=f"the run was begun beside checkpoint .*, of {other}, which plays by"):
         train(game, more, first, resume=True)
+    config = json.loads((first / "config.json").read_text())  # as runs had it for a while
+    config["partner"] = config.pop("partners")[str(other)]
+    (first / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="the run was begun beside checkpoint"):
+        train(game, more, first, resume=True)
     for path, content in kept.items():
         path.write_bytes(content)
     assert train(game, more, first, resume=True).timesteps == 512
