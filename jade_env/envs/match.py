@@ -66,6 +66,11 @@ class Match:
             agent: None if mode == "text" else self.encoder.idle(self.roles[agent])
             for agent, mode in self.modes.items()
         }
+        self._in_text = [agent for agent, mode in self.modes.items() if mode == "text"]
+        self._no_infos = {
+            agent: {**_NO_INFO, "messages": [], "truncated_because": ""} if mode == "text" else _NO_INFO
+            for agent, mode in self.modes.items()
+        }
         self.episodes: list[Episode] = []
         self.finished = False
         """Whether the game has ended, by its rules or by an outside cause."""
@@ -159,17 +164,17 @@ class Match:
 
     def infos(self) -> dict[str, dict[str, Any]]:
         """Fresh infos for every agent: numbers under fixed keys, and in text mode the chat messages."""
-        infos: dict[str, dict[str, Any]] = {}
-        because, modes = self.truncated, self.modes
-        for rules, episode in zip(self.sides, self.episodes, strict=True):
-            numbers = _final_info(episode) if self.finished else _NO_INFO
-            in_text = {**numbers, "messages": [], "truncated_because": because}
-            for agent in rules.agents:
-                if modes[agent] == "text":
-                    infos[agent] = info = in_text.copy()
-                    info["messages"] = []
-                else:
-                    infos[agent] = numbers.copy()
+        infos = {agent: info.copy() for agent, info in self._no_infos.items()}
+        for agent in self._in_text:
+            infos[agent]["messages"] = []
+        if because := self.truncated:
+            for agent in self._in_text:
+                infos[agent]["truncated_because"] = because
+        if self.finished:
+            for rules, episode in zip(self.sides, self.episodes, strict=True):
+                numbers = _final_info(episode)
+                for agent in rules.agents:
+                    infos[agent].update(numbers)
         for side in self._turns:
             for turn in side.values():
                 if not infos[turn.agent]["has_turn"]:  # its oldest

@@ -91,16 +91,14 @@ class Table:
         """
         if options is not None and not isinstance(options, Mapping):
             raise ConfigError(f"reset: options are keys with values, {{'question_id': ...}}, not {options!r}")
-        options = dict(options or {})
-        for key in options:
+        for key in options or ():
             if key not in KNOWN_OPTIONS:
                 warnings.warn(f"reset: option {key!r} is not one of {', '.join(KNOWN_OPTIONS)}; ignored", stacklevel=3)
-        split = options.get("split")
+        split, wanted = (options.get("split"), options.get("question_id")) if options else (None, None)
         if split is not None and split != self.split:
             self._use(str(split), self.dealer.seed)
         if seed is not None:
             self.dealer.restart(seed)
-        wanted = options.get("question_id")
         question = None if wanted is None else self.find(str(wanted))
         dealt = [self.dealer.deal(self.sides) for _ in self.sides]
         return dealt if question is None else [Episode(question, each.rules, each.index) for each in dealt]

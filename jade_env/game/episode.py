@@ -195,11 +195,12 @@ class Episode:
             JadeError: the turn is not open, or the output is of another kind than the turn expects.
         """
         card, node, ledger = turn.card, turn.node, self.ledger
-        if turn not in self.turns:
-            raise JadeError(f"{turn.agent} has no such turn open in this episode")
         if output.kind != turn.kind:
             raise JadeError(f"{turn.agent} writes {turn.kind}, not {output.kind}")
-        self.turns.remove(turn)
+        try:
+            self.turns.remove(turn)
+        except ValueError:
+            raise JadeError(f"{turn.agent} has no such turn open in this episode") from None
         reward = self.rules.reward
         penalty = 0.0 if output.valid or reward.sharing == "zero_sum" else reward.format_penalty
         node.clock += card is not self.rules.adversary
@@ -438,7 +439,7 @@ class Episode:
             node.draft if draft else "",
             tuple(node.searches) if "history" in reads else (),
             node.pool if kind == "document" and "pool" in reads else (),
-            self.may_search(node),
+            kind != "search_or_answer" or self.may_search(node),
         )
 
     def _open(self, card: AgentCard, node: Node) -> None:

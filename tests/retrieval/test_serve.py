@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import signal
 import socket
@@ -17,8 +18,9 @@ from typing import Any
 import httpx
 import pytest
 
+from jade_env.cli_serve import open_served
 from jade_env.envs.pool import Pool
-from jade_env.errors import ConfigError, RetrievalError
+from jade_env.errors import ConfigError, DataError, RetrievalError
 from jade_env.questions.datasets import document_record
 from jade_env.retrieval.bm25 import BM25Retriever
 from jade_env.retrieval.remote import RemoteRetriever
@@ -323,3 +325,14 @@ def test_a_server_of_another_world_is_refused_and_one_of_the_right_world_is_not(
     )
     with pytest.raises(ConfigError, match="does not search the world of the split 'train'"):
         pools["train"].step({turn.id: said for turn in pools["train"].turns()})
+
+
+def test_a_packed_corpus_is_named_and_a_file_does_not_hide_a_scenario(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small_world").touch()
+    assert open_served("small_world", ("data.passages=200",)).search(["who"], 1)
+    Path("corpus.jsonl.gz").write_bytes(gzip.compress(b'{"id": "1", "contents": "a"}'))
+    with pytest.raises(DataError, match="is packed by gzip"):
+        open_served("corpus.jsonl.gz")
