@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from jade_env.errors import JadeError
-from jade_env.learning.checkpoint import as_json, write_whole
+from jade_env.files import as_json, write_whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import jade_env
 from jade_env.errors import JadeError
+from jade_env.files import as_json, write_whole
 from jade_env.hub import shipped_folder
-from jade_env.learning.checkpoint import as_json, read_json, write_whole
+from jade_env.learning.checkpoint import read_json
 from jade_env.learning.evaluation import evaluate
 from jade_env.policy.backbone import load_backbone
 from jade_env.policy.language_model import LanguageModelPolicy, Manner

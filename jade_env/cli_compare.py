@@ -86,7 +86,7 @@ def _show(outcome: Outcome) -> None:
     """Tables and pictures of what is done, and what has failed."""
     from rich.console import Console
 
-    from jade_env.research.files import write
+    from jade_env.files import write_whole
     from jade_env.research.tables import tables
 
     summary = outcome.summary
@@ -103,7 +103,7 @@ def _show(outcome: Outcome) -> None:
         except MissingExtra as error:
             typer.echo(f"no pictures: {error}", err=True)
         for name, content in drawn.items():
-            write(outcome.folder / name, content)
+            write_whole(outcome.folder / name, content)
     typer.echo(f"{summary['runs']['done']} of {summary['runs']['wanted']} runs; results in {outcome.folder}", nl=False)
     typer.echo(f", with {', '.join(drawn)}" if drawn else "")
     for name, reason in outcome.failed.items():

@@ -16,8 +16,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,10 +28,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from jade_env.errors import DataError
+from jade_env.files import PARTIAL, as_json, sync_folder, write_through, write_whole, writing
 
 FOLDER, BEST = "checkpoints", "best.json"
 POLICY, LEARNER, STATE = "policy.safetensors", "learner.safetensors", "state.json"
-PARTIAL = ".partial-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,39 +99,6 @@ def restore_random(tensors: Mapping[str, Tensor]) -> None:
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def writing(place: Path) -> Iterator[None]:
-    """Turn an OSError (a full disk, a read-only folder) into one sentence that names the place."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"{place}: cannot be written: {error.strerror or error}; nothing half-written is left"
-        ) from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a reader sees the old one or the new one.
-
-    Raises:
-        DataError: the disk is full, or the folder cannot be written.
-    """
-    partial = path.with_name(PARTIAL + path.name)
-    with writing(path):
-        try:
-            _write(partial, content)
-            partial.replace(path)
-            _sync_folder(path.parent)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-
-
-def as_json(tree: Any) -> bytes:
-    """JSON for a file, indented and in ASCII, as texts may hold anything; a number that is not finite is an error."""
-    return (json.dumps(tree, indent=1, allow_nan=False) + "\n").encode()
-
-
 def save(run: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint, whole or not at all; return its folder.
 
@@ -153,10 +119,10 @@ def save(run: Path, checkpoint: Checkpoint) -> Path:
                 partial.mkdir()
                 _write_tensors(partial / POLICY, checkpoint.policy)
                 _write_tensors(partial / LEARNER, checkpoint.learner)
-                _write(partial / STATE, json.dumps(dict(checkpoint.state), allow_nan=False).encode())
-                _sync_folder(partial)
+                write_through(partial / STATE, json.dumps(dict(checkpoint.state), allow_nan=False).encode())
+                sync_folder(partial)
                 partial.rename(final)
-                _sync_folder(folder)
+                sync_folder(folder)
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
@@ -279,18 +245,3 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     path.chmod(mode)
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -256,7 +256,7 @@ class Experience:
         Raises:
             DataError: the file cannot be written.
         """
-        from jade_env.learning.checkpoint import write_whole
+        from jade_env.files import write_whole
 
         lines = [json.dumps(_as_tree(row), allow_nan=False) for row in self._rows]  # ASCII: any text, each on one line
         write_whole(FilePath(path), "".join(f"{line}\n" for line in lines).encode())

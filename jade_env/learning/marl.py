@@ -23,9 +23,10 @@ import torch
 
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, DataError, JadeError
+from jade_env.files import writing
 from jade_env.game.episode import Rules
 from jade_env.learning import checkpoint
-from jade_env.learning.checkpoint import Checkpoint, writing
+from jade_env.learning.checkpoint import Checkpoint
 from jade_env.learning.evaluation import evaluate, means
 from jade_env.learning.marl_task import (
     GROUP,

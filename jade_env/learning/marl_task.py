@@ -27,8 +27,8 @@ from torch import Tensor
 from jade_env.envs.encoding import Encoder
 from jade_env.envs.parallel import ParallelEnv
 from jade_env.errors import JadeError
+from jade_env.files import writing
 from jade_env.learning.candidate_net import CandidateNet, Layout
-from jade_env.learning.checkpoint import writing
 from jade_env.marl_recipe import MarlRecipe
 from jade_env.scenario import Scenario
 

@@ -21,8 +21,8 @@ from torch import Tensor
 from jade_env import streams
 from jade_env.envs.turn import Action, Turn
 from jade_env.errors import DataError
+from jade_env.files import write_whole
 from jade_env.learning.candidate_net import CandidateNet
-from jade_env.learning.checkpoint import write_whole
 from jade_env.learning.player import NetworkPolicy, network_of
 
 FOLDER = "past"

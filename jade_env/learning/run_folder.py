@@ -27,9 +27,9 @@ from jade_env.chat_recipe import CONDUCT, RemoteChatRecipe
 from jade_env.config import flat, names
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, DataError
+from jade_env.files import as_json, as_line, write_whole, writing
 from jade_env.game.episode import Episode
 from jade_env.learning import checkpoint
-from jade_env.learning.checkpoint import as_json, write_whole, writing
 from jade_env.policy import REMOTE
 from jade_env.policy.fingerprint import fingerprint
 from jade_env.policy.team import players_of
@@ -89,7 +89,7 @@ class RunFolder:
         """Drop the records after `timesteps`, and a line that was cut short; open the TensorBoard events."""
         path = self.path / METRICS
         self.records = _records(path, timesteps)
-        write_whole(path, b"".join(_line(record) for record in self.records))
+        write_whole(path, b"".join(as_line(record) for record in self.records))
         with writing(self.path / EVENTS):
             purge = timesteps + 1 if timesteps else None
             self._events = SummaryWriter(str(self.path / EVENTS), purge_step=purge)
@@ -103,7 +103,7 @@ class RunFolder:
         self.records.append(dict(record))
         path = self.path / METRICS
         with writing(path), path.open("ab", buffering=0) as file:
-            before, line = file.seek(0, os.SEEK_END), _line(record)
+            before, line = file.seek(0, os.SEEK_END), as_line(record)
             try:
                 while line:
                     line = line[file.write(line) :]
@@ -299,10 +299,6 @@ def _refuse_shorter(path: Path, there: Mapping[str, Any], here: Mapping[str, Any
         before, now = there.get("recipe", {}).get(key), here.get("recipe", {}).get(key)
         if isinstance(before, int) and isinstance(now, int) and now < min(before, done):
             raise ConfigError(f"{path}: {key}: {done} are done already, which cannot become {now}")
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(dict(record), allow_nan=False) + "\n").encode()
 
 
 def _records(path: Path, timesteps: int) -> list[dict[str, Any]]:

@@ -27,10 +27,10 @@ from typing import Any
 
 from jade_env.envs.source import open_source
 from jade_env.errors import ConfigError, DataError
+from jade_env.files import as_json, as_line, read, write_whole
 from jade_env.policy.fingerprint import fingerprint
 from jade_env.policy.team import players_of
 from jade_env.recipe import PpoRecipe
-from jade_env.research.files import indented, line, read, write
 from jade_env.research.one_run import (
     LOG,
     PLAN,
@@ -146,9 +146,9 @@ def collect(study: Study, out: str | Path, *, write_results: bool = True) -> Out
     curves = [curve for run in done if (curve := curves_of(run, places[run.name]))]
     summary = summarize(study, rows, curves, problems)
     if write_results:
-        write(folder / RESULTS, content)
-        write(folder / RUNS, b"".join(line(_story(run, places[run.name])) for run in runs))
-        write(folder / SUMMARY, indented(summary))
+        write_whole(folder / RESULTS, content)
+        write_whole(folder / RUNS, b"".join(as_line(_story(run, places[run.name])) for run in runs))
+        write_whole(folder / SUMMARY, as_json(summary))
     return Outcome(folder, len(runs), failed, summary)
 
 
@@ -270,8 +270,8 @@ def _prepare(study: Study, runs: Sequence[Run], out: Path, data: str | Path | No
     for run in runs:
         place = folder_of(out, run)
         place.mkdir(parents=True, exist_ok=True)
-        write(place / PLAN, indented(plans[run.name]))
-    write(out / STUDY, indented(study.model_dump(mode="json")))
+        write_whole(place / PLAN, as_json(plans[run.name]))
+    write_whole(out / STUDY, as_json(study.model_dump(mode="json")))
 
 
 def _refuse_other_questions(study: Study, runs: Sequence[Run], data: str | Path | None) -> None:

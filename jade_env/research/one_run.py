@@ -26,13 +26,13 @@ from typing import Any
 from jade_env import streams
 from jade_env.envs.turn import Action, Turn
 from jade_env.errors import JadeError
+from jade_env.files import as_json, as_line, read, write_whole
 from jade_env.game.rewards import won
 from jade_env.language_recipe import OWN
 from jade_env.learning.evaluation import EpisodeRow, evaluate
 from jade_env.learning.start import train_recipe
 from jade_env.policy import Policy
 from jade_env.recipe import MarlRecipe, PpoRecipe
-from jade_env.research.files import indented, line, read, write
 from jade_env.research.study import Run, Study
 
 PLAN, TRAINING, ROWS, TIMES = "plan.json", "training", "rows.jsonl", "times.json"
@@ -62,8 +62,8 @@ def attempt(
             known = isinstance(error, JadeError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
             if not known:
-                write(place / LOG, traceback.format_exc().encode())
-            write(place / FAILURE, indented({"reason": reason}))
+                write_whole(place / LOG, traceback.format_exc().encode())
+            write_whole(place / FAILURE, as_json({"reason": reason}))
             return reason
     return None
 
@@ -81,10 +81,10 @@ def _perform(
         run, place / TRAINING, data, lambda done, total: part(first + (0.9 - first) * done / max(total, 1)), say
     )
     began = time.monotonic()
-    lines = b"".join(line(row) for row in _judge(study, run, place / TRAINING, data))
+    lines = b"".join(as_line(row) for row in _judge(study, run, place / TRAINING, data))
     times = {"seconds_training": trained, "seconds_judging": round(time.monotonic() - began, 3)}
-    write(place / TIMES, indented(times))
-    write(place / ROWS, lines)
+    write_whole(place / TIMES, as_json(times))
+    write_whole(place / ROWS, lines)
 
 
 def warm_folder(out: Path, run: Run) -> Path:
@@ -113,7 +113,7 @@ def _warmed(run: Run, place: Path, data: str | Path | None, progress: Callable[[
                 notice=lambda sentence: say(f"{name}: {sentence}"),
             )
             say(f"{name}: warm start of {done.timesteps} steps in {done.seconds:.0f} s")
-            write(place / TIMES, indented({"seconds_training": done.seconds}))
+            write_whole(place / TIMES, as_json({"seconds_training": done.seconds}))
     return replace(run, recipe=run.recipe.model_copy(update={"backbone": str(folder / "backbone")}))
 
 

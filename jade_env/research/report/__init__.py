@@ -49,7 +49,7 @@ def write_report(
         ConfigError: an argument is not valid, or the run does not fit this version.
         DataError: the run or its questions cannot be read, or the file cannot be written.
     """
-    from jade_env.research.files import write
+    from jade_env.files import write_whole
     from jade_env.research.report.page import render
     from jade_env.research.report.run import read_run
     from jade_env.research.report.study import is_study, study_tree
@@ -64,7 +64,7 @@ def write_report(
         tree = study_tree(folder)
     else:
         tree = _tree(read_run(folder), split, episodes, before, samples, seed, data, progress)
-    write(path, render(f"{tree['title']} - jade report", tree).encode())
+    write_whole(path, render(f"{tree['title']} - jade report", tree).encode())
     return path
 
 

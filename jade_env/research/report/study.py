@@ -12,7 +12,7 @@ from typing import Any
 
 import jade_env
 from jade_env.errors import DataError
-from jade_env.research.files import read
+from jade_env.files import read
 from jade_env.research.report.blocks import Block, lines, rounded, section, thinned
 from jade_env.show import as_yaml
 
