@@ -1,6 +1,6 @@
 """Turns per CPU second of our environments, beside PettingZoo's connect_four_v3, in one process: masked random play.
 
-    python benchmarks/env_steps.py [--turns 20000] [--repeats 5] [--sizes 1000 ...] [--scenarios duel ...]
+    python benchmarks/env_steps.py [--turns 20000] [--repeats 5] [--sizes 1000 ...] [--scenarios duel ...] [--bound]
 
 Only turns with at least two legal actions count. Every episode plays a new question. Candidate caches are emptied before
 each measurement. The queries of the very same play are answered beforehand and timed on their own. Medians are printed.
@@ -13,6 +13,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jade_env
-from jade_env.envs import answers, candidates, spans
+from jade_env.envs import answers, candidates, features, spans
 from jade_env.game.outputs import KINDS
 
 TEXT = {
@@ -120,6 +121,39 @@ def retrieval_cost(passages: int) -> float:
     return (time.process_time() - start) / len(queries) * 1000
 
 
+def bound(turns: int, repeats: int) -> None:
+    """Print what a discrete turn costs, and what it would if the generator's spans and their features came at no cost.
+
+    They are recorded in one play and handed out in others, which are the same to the last action.
+    """
+    scenario = jade_env.load_scenario("cooperative", {"data.train": max(4000, turns // 2)})
+    env = jade_env.env(scenario, "discrete")
+    costs = [1e6 / found for found in rate(lambda: masked_random_aec(env, turns), repeats)]
+    survey, rows = answers.survey.__wrapped__, answers.rows
+    surveyed, packed = [], []
+
+    def install(find: Callable[..., Any], pack: Callable[..., Any]) -> None:
+        candidates.survey = features.survey = lru_cache(maxsize=8)(find)
+        answers.rows = pack
+
+    def recorded(found: list[Any], value: Any) -> Any:
+        found.append(value)
+        return value
+
+    install(lambda *view: recorded(surveyed, survey(*view)), lambda found: recorded(packed, rows(found)))
+    masked_random_aec(env, turns)
+
+    def handed_out() -> int:
+        finds, packs = iter(surveyed), iter(packed)
+        install(lambda *view: next(finds), lambda found: next(packs))
+        return masked_random_aec(env, turns)
+
+    free = [1e6 / found for found in rate(handed_out, repeats)]
+    base = [1e6 / found for found in rate(lambda: masked_random_aec(connect_four_v3.env(), turns), repeats)]
+    for name, found in (("discrete AEC", costs), ("with answers at no cost", free), ("connect_four_v3", base)):
+        print(f"{name:<24} {statistics.median(found):5.1f} us a turn ({min(found):.1f} - {max(found):.1f})")
+
+
 def by_scenario(names: list[str], turns: int, repeats: int) -> Table:
     """What a turn costs in scenarios on the world, each with a question in every episode that is new."""
     table = Table(title=f"discrete AEC, microseconds a turn, median of {repeats} (min - max)")
@@ -138,8 +172,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="*", default=[1_000, 10_000, 100_000])
     parser.add_argument("--scenarios", nargs="+", help="measure discrete AEC play in these scenarios instead")
+    parser.add_argument("--bound", action="store_true", help="measure what answers at no cost would bring instead")
     args = parser.parse_args()
     console = Console()
+    if args.bound:
+        bound(args.turns, args.repeats)
+        return
     if args.scenarios:
         console.print(by_scenario(args.scenarios, args.turns, args.repeats))
         return
