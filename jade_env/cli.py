@@ -292,7 +292,7 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        print(f"jade: the output cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"jade: cannot write: {error.strerror}", file=sys.stderr)
         code = _leave_unread(1)
     sys.exit(code)
 

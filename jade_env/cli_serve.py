@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jade_env.cli_options import DataOpt, scenario_named
+from jade_env.clients import is_loopback
 from jade_env.config import names, parse_overrides
 from jade_env.errors import ConfigError
-from jade_env.http import is_loopback
 
 if TYPE_CHECKING:
     from jade_env.retrieval.types import Retriever

@@ -270,7 +270,7 @@ def test_an_output_that_is_closed_or_full_is_no_traceback() -> None:
     if Path("/dev/full").exists():
         with Path("/dev/full").open("w") as full:
             done = subprocess.run(listing, stdout=full, stderr=subprocess.PIPE, text=True)
-        assert done.returncode == 1 and done.stderr.startswith("jade: the output cannot be written")
+        assert done.returncode == 1 and done.stderr.startswith("jade: cannot write: ")
 
 
 def test_shown_scenarios_load_as_the_same_scenario(tmp_path: Path) -> None:

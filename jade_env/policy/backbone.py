@@ -29,7 +29,7 @@ from transformers.utils import logging as transformers_logging
 
 from jade_env.errors import ConfigError, DataError
 from jade_env.game.prompts import Message
-from jade_env.hub import SHIPPED, located
+from jade_env.hub import SHIPPED, located, shipped_folder
 from jade_env.policy.control_tokens import ControlTokens
 from jade_env.policy.wording import sendable
 
@@ -290,8 +290,8 @@ class Backbone(nn.Module):
         assert self.lora is not None
         layers = {name.rpartition(".")[2] for name, m in self.causal.named_modules() if hasattr(m, "lora_A")}
         config = lora_config(self.lora, sorted(layers))
-        place = Path(located(self.name, "backbone"))
-        config.base_model_name_or_path = str(place.absolute()) if place.is_dir() else self.name
+        base = shipped_folder() if self.name == SHIPPED else Path(self.name)
+        config.base_model_name_or_path = str(base.absolute()) if base.is_dir() else self.name
         config.inference_mode = True
         with _whole(folder) as partial:
             for adapter in self._adapters:

@@ -8,8 +8,8 @@ that Ctrl-C ends them at once and a notebook, which has a loop already, is no ob
 
 from __future__ import annotations
 
+from jade_env.clients import Failure, is_loopback, may_pass, retry_after
 from jade_env.errors import ConfigError, MissingExtra, PolicyError
-from jade_env.http import Failure, is_loopback, may_pass, retry_after
 
 try:
     import httpx

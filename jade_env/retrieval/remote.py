@@ -15,8 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from jade_env.clients import Failure, may_pass, retry_after
 from jade_env.errors import ConfigError, MissingExtra, RetrievalError
-from jade_env.http import Failure, may_pass, retry_after
 from jade_env.retrieval.remote_endpoints import Endpoints
 from jade_env.retrieval.remote_protocols import INDEX_HEADER, PATHS, Protocol, read_answer, request_body
 from jade_env.retrieval.remote_stats import LatencyClock, RemoteStats
